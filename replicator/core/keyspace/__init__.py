@@ -1,0 +1,1 @@
+"""The data: types, databases, expiry, watched and awaited keys."""

@@ -1,0 +1,314 @@
+"""One database: keys, their values and expiry times; and the Keyspace that holds all databases of a node.
+
+Theory of operation
+- `values` maps key to value. A key whose expiry time has passed is *logically* gone at once: every look-up goes through
+  `find` or `lookup`, which hide it. On a primary the look-up also deletes it and records the deletion as an effect; on a replica
+  it stays until the primary's DEL arrives (so that both hold the same data at the same offset).
+- Every change of a key's value ends with `changed(key, ...)`: it counts the change (the executor asks whether a command changed
+  anything), and tells watchers, waiting clients and trackers when there are any.
+- What must reach replicas and files is an *effect*: an argv for a database number. A write command that changed
+  something is its own effect unless it said otherwise (Context.replicate).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from heapq import heapify, heappop, heappush
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from replicator.core.keyspace.index import Index
+from replicator.core.keyspace.values import Hash, List, Set, Value
+
+if TYPE_CHECKING:
+    from replicator.core.keyspace.sorted_set import SortedSet
+    from replicator.core.keyspace.stream import Stream
+
+T = TypeVar("T")
+
+# Classes of keyspace notifications, as the letters of notify-keyspace-events.
+NOTIFY_GENERIC = 1  # g
+NOTIFY_STRING = 2  # $
+NOTIFY_LIST = 4  # l
+NOTIFY_SET = 8  # s
+NOTIFY_HASH = 16  # h
+NOTIFY_SORTED_SET = 32  # z
+NOTIFY_EXPIRED = 64  # x
+NOTIFY_EVICTED = 128  # e
+NOTIFY_STREAM = 256  # t
+NOTIFY_KEY_MISS = 512  # m
+NOTIFY_MODULE = 1024  # d
+NOTIFY_NEW = 2048  # n
+
+
+class WrongType(Exception):
+    """A command met a key of another type than it works on."""
+
+
+class Database:
+    """One numbered database."""
+
+    __slots__ = ("awaited", "expires", "hooked", "index", "key_index", "keyspace", "schedule", "values", "watched")
+
+    def __init__(self, keyspace: Keyspace, index: int) -> None:
+        self.keyspace = keyspace
+        self.index = index
+        self.values: dict[bytes, Value] = {}
+        self.expires: dict[bytes, int] = {}  # key -> unix ms
+        self.schedule: list[tuple[int, bytes]] = []  # heap of (unix ms, key); entries may be stale
+        self.watched: dict[bytes, dict[Any, None]] = {}  # key -> contexts that WATCH it
+        self.awaited: dict[bytes, dict[Any, None]] = {}  # key -> contexts blocked on it, oldest first
+        self.hooked = False  # someone watches, waits or tracks: `changed` must look closer
+        self.key_index: Index | None = None  # for SCAN and RANDOMKEY, made when first asked for
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    def find(self, key: bytes) -> Value | None:
+        """The value, or None if the key is not there (or logically expired). Leaves no trace in statistics."""
+        value = self.values.get(key)
+        if value is not None and key in self.expires and self._expired(key):
+            return None
+        return value
+
+    def lookup(self, key: bytes) -> Value | None:
+        """`find` for read commands: counts hits and misses, and the access."""
+        value = self.values.get(key)
+        if value is None or (key in self.expires and self._expired(key)):
+            self.keyspace.misses += 1
+            if self.keyspace.notify_flags & NOTIFY_KEY_MISS:
+                self.notify(NOTIFY_KEY_MISS, b"keymiss", key)
+            return None
+        keyspace = self.keyspace
+        keyspace.hits += 1
+        if keyspace.on_access is not None:
+            keyspace.on_access(self, key)
+        return value
+
+    def string(self, key: bytes) -> bytes | None:
+        """The string at key for reading, or None; raises WrongType."""
+        value = self.lookup(key)
+        if value is not None and type(value) is not bytes:
+            raise WrongType
+        return value  # type: ignore[return-value] # the check above has narrowed it
+
+    def list(self, key: bytes) -> List | None:
+        """The list at key for reading, or None; raises WrongType."""
+        return self.typed(key, List)
+
+    def set(self, key: bytes) -> Set | None:
+        """The set at key for reading, or None; raises WrongType."""
+        return self.typed(key, Set)
+
+    def hash(self, key: bytes) -> Hash | None:
+        """The hash at key for reading, or None; raises WrongType."""
+        return self.typed(key, Hash)
+
+    def typed(self, key: bytes, cls: type[T]) -> T | None:
+        """The value of this class at key for reading, or None; raises WrongType."""
+        value = self.lookup(key)
+        if value is None:
+            return None
+        if type(value) is not cls:
+            raise WrongType
+        return value
+
+    def for_write(self, key: bytes, cls: type[T]) -> T | None:
+        """The value of this class at key, to be changed in place (then call `changed`), or None; raises WrongType."""
+        value = self.values.get(key)
+        if value is None or (key in self.expires and self._expired(key)):
+            return None
+        if type(value) is not cls:
+            raise WrongType
+        if self.keyspace.on_access is not None:
+            self.keyspace.on_access(self, key)
+        return value
+
+    def expiry(self, key: bytes) -> int | None:
+        """The key's expiry time in unix ms, or None if it has none."""
+        return self.expires.get(key)
+
+    def keys(self) -> Iterator[bytes]:
+        """All keys that are not logically expired."""
+        now = self.keyspace.now_ms
+        expires = self.expires
+        for key in self.values:
+            if key not in expires or expires[key] > now:
+                yield key
+
+    def indexed_keys(self) -> Index:
+        """The keys with places, for SCAN, RANDOMKEY and eviction (expired ones included); built on first use, then kept."""
+        if self.key_index is None:
+            self.key_index = Index(self.values)
+        return self.key_index
+
+    # -- writing ---------------------------------------------------------------------------------------------------
+
+    def store(self, key: bytes, value: Value) -> None:
+        """Set the key to a new value and clear its expiry. Call `changed` afterwards."""
+        if self.expires:
+            self.expires.pop(key, None)
+        if self.key_index is not None:
+            self.key_index.add(key)
+        self.values[key] = value
+
+    def put(self, key: bytes, value: Value) -> None:
+        """Set the key's value and keep its expiry if it has one. Call `changed` afterwards."""
+        if self.key_index is not None:
+            self.key_index.add(key)
+        self.values[key] = value
+
+    def remove(self, key: bytes) -> bool:
+        """Take the key away; whether it was there. Call `changed` afterwards."""
+        if self.values.pop(key, None) is None:
+            return False
+        if self.expires:
+            self.expires.pop(key, None)
+        if self.key_index is not None:
+            self.key_index.discard(key)
+        return True
+
+    def expire_at(self, key: bytes, when_ms: int) -> None:
+        """Let the key, which is there, expire at this unix time. Call `changed` afterwards."""
+        self.expires[key] = when_ms
+        schedule = self.schedule
+        heappush(schedule, (when_ms, key))
+        if len(schedule) > 64 and len(schedule) > 2 * len(self.expires):
+            schedule[:] = [(when, name) for name, when in self.expires.items()]
+            heapify(schedule)
+
+    def persist(self, key: bytes) -> bool:
+        """Let the key live; whether it had an expiry. Call `changed` afterwards."""
+        return self.expires.pop(key, None) is not None
+
+    def clear(self) -> int:
+        """Remove everything at once; how many keys there were. Watchers are told."""
+        count = len(self.values)
+        touched = [key for key in self.watched if key in self.values] if self.watched else []
+        awaited = [key for key in self.awaited if key in self.values] if self.awaited else []
+        self.values = {}
+        self.expires = {}
+        self.schedule = []
+        self.key_index = None
+        for key in touched + awaited:
+            self._tell(key)
+        return count
+
+    def changed(self, key: bytes, event: bytes = b"", kind: int = 0) -> None:
+        """Say that the key's value, existence or expiry changed (after the fact), and under which notification name."""
+        keyspace = self.keyspace
+        keyspace.dirty += 1
+        if self.hooked:
+            self._tell(key)
+        if keyspace.notify_flags & kind:
+            self.notify(kind, event, key)
+
+    def notify(self, kind: int, event: bytes, key: bytes) -> None:
+        """Publish a keyspace notification, if its class is switched on."""
+        keyspace = self.keyspace
+        if keyspace.notify_flags & kind and keyspace.on_notify is not None:
+            keyspace.on_notify(self, kind, event, key)
+
+    # -- expiry ----------------------------------------------------------------------------------------------------
+
+    def _expired(self, key: bytes) -> bool:
+        """Whether the key, which has an expiry, is logically gone; a primary deletes it now."""
+        keyspace = self.keyspace
+        if self.expires[key] > keyspace.now_ms or keyspace.loading:
+            return False
+        if keyspace.expires_keys:
+            self.expire_now(key)
+            return True
+        return not keyspace.applying
+
+    def expire_now(self, key: bytes) -> None:
+        """Delete a key whose time has come and record the deletion for replicas."""
+        keyspace = self.keyspace
+        self.remove(key)
+        keyspace.expired += 1
+        keyspace.effects.append((self.index, [keyspace.delete_name, key]))
+        if self.hooked:
+            self._tell(key)
+        if keyspace.notify_flags & NOTIFY_EXPIRED:
+            self.notify(NOTIFY_EXPIRED, b"expired", key)
+
+    def next_expiry(self) -> int | None:
+        """When (unix ms) the next key expires, or None. Drops stale entries on the way."""
+        schedule = self.schedule
+        while schedule:
+            when, key = schedule[0]
+            if self.expires.get(key) == when:
+                return when
+            heappop(schedule)
+        return None
+
+    def purge_expired(self, limit: int) -> int:
+        """Delete up to `limit` keys whose time has come; how many were."""
+        done = 0
+        now = self.keyspace.now_ms
+        while done < limit and (when := self.next_expiry()) is not None and when <= now:
+            self.expire_now(self.schedule[0][1])
+            done += 1
+        return done
+
+    # -- those who look on -------------------------------------------------------------------------------------------
+
+    def _tell(self, key: bytes) -> None:
+        keyspace = self.keyspace
+        if self.watched and (watchers := self.watched.get(key)):
+            for context in watchers:
+                context.dirty_watch = True
+        if self.awaited and key in self.awaited:
+            keyspace.ready[(self.index, key)] = None
+        if keyspace.on_touch is not None:
+            keyspace.on_touch(self, key)
+
+    def rehook(self) -> None:
+        """Recompute `hooked`; to be called when watched, awaited or the keyspace's on_touch changes."""
+        self.hooked = bool(self.watched or self.awaited or self.keyspace.on_touch is not None)
+
+
+class Keyspace:
+    """All databases of a node, and what their changes have caused so far."""
+
+    def __init__(self, count: int = 16) -> None:
+        self.now_ms = 0  # the unix time of the event being handled
+        self.dirty = 0  # changes ever made
+        self.effects: list[tuple[int, list[bytes]]] = []  # what replicas must be told, not yet handed on
+        self.verbatim = True  # the running command is its own effect
+        self.ready: dict[tuple[int, bytes], None] = {}  # awaited keys that changed
+        self.expires_keys = True  # a primary deletes expired keys; a replica only hides them
+        self.applying = False  # commands come from our primary: logically expired keys are still there for them
+        self.loading = False  # a snapshot is being loaded
+        self.delete_name = b"DEL"
+        self.notify_flags = 0
+        self.on_notify: Callable[[Database, int, bytes, bytes], None] | None = None
+        self.on_touch: Callable[[Database, bytes], None] | None = None  # client-side caching
+        self.on_access: Callable[[Database, bytes], None] | None = None  # LRU / LFU clocks, when a policy needs them
+        self.hits = 0
+        self.misses = 0
+        self.expired = 0
+        self.evicted = 0
+        self.databases = [Database(self, i) for i in range(count)]
+
+    def next_expiry(self) -> int | None:
+        """When (unix ms) the next key of any database expires, or None."""
+        soonest: int | None = None
+        for database in self.databases:
+            if database.schedule and (when := database.next_expiry()) is not None and (soonest is None or when < soonest):
+                soonest = when
+        return soonest
+
+    def adopt(self, other: Keyspace) -> None:
+        """Take over the data of another keyspace (a finished load), keeping our own hooks; watchers of any key are told."""
+        for mine, theirs in zip(self.databases, other.databases, strict=True):
+            for key, watchers in mine.watched.items():
+                if key in mine.values or key in theirs.values:
+                    for context in watchers:
+                        context.dirty_watch = True
+            mine.values, mine.expires, mine.schedule = theirs.values, theirs.expires, theirs.schedule
+            mine.key_index = None
+            for key in mine.awaited:
+                if key in mine.values:
+                    self.ready[(mine.index, key)] = None

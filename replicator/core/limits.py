@@ -1,0 +1,26 @@
+"""Every bound on what a peer can make a node keep, each with its reason."""
+
+from __future__ import annotations
+
+# A request's argument count: stock's own bound (a signed 32-bit count).
+MAX_ARGUMENTS = 2**31 - 1
+# Arguments that the fast decoder lets through without looking: more of them take the careful decoder, which never
+# reserves memory for arguments that have not come.
+FAST_ARGUMENTS_DIGITS = 5
+# One argument: stock's default of proto-max-bulk-len (512 MiB); the configuration may change it.
+MAX_BULK = 512 * 1024 * 1024
+# An inline command, or the length line of a request: longer lines without an end are no protocol.
+MAX_INLINE = 64 * 1024
+# All that a client has sent and that no command has consumed yet: stock's client-query-buffer-limit.
+MAX_QUERY_BUFFER = 1024 * 1024 * 1024
+# Before a client has authenticated it may only speak small requests.
+UNAUTHENTICATED_ARGUMENTS = 10
+UNAUTHENTICATED_BULK = 16 * 1024
+# How deep a reply that we parse (from a primary, from a script) may nest.
+MAX_REPLY_DEPTH = 9
+# One block of the replication window.
+WINDOW_BLOCK = 64 * 1024
+# How much of the window a driver takes in one pull for one replica.
+PULL_BYTES = 128 * 1024
+# Different spellings of command names remembered for the fast look-up (GET, get, Get ...).
+MAX_SPELLINGS = 4096

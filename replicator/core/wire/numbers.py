@@ -1,0 +1,46 @@
+"""Numbers as the protocol writes and reads them (strict where stock is strict)."""
+
+from __future__ import annotations
+
+import math
+
+INT64_MIN = -(2**63)
+INT64_MAX = 2**63 - 1
+
+
+def parse_int(data: bytes) -> int | None:
+    """The signed 64-bit integer that `data` spells canonically (no plus, no spaces, no leading zeros), or None."""
+    try:
+        value = int(data)
+    except ValueError:
+        return None
+    if b"%d" % value != data or not INT64_MIN <= value <= INT64_MAX:
+        return None
+    return value
+
+
+def parse_float(data: bytes) -> float | None:
+    """The float that `data` spells (decimal, exponent, inf, hexadecimal as strtod takes them), or None; nan is refused."""
+    if not data or data[:1].isspace() or data[-1:].isspace() or b"_" in data or b"\x00" in data:
+        return None
+    try:
+        value = float(data)
+    except ValueError:
+        try:
+            value = float.fromhex(data.decode("ascii"))
+        except (ValueError, UnicodeDecodeError, OverflowError):
+            return None
+    return None if math.isnan(value) else value
+
+
+def format_float(value: float) -> bytes:
+    """A double with 17 significant digits, as Redis 7.0 prints scores: 3 -> b"3", 0.1 -> b"0.10000000000000001"."""
+    if value == int(value) if math.isfinite(value) else False:
+        # whole numbers in long's range print without exponent
+        if -(10**17) < value < 10**17:
+            if value == 0 and math.copysign(1.0, value) < 0:
+                return b"-0"
+            return b"%d" % int(value)
+    if math.isinf(value):
+        return b"inf" if value > 0 else b"-inf"
+    return b"%.17g" % value
