@@ -1,0 +1,276 @@
+"""Writing RDB: databases -> portions of a file.
+
+Everything is written plainly (type 1 for lists, 2 for sets, 4 for hashes, 5 for sorted sets), which every server since
+Redis 4 loads. Only streams have newer forms, used when the reader is said to take them.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+from replicator.core.wire.rdb import format as rdb
+from replicator.core.wire.rdb.lzf import compress as lzf_compress
+from replicator.core.wire.rdb.stream import RdbStream, raw_id, write_nodes
+
+# (index, values by key, expiry times in unix ms by key)
+DatabaseDump: TypeAlias = tuple[int, Mapping[bytes, Any], Mapping[bytes, int]]
+# What a value object is: (kind, neutral value)
+Accessor: TypeAlias = Callable[[Any], tuple[str, Any]]
+Encode: TypeAlias = Callable[[bytes], bytes]
+
+CHUNK_BYTES = 64 * 1024
+_UNKNOWN_READ = (1 << 64) - 1
+_SHORTEST_COMPRESSED = 21
+_INT64 = struct.Struct("<q").pack
+_DOUBLE = struct.Struct("<d").pack
+
+
+def length(number: int) -> bytes:
+    """A length in its shortest encoding."""
+    if number < 64:
+        return _LENGTHS[number]
+    if number < 16384:
+        return bytes((0x40 | number >> 8, number & 0xFF))
+    if number < 1 << 32:
+        return b"\x80" + number.to_bytes(4, "big")
+    return b"\x81" + number.to_bytes(8, "big")
+
+
+_LENGTHS = tuple(bytes((n,)) for n in range(64)) + tuple(bytes((0x40 | n >> 8, n & 0xFF)) for n in range(64, 1024))
+_COMMON = len(_LENGTHS)
+_PLAIN_KEYS = tuple(b"\x00" + encoded for encoded in _LENGTHS)
+
+
+def string(text: bytes) -> bytes:
+    """A string behind its length."""
+    size = len(text)
+    return (_LENGTHS[size] if size < _COMMON else length(size)) + text
+
+
+def compressed(text: bytes) -> bytes:
+    """A string, compressed where that makes it shorter."""
+    if len(text) < _SHORTEST_COMPRESSED or (packed := lzf_compress(text)) is None:
+        return string(text)
+    return b"\xc3%b%b%b" % (length(len(packed)), length(len(text)), packed)
+
+
+def write(
+    databases: Iterable[DatabaseDump],
+    *,
+    version: int = rdb.PLAIN_VERSION,
+    aux: Iterable[tuple[bytes, bytes]] = (),
+    functions: Iterable[bytes] = (),
+    accessors: Mapping[type, Accessor] | None = None,
+    compress: bool = False,
+    checksum: bool = True,
+    chunk_bytes: int = CHUNK_BYTES,
+    on_keys: Callable[[int], None] | None = None,
+) -> Iterator[bytes]:
+    """An RDB file in portions of about chunk_bytes (a larger string is a portion of its own).
+
+    databases: strings are bytes; a value of any other type goes through accessors[type(value)], which tells its
+    (kind, neutral value); without accessors it is that pair. Empty databases are left out. version: what the reader
+    takes (more than 11 gives 11; functions need 10). aux: fields in their order. on_keys: is told the number of keys in
+    each portion before it is yielded.
+    """
+    version = min(version, rdb.NEWEST_WRITTEN_VERSION)
+    libraries = list(functions)
+    if libraries:
+        version = max(version, rdb.FUNCTIONS_VERSION)
+    crc = 0
+    calculate = rdb.CRC64.calc
+    squeeze = compressed if compress else None
+    portions = _body(databases, version, aux, libraries, accessors or {tuple: _pair}, squeeze, chunk_bytes)
+    for keys, portion in portions:
+        if checksum:
+            crc = calculate(portion, crc)
+        if on_keys is not None and keys:
+            on_keys(keys)
+        yield portion
+    yield crc.to_bytes(8, "little")
+
+
+def _pair(value: tuple[str, Any]) -> tuple[str, Any]:
+    return value
+
+
+def _body(
+    databases: Iterable[DatabaseDump],
+    version: int,
+    aux: Iterable[tuple[bytes, bytes]],
+    libraries: list[bytes],
+    accessors: Mapping[type, Accessor],
+    squeeze: Encode | None,
+    chunk_bytes: int,
+) -> Iterator[tuple[int, bytes]]:
+    """Everything before the checksum: (keys that end in the portion, portion)."""
+    parts = [b"REDIS%04d" % version]
+    for name, value in aux:
+        parts += (b"\xfa", string(name), string(value))
+    for code in libraries:
+        parts += (b"\xf5", (squeeze or string)(code))
+    yield 0, b"".join(parts)
+    for index, values, expires in databases:
+        if values:
+            yield 0, b"\xfe%b\xfb%b%b" % (length(index), length(len(values)), length(len(expires)))
+            yield from _database(values, expires, version, accessors, squeeze, chunk_bytes)
+    yield 0, b"\xff"
+
+
+def _database(
+    values: Mapping[bytes, Any],
+    expires: Mapping[bytes, int],
+    version: int,
+    accessors: Mapping[type, Accessor],
+    squeeze: Encode | None,
+    chunk_bytes: int,
+) -> Iterator[tuple[int, bytes]]:
+    plain_keys, lengths, common = _PLAIN_KEYS, _LENGTHS, _COMMON
+    expiry = expires.get
+    parts: list[bytes] = []
+    size = keys = 0
+    for key, value in values.items():
+        if expires and (when := expiry(key)) is not None:
+            parts += (b"\xfc", _INT64(when))
+        keys += 1
+        key_size = len(key)
+        if type(value) is bytes:
+            value_size = len(value)
+            if squeeze is None and key_size < common and value_size < common:
+                parts += (plain_keys[key_size], key, lengths[value_size], value)
+                size += key_size + value_size
+                if size < chunk_bytes:
+                    continue
+            elif squeeze is None and value_size >= chunk_bytes:
+                parts += (b"\x00", string(key), length(value_size))
+                yield 0, b"".join(parts)
+                parts, size = [value], chunk_bytes
+            else:
+                parts += (b"\x00", string(key), (squeeze or string)(value))
+                size += key_size + value_size
+        else:
+            kind, neutral = accessors[type(value)](value)
+            number, body = encode_value(kind, neutral, version, squeeze or string, chunk_bytes)
+            parts += (bytes((number,)), string(key))
+            size += key_size
+            for block in body:
+                parts.append(block)
+                size += len(block)
+                if size >= chunk_bytes:
+                    yield 0, b"".join(parts)
+                    parts.clear()
+                    size = 0
+        if size >= chunk_bytes:
+            yield keys, b"".join(parts)
+            parts.clear()
+            size = keys = 0
+    if keys:
+        yield keys, b"".join(parts)
+
+
+# -- values ------------------------------------------------------------------------------------------------------------
+
+
+def encode_value(
+    kind: str, value: Any, version: int = rdb.PLAIN_VERSION, encode: Encode = string, chunk_bytes: int = CHUNK_BYTES
+) -> tuple[int, Iterator[bytes]]:
+    """The type number and the body, in blocks, of a neutral value. Hashes and sorted sets may be mappings or pairs."""
+    if kind == rdb.STRING:
+        return rdb.TYPE_STRING, iter((encode(value),))
+    if kind == rdb.LIST:
+        return rdb.TYPE_LIST, _strings(value, len(value), encode, chunk_bytes)
+    if kind == rdb.SET:
+        return rdb.TYPE_SET, _strings(value, len(value), encode, chunk_bytes)
+    if kind == rdb.HASH:
+        return rdb.TYPE_HASH, _strings(_flat(value), len(value), encode, chunk_bytes)
+    if kind == rdb.SORTED_SET:
+        return rdb.TYPE_SORTED_SET_2, _scores(value, encode, chunk_bytes)
+    if kind == rdb.STREAM:
+        if version >= rdb.STREAM_3_VERSION:
+            return rdb.TYPE_STREAM_3, _stream(value, 3, encode)
+        if version >= rdb.STREAM_2_VERSION:
+            return rdb.TYPE_STREAM_2, _stream(value, 2, encode)
+        return rdb.TYPE_STREAM, _stream(value, 1, encode)
+    raise ValueError(kind)
+
+
+def _items(pairs: Any) -> Iterable[tuple[bytes, Any]]:
+    items: Iterable[tuple[bytes, Any]] = pairs.items() if isinstance(pairs, Mapping) else pairs
+    return items
+
+
+def _flat(pairs: Any) -> Iterator[bytes]:
+    for name, content in _items(pairs):
+        yield name
+        yield content
+
+
+def _strings(texts: Iterable[bytes], count: int, encode: Encode, chunk_bytes: int) -> Iterator[bytes]:
+    parts = [length(count)]
+    size = 0
+    if encode is string:
+        for text in texts:
+            text_size = len(text)
+            parts += (_LENGTHS[text_size] if text_size < _COMMON else length(text_size), text)
+            size += text_size + 1
+            if size >= chunk_bytes:
+                yield b"".join(parts)
+                parts.clear()
+                size = 0
+    else:
+        for text in texts:
+            parts.append(encode(text))
+            size += len(parts[-1])
+            if size >= chunk_bytes:
+                yield b"".join(parts)
+                parts.clear()
+                size = 0
+    yield b"".join(parts)
+
+
+def _scores(pairs: Any, encode: Encode, chunk_bytes: int) -> Iterator[bytes]:
+    parts = [length(len(pairs))]
+    size = 0
+    for member, score in _items(pairs):
+        parts += (encode(member), _DOUBLE(score))
+        size += len(member) + 9
+        if size >= chunk_bytes:
+            yield b"".join(parts)
+            parts.clear()
+            size = 0
+    yield b"".join(parts)
+
+
+def _two(identifier: tuple[int, int]) -> bytes:
+    return length(identifier[0]) + length(identifier[1])
+
+
+def _stream(stream: RdbStream, form: int, encode: Encode) -> Iterator[bytes]:
+    nodes = list(write_nodes(stream.entries))
+    yield length(len(nodes))
+    for master, data in nodes:
+        yield string(master) + encode(data)
+    yield length(len(stream.entries)) + _two(stream.last_id)
+    if form >= 2:
+        yield _two(stream.first_id) + _two(stream.max_deleted_id) + length(stream.entries_added)
+    yield length(len(stream.groups))
+    for group in stream.groups:
+        parts = [string(group.name), _two(group.last_id)]
+        if form >= 2:
+            parts.append(length(_UNKNOWN_READ if group.entries_read is None else group.entries_read))
+        parts.append(length(len(group.pending)))
+        owned: dict[bytes, list[bytes]] = {consumer.name: [] for consumer in group.consumers}
+        for entry in group.pending:
+            identifier = raw_id(entry.id)
+            owned[entry.consumer].append(identifier)
+            parts += (identifier, _INT64(entry.delivered_ms), length(entry.deliveries))
+        parts.append(length(len(group.consumers)))
+        for consumer in group.consumers:
+            parts += (string(consumer.name), _INT64(consumer.seen_ms))
+            if form >= 3:
+                parts.append(_INT64(consumer.active_ms))
+            identifiers = owned[consumer.name]
+            parts += (length(len(identifiers)), *identifiers)
+        yield b"".join(parts)
