@@ -2,10 +2,10 @@
 
 Theory of operation
 - `values` maps key to value. A key whose expiry time has passed is *logically* gone at once: every look-up goes through
-  `find` or `lookup`, which hide it. On a primary the look-up also deletes it and records the deletion as an effect; on a replica
-  it stays until the primary's DEL arrives (so that both hold the same data at the same offset).
-- Every change of a key's value ends with `changed(key, ...)`: it counts the change (the executor asks whether a command changed
-  anything), and tells watchers, waiting clients and trackers when there are any.
+  `find` or `lookup`, which hide it. On a primary the look-up also deletes it and records the deletion as an effect; on
+  a replica it stays until the primary's DEL arrives (so that both hold the same data at the same offset).
+- Every change of a key's value ends with `changed(key, ...)`: it counts the change (the executor asks whether a command
+  changed anything), and tells watchers, waiting clients and trackers when there are any.
 - What must reach replicas and files is an *effect*: an argv for a database number. A write command that changed
   something is its own effect unless it said otherwise (Context.replicate).
 """
@@ -14,14 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from heapq import heapify, heappop, heappush
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from replicator.core.keyspace.index import Index
 from replicator.core.keyspace.values import Hash, List, Set, Value
-
-if TYPE_CHECKING:
-    from replicator.core.keyspace.sorted_set import SortedSet
-    from replicator.core.keyspace.stream import Stream
 
 T = TypeVar("T")
 
@@ -91,7 +87,7 @@ class Database:
         value = self.lookup(key)
         if value is not None and type(value) is not bytes:
             raise WrongType
-        return value  # type: ignore[return-value] # the check above has narrowed it
+        return value
 
     def list(self, key: bytes) -> List | None:
         """The list at key for reading, or None; raises WrongType."""
@@ -138,7 +134,10 @@ class Database:
                 yield key
 
     def indexed_keys(self) -> Index:
-        """The keys with places, for SCAN, RANDOMKEY and eviction (expired ones included); built on first use, then kept."""
+        """The keys with places, for SCAN, RANDOMKEY and eviction (expired ones too); built on first use, then kept.
+
+        Whoever switches NOTIFY_NEW on calls it for every database: the index is what tells that a key is new.
+        """
         if self.key_index is None:
             self.key_index = Index(self.values)
         return self.key_index
@@ -149,14 +148,14 @@ class Database:
         """Set the key to a new value and clear its expiry. Call `changed` afterwards."""
         if self.expires:
             self.expires.pop(key, None)
-        if self.key_index is not None:
-            self.key_index.add(key)
+        if self.key_index is not None and self.key_index.add(key) and self.keyspace.notify_flags & NOTIFY_NEW:
+            self.notify(NOTIFY_NEW, b"new", key)
         self.values[key] = value
 
     def put(self, key: bytes, value: Value) -> None:
         """Set the key's value and keep its expiry if it has one. Call `changed` afterwards."""
-        if self.key_index is not None:
-            self.key_index.add(key)
+        if self.key_index is not None and self.key_index.add(key) and self.keyspace.notify_flags & NOTIFY_NEW:
+            self.notify(NOTIFY_NEW, b"new", key)
         self.values[key] = value
 
     def remove(self, key: bytes) -> bool:
@@ -190,7 +189,8 @@ class Database:
         self.values = {}
         self.expires = {}
         self.schedule = []
-        self.key_index = None
+        if self.key_index is not None:
+            self.key_index = Index()
         for key in touched + awaited:
             self._tell(key)
         return count
@@ -263,10 +263,15 @@ class Database:
             keyspace.ready[(self.index, key)] = None
         if keyspace.on_touch is not None:
             keyspace.on_touch(self, key)
+        if keyspace.on_change is not None:
+            keyspace.on_change(self, key)
 
     def rehook(self) -> None:
-        """Recompute `hooked`; to be called when watched, awaited or the keyspace's on_touch changes."""
-        self.hooked = bool(self.watched or self.awaited or self.keyspace.on_touch is not None)
+        """Recompute `hooked`; to be called when watched, awaited or the keyspace's on_touch or on_change changes."""
+        keyspace = self.keyspace
+        self.hooked = bool(
+            self.watched or self.awaited or keyspace.on_touch is not None or keyspace.on_change is not None
+        )
 
 
 class Keyspace:
@@ -286,6 +291,8 @@ class Keyspace:
         self.on_notify: Callable[[Database, int, bytes, bytes], None] | None = None
         self.on_touch: Callable[[Database, bytes], None] | None = None  # client-side caching
         self.on_access: Callable[[Database, bytes], None] | None = None  # LRU / LFU clocks, when a policy needs them
+        self.on_change: Callable[[Database, bytes], None] | None = None  # memory accounting, when there is a limit
+        self.raw_strings: dict[int, bytes] = {}  # short strings that were changed in place; see encoding.py
         self.hits = 0
         self.misses = 0
         self.expired = 0
@@ -296,19 +303,21 @@ class Keyspace:
         """When (unix ms) the next key of any database expires, or None."""
         soonest: int | None = None
         for database in self.databases:
-            if database.schedule and (when := database.next_expiry()) is not None and (soonest is None or when < soonest):
-                soonest = when
+            if database.schedule:
+                when = database.next_expiry()
+                if when is not None and (soonest is None or when < soonest):
+                    soonest = when
         return soonest
 
     def adopt(self, other: Keyspace) -> None:
-        """Take over the data of another keyspace (a finished load), keeping our own hooks; watchers of any key are told."""
+        """Take over the data of another keyspace (a finished load), keeping our own hooks; watchers are told."""
         for mine, theirs in zip(self.databases, other.databases, strict=True):
             for key, watchers in mine.watched.items():
                 if key in mine.values or key in theirs.values:
                     for context in watchers:
                         context.dirty_watch = True
             mine.values, mine.expires, mine.schedule = theirs.values, theirs.expires, theirs.schedule
-            mine.key_index = None
+            mine.key_index = Index(mine.values) if self.notify_flags & NOTIFY_NEW else None
             for key in mine.awaited:
                 if key in mine.values:
                     self.ready[(mine.index, key)] = None
