@@ -27,8 +27,12 @@ def _mix(digest: int, data: bytes) -> int:
     return int.from_bytes(sha1(digest.to_bytes(20, "big"), usedforsecurity=False).digest(), "big")
 
 
+def _hashed(digest: int) -> int:
+    return _number(digest.to_bytes(20, "big"))
+
+
 def _pair(first: bytes, second: bytes) -> int:
-    return _mix(_mix(0, first), second)
+    return _hashed(_mix(_mix(0, first), second))
 
 
 def _value(digest: int, value: Value) -> int:
@@ -77,5 +81,5 @@ def digest_keyspace(keyspace: Keyspace, note: Callable[[], None] | None = None) 
             continue
         final = _mix(final, database.index.to_bytes(4, "big"))
         for key, value in database.values.items():
-            final ^= _keyed(_mix(0, key), database, key, value)
+            final ^= _hashed(_keyed(_mix(0, key), database, key, value))
     return f"{final:040x}"

@@ -26,6 +26,8 @@ def parse_float(data: bytes) -> float | None:
     try:
         value = float(data)
     except ValueError:
+        if data.lstrip(b"+-")[:2] not in (b"0x", b"0X"):
+            return None  # fromhex would take bare hexadecimal digits ("abc")
         try:
             value = float.fromhex(data.decode("ascii"))
         except (ValueError, UnicodeDecodeError, OverflowError):
