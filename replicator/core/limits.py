@@ -24,3 +24,8 @@ WINDOW_BLOCK = 64 * 1024
 PULL_BYTES = 128 * 1024
 # Different spellings of command names remembered for the fast look-up (GET, get, Get ...).
 MAX_SPELLINGS = 4096
+# Output that waits in the driver for one connection before its requests are left unread: a client that never reads its
+# replies stops being served here. Large, because client libraries write a whole pipeline before they read any of its replies.
+OUTPUT_HELD_BYTES = 64 * 1024 * 1024
+# A connection that is closed after its output has gone out, and whose peer takes nothing of it for so long, is dropped.
+CLOSE_FLUSH_MS = 10_000

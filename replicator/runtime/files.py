@@ -1,0 +1,218 @@
+"""Files of a machine: append, sync, commit, remove, read. All done at once and in order, in the thread of the loop.
+
+A failed append leaves no half record: the file is cut back to where it was, and further appends and commits of that
+name are refused until the machine has been told (FileFailed), so that no record can follow a hole.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from replicator.core import events as told
+
+
+class _Handle:
+    """A file being appended to."""
+
+    __slots__ = ("entry_durable", "failed", "fd", "path")
+
+    def __init__(self, path: str, fd: int, entry_durable: bool) -> None:
+        self.path = path
+        self.fd = fd
+        self.entry_durable = entry_durable  # its directory entry has been synced, too
+        self.failed: str | None = None
+
+
+class _Reading:
+    """An effects.ReadFile under way."""
+
+    __slots__ = ("chunk", "fd", "offset", "size")
+
+    def __init__(self, fd: int, chunk: int, size: int) -> None:
+        self.fd = fd
+        self.chunk = chunk
+        self.size = size
+        self.offset = 0
+
+
+def text_of(error: OSError) -> str:
+    """The system's text for a file error ("No space left on device")."""
+    return error.strerror or str(error)
+
+
+def sync_directory(path: str) -> None:
+    """Make the entries of the directory that holds `path` durable. Raises OSError."""
+    fd = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+class Files:
+    """Carries out the file effects. Methods return whether all went well; trouble is told as FileFailed."""
+
+    def __init__(self, tell: Callable[[told.Event], None], directory: str = ".") -> None:
+        """directory: where relative names lie."""
+        self.directory = os.path.abspath(directory)
+        self._tell = tell
+        self._handles: dict[str, _Handle] = {}
+        self.reading: dict[str, _Reading] = {}
+
+    def path(self, name: str) -> str:
+        """Where the name lies now."""
+        return os.path.join(self.directory, name)
+
+    def _failed(self, name: str, error: OSError | str) -> bool:
+        if isinstance(error, OSError):
+            self._tell(told.FileFailed(name, text_of(error), isinstance(error, FileNotFoundError)))
+        else:
+            self._tell(told.FileFailed(name, error, False))
+        return False
+
+    def append(self, name: str, data: bytes, first: bool) -> bool:
+        """Append, making the file (and its directory) where it is missing; `first` begins it anew."""
+        handle = self._handles.get(name)
+        try:
+            if handle is None or first:
+                self._forget(name)
+                handle = self._handles[name] = self._open(self.path(name), first)
+            elif handle.failed is not None:
+                return self._failed(name, handle.failed)
+            self._write(handle, data)
+        except OSError as error:
+            if handle is not None:
+                handle.failed = text_of(error)
+            return self._failed(name, error)
+        return True
+
+    def _open(self, path: str, first: bool) -> _Handle:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        existed = os.path.exists(path)
+        try:
+            fd = os.open(path, flags | (os.O_TRUNC if first else 0), 0o644)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            fd = os.open(path, flags, 0o644)
+        return _Handle(path, fd, existed)
+
+    @staticmethod
+    def _write(handle: _Handle, data: bytes) -> None:
+        view = memoryview(data)
+        written = 0
+        try:
+            while written < len(data):
+                written += os.write(handle.fd, view[written:])
+        except OSError:
+            if written:
+                os.ftruncate(handle.fd, os.fstat(handle.fd).st_size - written)
+            raise
+
+    def forgive(self, name: str) -> None:
+        """The machine is being told of the failure: what it does next with the name counts again."""
+        handle = self._handles.get(name)
+        if handle is not None:
+            handle.failed = None
+
+    def sync(self, name: str) -> bool:
+        """Make all that was appended durable, and the file's entry in its directory."""
+        handle = self._handles.get(name)
+        try:
+            if handle is None:
+                handle = self._handles[name] = _Handle(
+                    self.path(name), os.open(self.path(name), os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC), False
+                )
+            elif handle.failed is not None:
+                return self._failed(name, handle.failed)
+            os.fsync(handle.fd)
+            if not handle.entry_durable:
+                sync_directory(handle.path)
+                handle.entry_durable = True
+        except OSError as error:
+            if handle is not None:
+                handle.failed = text_of(error)
+            return self._failed(name, error)
+        return True
+
+    def commit(self, name: str, final_name: str) -> bool:
+        """Make the file durable and rename it, durably; tells FileCommitted."""
+        if not self.sync(name):
+            return False
+        handle = self._handles.pop(name)
+        final = self.path(final_name)
+        try:
+            os.rename(handle.path, final)
+            sync_directory(final)
+        except OSError as error:
+            return self._failed(name, error)
+        finally:
+            os.close(handle.fd)
+        # An append that goes on under the final name must go to the new file, not to the one it replaced.
+        self._forget(final_name)
+        self._tell(told.FileCommitted(name, final_name))
+        return True
+
+    def remove(self, name: str) -> bool:
+        """Delete the file if it is there."""
+        self._forget(name)
+        try:
+            os.unlink(self.path(name))
+        except FileNotFoundError:
+            return True
+        except OSError as error:
+            return self._failed(name, error)
+        return True
+
+    def _forget(self, name: str) -> None:
+        handle = self._handles.pop(name, None)
+        if handle is not None:
+            os.close(handle.fd)
+
+    def start_reading(self, name: str, chunk: int) -> bool:
+        """Begin an effects.ReadFile; a reading of the same name under way begins anew."""
+        self.stop_reading(name)
+        try:
+            fd = os.open(self.path(name), os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            return self._failed(name, error)
+        self.reading[name] = _Reading(fd, chunk, os.fstat(fd).st_size)
+        return True
+
+    def read_chunks(self) -> None:
+        """Tell one FileChunk for each file being read."""
+        for name, reading in list(self.reading.items()):
+            try:
+                data = os.pread(reading.fd, reading.chunk, reading.offset)
+            except OSError as error:
+                self.stop_reading(name)
+                self._failed(name, error)
+                continue
+            offset = reading.offset
+            reading.offset += len(data)
+            eof = not data or reading.offset >= reading.size
+            if eof:
+                self.stop_reading(name)
+            self._tell(told.FileChunk(name, offset, data, reading.size, eof))
+
+    def stop_reading(self, name: str) -> None:
+        """No more chunks of this file. Harmless if it is not being read."""
+        reading = self.reading.pop(name, None)
+        if reading is not None:
+            os.close(reading.fd)
+
+    def open_to_send(self, name: str) -> tuple[int, int] | None:
+        """A descriptor and the length of the file as it is now; None after telling FileFailed."""
+        try:
+            fd = os.open(self.path(name), os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            self._failed(name, error)
+            return None
+        return fd, os.fstat(fd).st_size
+
+    def shut(self) -> None:
+        """Close every descriptor; nothing more is made durable."""
+        for name in list(self.reading):
+            self.stop_reading(name)
+        for name in list(self._handles):
+            self._forget(name)
