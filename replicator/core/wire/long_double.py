@@ -1,9 +1,11 @@
-"""Arithmetic of the 80-bit extended double, in which stock servers on x86-64 compute INCRBYFLOAT and HINCRBYFLOAT.
+"""The 80-bit floating point of INCRBYFLOAT and HINCRBYFLOAT: 64 bits of precision, exactly as stock servers round.
 
-A finite number is a pair (mantissa, exponent) that stands for mantissa * 2**exponent; results are rounded to 64 bits of
-mantissa, ties to even, as the processor does. Text comes out as printf's "%.17Lf" without the zeros at its end.
+Python has no such type, so a number here is a whole number times a power of two (mantissa, exponent), always already
+rounded to 64 bits. Addition and both conversions are exact integer arithmetic with one rounding (half to even).
 
-Sources: ISO C strtold and printf; the x87 extended precision format (64-bit mantissa, exponents -16445 to 16383).
+    add(parse(b"0.1"), parse(b"0.2"))  ->  b"0.3" when formatted (a double would give 0.30000000000000004)
+
+Source: the x87 extended format (IEEE 754 binary64 extended); formatting is C's "%.17Lf" without trailing zeros.
 """
 
 from __future__ import annotations
@@ -11,146 +13,139 @@ from __future__ import annotations
 import re
 from typing import TypeAlias
 
-from replicator.core.wire.numbers import INT64_MAX
+LongDouble: TypeAlias = tuple[int, int]  # mantissa * 2**exponent
 
-Finite: TypeAlias = tuple[int, int]
-
-MANTISSA_BITS = 64
-MAX_EXPONENT = 16384  # a magnitude of 2**16384 or more is infinite
-MIN_QUANTUM = -16445  # the smallest step, of denormal numbers
-MAX_TEXT = 5 * 1024  # stock's buffer: longer text is no number
-# Decimal exponents beyond which a number is certainly infinite, or certainly zero.
-_CERTAINLY_INFINITE = 4940
-_CERTAINLY_ZERO = -4990
-
-_DECIMAL = re.compile(rb"([+-]?)(?:([0-9]+)(?:\.([0-9]*))?|\.([0-9]+))(?:[eE]([+-]?[0-9]+))?", re.ASCII)
-_HEXADECIMAL = re.compile(
-    rb"([+-]?)0[xX](?:([0-9a-fA-F]+)(?:\.([0-9a-fA-F]*))?|\.([0-9a-fA-F]+))(?:[pP]([+-]?[0-9]+))?", re.ASCII
-)
-_INFINITE = re.compile(rb"([+-]?)inf(?:inity)?", re.IGNORECASE | re.ASCII)
+PRECISION = 64
+_LARGEST_EXPONENT = 16384  # 2**16384 is the first power of two that does not fit
+_SMALLEST_EXPONENT = -16445  # of the last bit of the smallest (subnormal) number
+_DECIMAL = re.compile(rb"([+-]?)([0-9]*)(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]+))?", re.ASCII)
+_HEXADECIMAL = re.compile(rb"([+-]?)0[xX]([0-9a-fA-F]*)(?:\.([0-9a-fA-F]*))?(?:[pP]([+-]?[0-9]+))?", re.ASCII)
+_INFINITE = re.compile(rb"[+-]?inf(?:inity)?", re.IGNORECASE)
+# A decimal exponent beyond these cannot make a finite, non-zero number with the digits that a command may carry.
+_FAR = 6000
+# Longer spellings are refused before any arithmetic: stock reads numbers into a buffer of this size.
+MAX_LENGTH = 5 * 1024
 
 
-class Infinite(Exception):
-    """The number that was read, or the result, is infinite."""
+class Infinite(ValueError):
+    """The text spells an infinity, or a sum is beyond the largest number."""
 
 
-def _round(mantissa: int, exponent: int) -> Finite:
-    """To 64 bits, ties to even; raises Infinite."""
-    drop = max(mantissa.bit_length() - MANTISSA_BITS, MIN_QUANTUM - exponent)
-    if drop > 0:
-        sign, size = (-1, -mantissa) if mantissa < 0 else (1, mantissa)
-        kept, rest = size >> drop, size & ((1 << drop) - 1)
-        half = 1 << (drop - 1)
-        if rest > half or (rest == half and kept & 1):
-            kept += 1
-        mantissa, exponent = sign * kept, exponent + drop
-    if mantissa.bit_length() + exponent > MAX_EXPONENT:
-        raise Infinite
-    return mantissa, exponent
-
-
-def parse(data: bytes) -> Finite | None:
-    """The number that `data` spells as strtold takes it, or None (no number, or not zero yet too small for any digit).
-
-    Raises Infinite for "inf"; a decimal number too large is None, as stock refuses it.
-    """
-    if len(data) >= MAX_TEXT:
+def parse(data: bytes) -> LongDouble | None:
+    """The number that `data` spells, or None if it spells none (or one out of range). Raises Infinite for "inf"."""
+    if len(data) >= MAX_LENGTH:
         return None
-    if len(data) < 19 and data.isdigit():
-        return int(data), 0
-    try:
-        if match := _DECIMAL.fullmatch(data):
-            return _decimal(*match.groups(b""))
-        if match := _HEXADECIMAL.fullmatch(data):
-            return _hexadecimal(*match.groups(b""))
-    except Infinite:
-        return None
+    found = _DECIMAL.fullmatch(data)
+    if found is not None:
+        return _parsed(found, 10)
+    found = _HEXADECIMAL.fullmatch(data)
+    if found is not None:
+        return _parsed(found, 16)
     if _INFINITE.fullmatch(data):
         raise Infinite
     return None
 
 
-def _decimal(sign: bytes, whole: bytes, fraction: bytes, bare: bytes, power: bytes) -> Finite | None:
-    fraction = fraction or bare
-    # By halves, because int() takes at most 4300 digits at once and text may have a few more.
-    digits = int(whole or b"0") * 10 ** len(fraction) + int(fraction or b"0") if len(whole) < 4300 > len(fraction) else None
-    if digits is None:
-        text = whole + fraction
-        half = len(text) // 2
-        digits = int(text[:half] or b"0") * 10 ** (len(text) - half) + int(text[half:])
-    if digits == 0:
-        return 0, 0
-    exponent = _small_int(power) - len(fraction)
-    size = len(whole) + len(fraction) + exponent  # an upper bound of the decimal exponent
-    leading = len(whole + fraction) - len((whole + fraction).lstrip(b"0"))
-    if size - leading > _CERTAINLY_INFINITE:
-        raise Infinite
-    if size - leading < _CERTAINLY_ZERO:
+def _parsed(found: re.Match[bytes], base: int) -> LongDouble | None:
+    sign, whole, fraction, exponent = found.groups()
+    fraction = fraction or b""
+    digits = whole + fraction
+    if not digits:
         return None
+    # Python bounds the length of decimal texts that int() takes; digits of a power-of-two base have no such bound.
+    number = int(digits, base) if base == 16 or len(digits) < 4000 else _long(digits)
+    if number == 0:
+        return (0, 0)
     if sign == b"-":
-        digits = -digits
-    if exponent >= 0:
-        return _round(digits * 10**exponent, 0)
-    divisor = 10**-exponent
-    shift = max(0, MANTISSA_BITS + 2 + divisor.bit_length() - digits.bit_length())
-    quotient, rest = divmod(abs(digits) << shift, divisor)
-    quotient = quotient << 1 | (rest != 0)
-    number = _round(-quotient if digits < 0 else quotient, -shift - 1)
-    return number if number[0] else None
-
-
-def _hexadecimal(sign: bytes, whole: bytes, fraction: bytes, bare: bytes, power: bytes) -> Finite | None:
-    fraction = fraction or bare
-    digits = int(whole + fraction, 16)
-    if digits == 0:
-        return 0, 0
-    exponent = _small_int(power) - 4 * len(fraction)
-    size = digits.bit_length() + exponent
-    if size > MAX_EXPONENT + 1:
-        raise Infinite
-    if size < MIN_QUANTUM - 1:
+        number = -number
+    shown = (exponent or b"0").lstrip(b"+-0")
+    power = int(exponent or b"0") if len(shown) < 9 else (-1 if exponent.startswith(b"-") else 1) * 10**9
+    try:
+        if base == 16:
+            if abs(power) > 8 * _LARGEST_EXPONENT:
+                return None
+            return _nonzero(rounded(number, 1, power - 4 * len(fraction)))
+        power -= len(fraction)
+        if power + len(digits) > _FAR or power + len(digits) < -_FAR:
+            return None
+        if power >= 0:
+            return rounded(number * 10**power, 1, 0)
+        return _nonzero(rounded(number, 10**-power, 0))
+    except Infinite:
         return None
-    number = _round(-digits if sign == b"-" else digits, exponent)
-    return number if number[0] else None
 
 
-def _small_int(power: bytes) -> int:
-    """A written exponent; beyond a million it makes no difference how much."""
-    if len(power) > 18:
-        stripped = power.lstrip(b"+-").lstrip(b"0")
-        size = 1_000_000 if len(stripped) > 6 else int(stripped or b"0")
-        return -size if power[:1] == b"-" else size
-    return max(-1_000_000, min(1_000_000, int(power or b"0")))
+def _long(digits: bytes) -> int:
+    value = 0
+    for at in range(0, len(digits), 4000):
+        part = digits[at : at + 4000]
+        value = value * 10 ** len(part) + int(part)
+    return value
 
 
-def add(left: Finite, right: Finite) -> Finite:
-    """The rounded sum; raises Infinite."""
-    if left[1] == 0 and right[1] == 0 and abs(total := left[0] + right[0]) <= INT64_MAX:
-        return total, 0
-    low = min(left[1], right[1])
-    return _round((left[0] << (left[1] - low)) + (right[0] << (right[1] - low)), low)
+def _nonzero(value: LongDouble) -> LongDouble | None:
+    return value if value[0] else None
 
 
-def text(number: Finite) -> bytes:
-    """Seventeen decimals, the zeros at the end cut off: 3.1 -> b"3.1", 5.0 -> b"5", -0.0 -> b"0"."""
-    mantissa, exponent = number
+def rounded(numerator: int, denominator: int, exponent: int) -> LongDouble:
+    """The nearest representable number to numerator / denominator * 2**exponent. Raises Infinite."""
+    magnitude = abs(numerator)
+    if magnitude == 0:
+        return (0, 0)
+    # `drop` bits are to go, so that 64 (or, of a subnormal number, fewer) remain.
+    drop = magnitude.bit_length() - denominator.bit_length() - PRECISION
+    while True:
+        last = max(drop, _SMALLEST_EXPONENT - exponent)
+        if last >= 0:
+            quotient, rest = divmod(magnitude, denominator << last)
+            divisor = denominator << last
+        else:
+            quotient, rest = divmod(magnitude << -last, denominator)
+            divisor = denominator
+        if quotient.bit_length() <= PRECISION:
+            break
+        drop += 1
+    if 2 * rest > divisor or (2 * rest == divisor and quotient & 1):
+        quotient += 1
+    exponent += last
+    if quotient and quotient.bit_length() + exponent > _LARGEST_EXPONENT:
+        raise Infinite
+    return (-quotient if numerator < 0 else quotient, exponent)
+
+
+def add(left: LongDouble, right: LongDouble) -> LongDouble:
+    """The rounded sum. Raises Infinite."""
+    exponent = min(left[1], right[1])
+    total = (left[0] << (left[1] - exponent)) + (right[0] << (right[1] - exponent))
+    return rounded(total, 1, exponent)
+
+
+def from_integer(value: int) -> LongDouble:
+    """A 64-bit integer, exactly."""
+    return (value, 0)
+
+
+def text(value: LongDouble) -> bytes:
+    """Seventeen digits behind the point, trailing zeros (and a bare point) taken away."""
+    mantissa, exponent = value
+    scaled = abs(mantissa) * 10**17
     if exponent >= 0:
-        return _digits(mantissa << exponent)
-    size = abs(mantissa) * 10**17
-    scaled, rest = size >> -exponent, size & ((1 << -exponent) - 1)
-    half = 1 << (-exponent - 1)
-    if rest > half or (rest == half and scaled & 1):
-        scaled += 1
-    whole, decimals = divmod(scaled, 10**17)
-    if scaled == 0:
-        return b"0"
-    tail = (b"%017d" % decimals).rstrip(b"0")
-    return (b"-" if mantissa < 0 else b"") + _digits(whole) + (b"." + tail if tail else b"")
+        scaled <<= exponent
+    else:
+        divisor = 1 << -exponent
+        scaled, rest = divmod(scaled, divisor)
+        if 2 * rest > divisor or (2 * rest == divisor and scaled & 1):
+            scaled += 1
+    whole, fraction = divmod(scaled, 10**17)
+    shown = _digits(whole)
+    if fraction:
+        shown += b"." + (b"%017d" % fraction).rstrip(b"0")
+    return b"-" + shown if mantissa < 0 and scaled else shown
 
 
 def _digits(value: int) -> bytes:
-    """Decimal digits of any length (str() refuses more than 4300 at once)."""
-    if abs(value) < 10**4000:
+    """Decimal digits, also of numbers beyond Python's bound for one conversion."""
+    if value < 10**4000:
         return b"%d" % value
-    high, low = divmod(abs(value), 10**4000)
-    return (b"-" if value < 0 else b"") + b"%d" % high + b"%04000d" % low
+    high, low = divmod(value, 10**4000)
+    return b"%d%04000d" % (high, low)
