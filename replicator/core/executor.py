@@ -1,0 +1,493 @@
+"""From argv to reply and effect: the hot path, the checks before a command, transactions, blocked clients.
+
+Two paths. The fast one runs a command after one dictionary look-up and one test of flags. Whatever needs a closer look (a
+role, a limit, MULTI, an unauthenticated or subscribed client, a blocking command ...) sets bits in a gate (the node's or the
+session's); a command with one of these bits takes the careful path, which asks every question in stock's order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, Any
+
+import hiredis
+
+from replicator.core.commands.catalog import FAMILIES
+from replicator.core.commands.context import PENDING, Context
+from replicator.core.commands.registry import (
+    BLOCKING,
+    DENY_OOM,
+    LOADING,
+    MAY_REPLICATE,
+    NO_ASYNC_LOADING,
+    NO_AUTH,
+    NO_MULTI,
+    REGISTRY,
+    STALE,
+    WRITE,
+    WRONG_TYPE,
+    Command,
+    CommandError,
+)
+from replicator.core.keyspace.database import WrongType
+from replicator.core.limits import MAX_SPELLINGS
+from replicator.core.session import REPLY_ON, REPLY_SKIP, REPLY_SKIP_NEXT, Blocked, Session
+from replicator.core.wire import reply
+from replicator.core.wire.request import Argv
+
+if TYPE_CHECKING:
+    from replicator.core.node import Node
+
+assert FAMILIES  # importing the catalog has filled the registry
+
+ANY = 1 << 62  # every command has this bit: a gate that lets nothing through unseen
+
+_ALLOWED_WHILE_SUBSCRIBED = frozenset(
+    ("subscribe", "unsubscribe", "psubscribe", "punsubscribe", "ssubscribe", "sunsubscribe", "ping", "quit", "reset")
+)
+_NEVER_QUEUED = frozenset(("exec", "discard", "multi", "watch", "quit", "reset"))
+_MULTI = hiredis.pack_command((b"MULTI",))
+_EXEC = hiredis.pack_command((b"EXEC",))
+
+
+class Transaction:
+    """What stands between MULTI and EXEC."""
+
+    __slots__ = ("aborted", "commands", "flags")
+
+    def __init__(self) -> None:
+        self.commands: list[tuple[Command, Argv]] = []
+        self.aborted = False  # a command could not be queued: EXEC will refuse
+        self.flags = 0  # of all queued commands together
+
+
+class Executor:
+    """Runs the commands of all sessions of one node."""
+
+    def __init__(self, node: Node) -> None:
+        self.server: Any = node
+        self.node = node
+        self.keyspace = node.keyspace
+        self.commands: dict[str, Command] = {}
+        self.table: dict[bytes, Command] = {}  # by name as spelled by clients
+        self.touched: dict[Session, None] = {}  # sessions with output
+        self.stream: list[bytes] = []  # encoded effects not yet in the window
+        self.feeding = False  # effects go to the window
+        self.stream_db = -1  # database the stream is at; -1: the next effect begins with SELECT
+        self.gate = BLOCKING  # command flags that need the careful path now
+        self.timeouts: list[tuple[int, int, Session, Blocked]] = []
+        self.blocked: dict[Session, None] = {}
+        self.resumed: list[Session] = []  # unblocked, with commands still to run
+        self.errors: dict[str, int] = {}  # INFO errorstats
+        self.total_commands = 0
+        self._count = 0
+        for name, entry in REGISTRY.items():
+            self.add(name, entry.copy())
+
+    # -- the table ---------------------------------------------------------------------------------------------------
+
+    def add(self, name: str, entry: Command) -> None:
+        """Put a command under a name."""
+        entry.flags |= ANY
+        for sub in entry.subcommands.values():
+            sub.flags |= ANY
+        self.commands[name] = entry
+        self.table[name.encode()] = entry
+        self.table[name.upper().encode()] = entry
+
+    def rename(self, old: str, new: str) -> bool:
+        """rename-command; an empty new name removes the command. Whether the old name was there."""
+        entry = self.commands.pop(old, None)
+        if entry is None:
+            return False
+        self.table = {name: known for name, known in self.table.items() if known is not entry}
+        if new:
+            self.add(new.lower(), entry)
+        return True
+
+    def find(self, name: bytes) -> Command | None:
+        """The command of that name in any spelling."""
+        entry = self.commands.get(name.lower().decode("utf-8", "replace"))
+        if entry is not None and len(self.table) < MAX_SPELLINGS:
+            self.table[name] = entry
+        return entry
+
+    def resolve(self, argv: Argv) -> Command | None:
+        """The command or subcommand that argv names, or None."""
+        entry = self.table.get(argv[0]) or self.find(argv[0])
+        if entry is not None and entry.subcommands:
+            if len(argv) < 2:
+                return entry
+            return entry.subcommands.get(argv[1].lower().decode("utf-8", "replace"))
+        return entry
+
+    # -- running -----------------------------------------------------------------------------------------------------
+
+    def run(self, session: Session, batch: Sequence[Argv]) -> None:
+        """Run a client's commands in order; stop when one makes it wait (the rest is kept) or ends it."""
+        table = self.table
+        keyspace = self.keyspace
+        out = session.out
+        if not out:
+            self.touched[session] = None
+        dirty_before = keyspace.dirty
+        for at, argv in enumerate(batch):
+            command = table.get(argv[0]) or self.find(argv[0])
+            if (
+                command is None
+                or command.flags & (self.gate | session.gate)
+                or not command.least <= len(argv) <= command.most
+                or command.subcommands
+            ):
+                answer = self.careful(session, command, argv)
+            else:
+                command.calls += 1
+                keyspace.verbatim = True
+                before = keyspace.dirty
+                index = session.db.index
+                try:
+                    answer = command.run(session, argv)
+                except CommandError as problem:
+                    answer = self.failed(command, str(problem))
+                except WrongType:
+                    answer = self.failed(command, WRONG_TYPE)
+                if keyspace.effects:
+                    if keyspace.dirty != before and keyspace.verbatim:
+                        keyspace.effects.append((index, argv))
+                    self.commit()
+                elif keyspace.dirty != before and keyspace.verbatim and self.feeding:
+                    if index != self.stream_db:
+                        self._select(index)
+                    self.stream.append(hiredis.pack_command(tuple(argv)))
+            if answer:
+                out.append(answer)
+            elif session.blocked is not None:
+                session.queue.extend(batch[at + 1 :])
+                break
+            if keyspace.ready:
+                self.serve_ready()
+            if session.closing:
+                break
+        self.total_commands += len(batch)
+        if keyspace.dirty != dirty_before:
+            session.write_position = -1  # resolved when the stream is flushed; see Node.write_position
+            self.node.writers[session] = None
+
+    def call(self, ctx: Context, command: Command, argv: Argv, *, commit: bool = True) -> bytes:
+        """Run one command that has passed its checks; its effects are recorded (and handed on, if commit)."""
+        command.calls += 1
+        keyspace = self.keyspace
+        keyspace.verbatim = True
+        before = keyspace.dirty
+        index = ctx.db.index
+        try:
+            answer = command.run(ctx, argv)
+        except CommandError as problem:
+            answer = self.failed(command, str(problem))
+        except WrongType:
+            answer = self.failed(command, WRONG_TYPE)
+        if keyspace.dirty != before and keyspace.verbatim:
+            keyspace.effects.append((index, argv))
+        if commit and keyspace.effects:
+            self.commit()
+        return answer
+
+    def failed(self, command: Command | None, text: str) -> bytes:
+        """The error reply, counted."""
+        if command is not None:
+            command.failed += 1
+        return self._error(text)
+
+    def _error(self, text: str) -> bytes:
+        code = text.split(" ", 1)[0]
+        if code in self.errors or len(self.errors) < 128:
+            self.errors[code] = self.errors.get(code, 0) + 1
+        return reply.error(text)
+
+    def commit(self, *, together: bool = True) -> None:
+        """Hand recorded effects on to the stream; several are kept together by MULTI/EXEC (unless independent)."""
+        keyspace = self.keyspace
+        effects = keyspace.effects
+        keyspace.effects = []
+        if not self.feeding or not effects:
+            return
+        stream = self.stream
+        wrapped = together and len(effects) > 1
+        if wrapped:
+            if effects[0][0] != self.stream_db:
+                self._select(effects[0][0])
+            stream.append(_MULTI)
+        for index, argv in effects:
+            if index != self.stream_db:
+                self._select(index)
+            stream.append(hiredis.pack_command(tuple(argv)))
+        if wrapped:
+            stream.append(_EXEC)
+
+    def _select(self, index: int) -> None:
+        self.stream.append(hiredis.pack_command((b"SELECT", b"%d" % index)))
+        self.stream_db = index
+
+    # -- the careful path --------------------------------------------------------------------------------------------
+
+    def careful(self, session: Session, command: Command | None, argv: Argv) -> bytes:
+        """Every check before a command, then the command (or its queueing, or its waiting)."""
+        try:
+            command = self._admit(session, command, argv)
+        except CommandError as problem:
+            if command is not None:
+                command.rejected += 1
+            if session.transaction is not None:
+                session.transaction.aborted = True
+            return self._mode(session, self._error(str(problem)))
+        if session.transaction is not None and command.full_name not in _NEVER_QUEUED:
+            if command.flags & NO_MULTI:
+                session.transaction.aborted = True
+                return self._mode(session, self._error("ERR Command not allowed inside a transaction"))
+            session.transaction.commands.append((command, argv))
+            session.transaction.flags |= command.flags
+            return self._mode(session, reply.QUEUED)
+        if self.node.pauses(session, command):
+            self.park(session, Blocked("pause", argv, command, None, b"", since_ms=self.node.now.mono_ms))
+            return PENDING
+        session.argv = argv
+        session.command = command
+        if self.node.monitors:
+            self.node.feed_monitors(session, command, argv)
+        return self._mode(session, self.call(session, command, argv))
+
+    def _mode(self, session: Session, answer: bytes) -> bytes:
+        """The answer as CLIENT REPLY wants it."""
+        if session.reply_mode == REPLY_ON:
+            return answer
+        if session.reply_mode == REPLY_SKIP_NEXT:
+            session.reply_mode = REPLY_SKIP
+            return b""
+        if session.reply_mode == REPLY_SKIP:
+            session.reply_mode = REPLY_ON
+            self.regate(session)
+        return b""
+
+    def _admit(self, session: Session, command: Command | None, argv: Argv) -> Command:
+        """Raise what forbids the command now; return the command (a container's subcommand)."""
+        command = self.identify(command, argv)
+        node = self.node
+        flags = command.flags
+        if not session.authenticated and not flags & NO_AUTH:
+            raise CommandError("NOAUTH Authentication required.")
+        node.check_access(session, command, argv)
+        writes = self._writes(session, command)
+        if flags & DENY_OOM or (command.name == "exec" and session.transaction and session.transaction.flags & DENY_OOM):
+            node.check_memory()
+        if writes:
+            node.check_write(session)
+        if (session.channels or session.patterns or session.shard_channels) and not session.resp3:
+            if command.name not in _ALLOWED_WHILE_SUBSCRIBED:
+                raise CommandError(
+                    f"ERR Can't execute '{command.full_name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / "
+                    "RESET are allowed in this context"
+                )
+        if not flags & STALE and node.is_stale():
+            raise CommandError("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.")
+        if node.loading is not None:
+            if not flags & LOADING and not node.loading.asynchronous:
+                raise CommandError("LOADING Redis is loading the dataset in memory")
+            if flags & NO_ASYNC_LOADING and node.loading.asynchronous:
+                raise CommandError("LOADING Redis is loading the dataset in memory")
+        node.check_busy(command)
+        return command
+
+    def identify(self, command: Command | None, argv: Argv) -> Command:
+        """The command (a container's subcommand) with its arity checked, or the error that says what is wrong."""
+        if command is None:
+            raise CommandError(_unknown(argv))
+        if command.subcommands and len(argv) >= 2:
+            sub = command.subcommands.get(argv[1].lower().decode("utf-8", "replace"))
+            if sub is None:
+                shown = _shown(argv[1][:128])
+                raise CommandError(f"ERR unknown subcommand '{shown}'. Try {command.name.upper()} HELP.")
+            command = sub
+        if not command.least <= len(argv) <= command.most:
+            raise CommandError(f"ERR wrong number of arguments for '{command.full_name}' command")
+        return command
+
+    def _writes(self, session: Session, command: Command) -> bool:
+        """Whether running the command now may change data."""
+        if command.name == "exec" and session.transaction is not None:
+            return bool(session.transaction.flags & WRITE)
+        return bool(command.flags & WRITE)
+
+    def regate(self, session: Session) -> None:
+        """Recompute which commands of this session need the careful path."""
+        plain = (
+            session.authenticated
+            and session.transaction is None
+            and session.reply_mode == REPLY_ON
+            and not (session.channels or session.patterns or session.shard_channels)
+            and session.tracking is None
+            and self.node.is_unrestricted(session)
+        )
+        session.gate = 0 if plain else ANY
+        session.decoder.trusted = session.authenticated
+
+    # -- transactions ------------------------------------------------------------------------------------------------
+
+    def execute_transaction(self, session: Session) -> bytes:
+        """EXEC: run what was queued, as one; its effects are handed on together."""
+        transaction = session.transaction
+        self.end_transaction(session)
+        answers: list[bytes] = []
+        session.deny_blocking = True
+        try:
+            for command, argv in transaction.commands:
+                session.argv = argv
+                session.command = command
+                answers.append(self._exec_one(session, command, argv))
+        finally:
+            session.deny_blocking = False
+        self.keyspace.verbatim = False
+        return reply.array(answers)
+
+    def _exec_one(self, session: Session, command: Command, argv: Argv) -> bytes:
+        if not session.is_primary_link:
+            try:
+                self.node.check_access(session, command, argv)
+            except CommandError as problem:
+                return self.failed(command, str(problem))
+        if self.node.monitors:
+            self.node.feed_monitors(session, command, argv)
+        return self.call(session, command, argv, commit=False)
+
+    def end_transaction(self, session: Session) -> None:
+        """Forget MULTI's queue and all watches."""
+        session.transaction = None
+        self.unwatch(session)
+        self.regate(session)
+
+    def unwatch(self, session: Context) -> None:
+        """Forget all watches."""
+        for db, key in session.watching:
+            watchers = db.watched.get(key)
+            if watchers is not None:
+                watchers.pop(session, None)
+                if not watchers:
+                    del db.watched[key]
+                    db.rehook()
+        session.watching.clear()
+        session.dirty_watch = False
+
+    # -- waiting -----------------------------------------------------------------------------------------------------
+
+    def block_on_keys(self, session: Session, blocked: Blocked) -> None:
+        """Register a session that waits for keys (from Context.block)."""
+        db = self.keyspace.databases[blocked.db_index]
+        for key in blocked.keys:
+            db.awaited.setdefault(key, {})[session] = None
+        db.rehook()
+        self.park(session, blocked)
+
+    def park(self, session: Session, blocked: Blocked) -> None:
+        """Let a session wait."""
+        session.blocked = blocked
+        self.blocked[session] = None
+        if blocked.deadline_ms is not None:
+            self._count += 1
+            heappush(self.timeouts, (blocked.deadline_ms, self._count, session, blocked))
+
+    def unpark(self, session: Session) -> Blocked:
+        """The session waits no more; its further commands will run at the end of this turn."""
+        blocked: Blocked = session.blocked
+        session.blocked = None
+        self.blocked.pop(session, None)
+        if blocked.keys:
+            db = self.keyspace.databases[blocked.db_index]
+            for key in blocked.keys:
+                waiters = db.awaited.get(key)
+                if waiters is not None:
+                    waiters.pop(session, None)
+                    if not waiters:
+                        del db.awaited[key]
+            db.rehook()
+        if session.queue or session.unread:
+            self.resumed.append(session)
+        return blocked
+
+    def unblock(self, session: Session, answer: bytes) -> None:
+        """End a session's waiting with this reply."""
+        self.unpark(session)
+        if answer and (answer := self._mode(session, answer)):
+            session.push(answer)
+
+    def expire_waits(self, now_ms: int) -> None:
+        """Answer those whose timeout has passed."""
+        timeouts = self.timeouts
+        while timeouts and timeouts[0][0] <= now_ms:
+            _, _, session, blocked = heappop(timeouts)
+            if session.blocked is blocked:
+                answer = blocked.on_timeout
+                self.unblock(session, answer() if callable(answer) else answer)
+
+    def next_timeout(self) -> int | None:
+        """When the next waiting session gives up (mono ms)."""
+        timeouts = self.timeouts
+        while timeouts and timeouts[0][2].blocked is not timeouts[0][3]:
+            heappop(timeouts)
+        return timeouts[0][0] if timeouts else None
+
+    def serve_ready(self) -> None:
+        """Run the commands of those who wait for keys that changed, the longest waiting first."""
+        ready = self.keyspace.ready
+        while ready:
+            index, key = next(iter(ready))
+            del ready[(index, key)]
+            db = self.keyspace.databases[index]
+            there = key in db.values
+            for session in list(db.awaited.get(key, ())):
+                blocked: Blocked | None = session.blocked
+                if blocked is None or not (there or blocked.on_delete):
+                    continue
+                assert blocked.command is not None
+                session.retrying = True
+                try:
+                    answer = self.call(session, blocked.command, blocked.argv)
+                finally:
+                    session.retrying = False
+                if answer != PENDING:
+                    self.unblock(session, answer)
+                    self.node.writers[session] = None
+                there = key in db.values
+
+    def resume(self, run_bytes: Callable[[Session], None]) -> None:
+        """Go on with sessions that were unblocked in this turn."""
+        while self.resumed:
+            session = self.resumed.pop(0)
+            if session.blocked is not None or session.closing:
+                continue
+            queue, session.queue = session.queue, []
+            self.run(session, queue)
+            if session.blocked is None and session.unread:
+                run_bytes(session)
+
+    def close_session(self, session: Session, why: str, after_reply: bool) -> None:
+        """Close a session's connection."""
+        self.node.close_connection(session.conn, why, after_reply)
+
+    # -- scripts -----------------------------------------------------------------------------------------------------
+
+    def may_replicate(self, command: Command) -> bool:
+        """Whether the command can cause effects."""
+        return bool(command.flags & (WRITE | MAY_REPLICATE))
+
+
+def _shown(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _unknown(argv: Argv) -> str:
+    arguments = ""
+    for argument in argv[1:]:
+        if len(arguments) >= 128:
+            break
+        arguments += f"'{_shown(argument[: 128 - len(arguments)])}' "
+    return f"ERR unknown command '{_shown(argv[0][:128])}', with args beginning with: {arguments}"

@@ -1,0 +1,263 @@
+"""This node as a replica: loads what its primary sends and applies its stream.
+
+The stream's bytes are put into our own window verbatim, and only when what they say has been applied: so our replicas read the
+same history as we do, and our offset never runs ahead of our data. A transaction is applied when its EXEC is there, as one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replicator.core.effects import Announce, Level, ReadFile, RemoveFile
+from replicator.core.events import FileChunk
+from replicator.core.loading import RdbError, start_load
+from replicator.core.replication.replica import LoadError
+from replicator.core.session import Session
+from replicator.core.wire.request import Argv, RequestDecoder, encoded_size
+
+if TYPE_CHECKING:
+    from replicator.core.node import Node
+
+LOAD_CHUNK = 256 * 1024
+
+
+class Following:
+    """What replica.Replica asks of its node (replica.Host)."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.session: Session | None = None  # the context in which the stream is applied
+        self.unapplied = bytearray()  # received, not applied yet (half a command, an open transaction)
+        self.queue: list[Argv] = []  # commands of an open transaction
+
+    # -- before the stream -------------------------------------------------------------------------------------------
+
+    def allocate_connection(self) -> int:
+        """A fresh negative connection number."""
+        self.node.last_connection -= 1
+        return self.node.last_connection
+
+    def handshake_lines(self) -> list[tuple[bytes, ...]]:
+        """AUTH, REPLCONF listening-port, ip-address, capa."""
+        config = self.node.config
+        lines: list[tuple[bytes, ...]] = []
+        if config["masterauth"]:
+            password = str(config["masterauth"]).encode()
+            user = str(config["masteruser"]).encode()
+            lines.append((b"AUTH", user, password) if user else (b"AUTH", password))
+        port = config["replica-announce-port"] or config["port"]
+        lines.append((b"REPLCONF", b"listening-port", b"%d" % port))
+        if config["replica-announce-ip"]:
+            lines.append((b"REPLCONF", b"ip-address", str(config["replica-announce-ip"]).encode()))
+        lines.append((b"REPLCONF", b"capa", b"eof", b"capa", b"psync2"))
+        return lines
+
+    def load_in_memory(self) -> bool:
+        """Whether the payload goes straight to the loader."""
+        mode = self.node.config["repl-diskless-load"]
+        if mode == "on-empty-db":
+            return not any(len(db) for db in self.node.keyspace.databases)
+        return bool(mode == "swapdb")
+
+    def full_sync_begins(self) -> None:
+        """Our history ends here: our replicas ask anew, once we have the new one."""
+        self.node.primary.drop_all("our primary gives us another history")
+
+    def history_renamed(self) -> None:
+        """Our replicas learn the new id by asking again (and continue partially)."""
+        self.node.primary.drop_all("our primary has a new replication id")
+
+    def failover_refused(self) -> None:
+        """The node that was to take over from us refused."""
+        self.node.handover.refused()
+
+    # -- loading -----------------------------------------------------------------------------------------------------
+
+    def load_file(self, name: str) -> None:
+        """Drop the old data, then load the file chunk by chunk."""
+        node = self.node
+        self._flush_old()
+        node.log(Level.NOTICE, "MASTER <-> REPLICA sync: Loading DB in memory")
+        node.begin_loading("file", name, asynchronous=False)
+        node.emit(ReadFile(name, LOAD_CHUNK))
+
+    def open_loader(self) -> None:
+        """Load from the socket; swapdb serves the old data meanwhile."""
+        node = self.node
+        asynchronous = node.config["repl-diskless-load"] == "swapdb"
+        if not asynchronous:
+            self._flush_old()
+        node.log(Level.NOTICE, "MASTER <-> REPLICA sync: Loading DB in memory")
+        node.begin_loading("socket", "", asynchronous=asynchronous)
+
+    def _flush_old(self) -> None:
+        node = self.node
+        node.log(Level.NOTICE, "MASTER <-> REPLICA sync: Flushing old data")
+        for db in node.keyspace.databases:
+            db.clear()
+        # An empty node is no continuation of anything.
+        node.history.drop_window()
+        node.history.forget(node.random)
+        node.replica.resumable = False
+        node.emit(Announce("replication.data-dropped", ()))
+
+    def feed_loader(self, data: bytes) -> bytes | None:
+        """Payload bytes from the socket."""
+        loading = self.node.loading
+        assert loading is not None
+        try:
+            return loading.feed(data)
+        except RdbError as problem:
+            self.node.end_loading()
+            raise LoadError(str(problem)) from None
+
+    def finish_load(self) -> None:
+        """The payload is whole: its data becomes ours."""
+        self.node.adopt_load()
+        self.node.replica.payload_loaded(self.node.now)
+
+    def abandon_load(self, why: str) -> None:
+        """The payload broke off."""
+        if self.node.loading is not None:
+            self.node.log(Level.NOTICE, f"MASTER <-> REPLICA sync: Discarding the unfinished load ({why})")
+            self.node.end_loading()
+
+    def file_chunk(self, event: FileChunk) -> None:
+        """More of a payload that is loaded from its file."""
+        node = self.node
+        loading = node.loading
+        assert loading is not None
+        loading.size = event.size
+        node.replica.show_life(node.now)
+        try:
+            behind = loading.feed(event.data)
+            if event.eof and behind is None:
+                loading.reader.close()
+        except RdbError as problem:
+            node.end_loading()
+            node.replica.payload_failed(str(problem), node.now)
+            return
+        if event.eof:
+            node.adopt_load()
+            if node.config["rdb-del-sync-files"] and not node.config["save"] and not node.config["appendonly"]:
+                node.emit(RemoveFile(event.name))
+            node.replica.payload_loaded(node.now)
+
+    # -- the stream --------------------------------------------------------------------------------------------------
+
+    def link_is_up(self) -> None:
+        """A context for the stream, at the database where the stream is."""
+        node = self.node
+        session = Session(node.executor, node.replica.conn)
+        session.is_primary_link = True
+        session.authenticated = True
+        session.decoder = RequestDecoder()
+        session.id = node.next_client_id()
+        session.peer = f"{node.replica.primary_host}:{node.replica.primary_port}"
+        session.created_ms = session.last_ms = node.now.mono_ms
+        session.db = node.keyspace.databases[node.replica.stream_db]
+        session.flags |= 1
+        self.session = session
+        self.unapplied.clear()
+        self.queue.clear()
+        node.by_id[session.id] = session
+        node.regate()
+        node.handover.succeeded()
+
+    def link_is_down(self) -> None:
+        """What was not applied is dropped; it will be asked for again."""
+        node = self.node
+        if self.session is not None:
+            node.by_id.pop(self.session.id, None)
+            self.session = None
+        self.unapplied.clear()
+        self.queue.clear()
+        node.regate()
+
+    def apply_stream(self, data: bytes) -> None:
+        """Bytes of the stream: run the whole commands, then put their bytes into our window."""
+        session = self.session
+        node = self.node
+        if session is None:
+            return
+        session.last_ms = node.now.mono_ms
+        unapplied = self.unapplied
+        unapplied += data
+        batch = session.decoder.feed(data)
+        keyspace = node.keyspace
+        keyspace.applying = True
+        keyspace.expires_keys = False
+        try:
+            open_size = self._apply(session, batch)
+        finally:
+            keyspace.applying = False
+        if session.decoder.error is not None:
+            node.log(Level.WARNING, f"Protocol error from master: {session.decoder.error}")
+            node.replica._disconnect("protocol error", node.now)
+            return
+        if self.session is not session:
+            return  # the stream itself made us leave
+        done = len(unapplied) - session.decoder.pending - open_size
+        if done > 0:
+            node.history.append(bytes(memoryview(unapplied)[:done]))
+            del unapplied[:done]
+            node.replica.stream_db = session.db.index
+
+    def _apply(self, session: Session, batch: list[Argv]) -> int:
+        """Run commands of the stream; how many bytes of an open transaction remain unapplied at the end."""
+        executor = self.node.executor
+        keyspace = self.node.keyspace
+        table = executor.table
+        queue = self.queue
+        for at, argv in enumerate(batch):
+            command = table.get(argv[0]) or executor.find(argv[0])
+            if command is None:
+                self._complain(argv, f"unknown command '{argv[0]!r}'")
+                continue
+            name = command.name
+            if name == "multi":
+                queue.append(argv)
+                continue
+            if queue:
+                queue.append(argv)
+                if name == "exec":
+                    for inner in queue[1:-1]:
+                        self._run(session, inner)
+                    queue.clear()
+                continue
+            if name == "replconf":
+                # GETACK asks for the offset before itself: what stands behind it in this batch is not applied yet.
+                behind = sum(map(encoded_size, batch[at:]))
+                position = self.node.history.end + len(self.unapplied) - session.decoder.pending - behind
+                if len(argv) > 1 and argv[1].lower() == b"getack":
+                    self.node.replica.acknowledge(self.node.now, position)
+                continue
+            self._run(session, argv)
+        keyspace.effects.clear()
+        executor.total_commands += len(batch)
+        return sum(map(encoded_size, queue))
+
+    def _run(self, session: Session, argv: Argv) -> None:
+        executor = self.node.executor
+        keyspace = self.node.keyspace
+        command = executor.resolve(argv)
+        if command is None or not command.least <= len(argv) <= command.most:
+            self._complain(argv, "unknown command or wrong number of arguments")
+            return
+        session.deny_blocking = True
+        answer = executor.call(session, command, argv, commit=False)
+        if answer[:1] == b"-":
+            self._complain(argv, answer[1:-2].decode("utf-8", "backslashreplace"))
+        keyspace.effects.clear()
+        if keyspace.ready:
+            executor.serve_ready()
+
+    def _complain(self, argv: Argv, why: str) -> None:
+        self.node.log(
+            Level.WARNING,
+            f"== CRITICAL == This replica is sending an error to its master: '{why}' after processing the command "
+            f"'{argv[0].decode('utf-8', 'backslashreplace').lower()}'",
+        )
+        if self.node.config["propagation-error-behavior"] != "ignore":
+            self.node.log(Level.WARNING, "Replica cannot apply its primary's command: it must not go on with other data.")
+            self.node.crash()

@@ -1,0 +1,378 @@
+"""Waiting for replicas: WAIT, CLIENT PAUSE, coordinated FAILOVER, and SHUTDOWN that lets them catch up.
+
+A coordinated failover loses nothing: writes are paused, the chosen replica catches up to our offset, and only then do we ask it,
+by PSYNC ... FAILOVER, to become the primary and follow it from that very offset.
+
+    none --FAILOVER--> waiting-for-sync --target acknowledged our offset--> failover-in-progress --+CONTINUE--> none (a replica)
+             ^                |  timeout, ABORT, target lost                        | refused, ABORT
+             +----------------+-----------------------------------------------------+   (a primary again, writes go on)
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from replicator.core.commands.context import PENDING
+from replicator.core.commands.registry import MAY_REPLICATE, WRITE, Command, CommandError
+from replicator.core.effects import Announce, Exit, Level
+from replicator.core.replication.primary import Link, LinkState
+from replicator.core.session import Blocked, Session
+from replicator.core.wire import reply
+
+if TYPE_CHECKING:
+    from replicator.core.node import Node
+
+
+class FailoverState(Enum):
+    """As INFO's master_failover_state."""
+
+    NONE = "no-failover"
+    WAITING = "waiting-for-sync"
+    IN_PROGRESS = "failover-in-progress"
+
+
+class Handover:
+    """Pauses, failover, shutdown and WAIT of one node."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.client_pause_until = 0  # mono ms; CLIENT PAUSE
+        self.client_pause_all = False
+        self.state = FailoverState.NONE
+        self.target: tuple[str, int] | None = None
+        self.force = False
+        self.failover_deadline: int | None = None
+        self.shutting_down = False
+        self.shutdown_deadline: int | None = None
+        self.shutdown_save: bool | None = None
+        self.shutdown_force = False
+        self.shutdown_sessions: list[Session] = []
+        self._saving_for_exit = False
+        self._save_waiters: list[Session] = []
+        self._asked_ack = False
+
+    # -- pauses ------------------------------------------------------------------------------------------------------
+
+    @property
+    def pausing(self) -> bool:
+        """Some commands have to wait."""
+        return self.pausing_writes
+
+    @property
+    def pausing_writes(self) -> bool:
+        """Writes have to wait, and with them everything else that changes data by itself (expiry, eviction)."""
+        return (
+            self.client_pause_until > self.node.now.mono_ms
+            or self.state is not FailoverState.NONE
+            or (self.shutting_down and self.shutdown_deadline is not None)
+        )
+
+    def pauses(self, session: Session, command: Command) -> bool:
+        """Whether this command waits."""
+        if session.link is not None and session.conn in self.node.primary.links:
+            return False
+        if self.client_pause_all and self.client_pause_until > self.node.now.mono_ms:
+            return True
+        if command.name == "exec" and session.transaction is not None:
+            return bool(session.transaction.flags & (WRITE | MAY_REPLICATE))
+        return bool(command.flags & (WRITE | MAY_REPLICATE))
+
+    def pause(self, until_ms: int, *, everything: bool) -> None:
+        """CLIENT PAUSE; a running pause is never shortened, nor weakened."""
+        running = self.client_pause_until > self.node.now.mono_ms
+        self.client_pause_until = max(until_ms, self.client_pause_until if running else 0)
+        self.client_pause_all = everything or (running and self.client_pause_all)
+        self.node.regate()
+
+    def unpause(self) -> None:
+        """CLIENT UNPAUSE."""
+        self.client_pause_until = 0
+        self._release()
+
+    def _release(self) -> None:
+        """Let the parked commands run, unless another reason still holds them."""
+        node = self.node
+        node.regate()
+        if self.pausing:
+            return
+        for session in list(node.executor.blocked):
+            blocked: Blocked = session.blocked
+            if blocked.kind == "pause":
+                session.queue.insert(0, blocked.argv)
+                node.executor.unpark(session)
+
+    def resume_all_for_role_change(self) -> None:
+        """A new role: nothing that waited for the old one goes on waiting."""
+        if self.state is FailoverState.WAITING:
+            self._abort("the role changed")
+
+    # -- WAIT --------------------------------------------------------------------------------------------------------
+
+    def wait(self, session: Session, wanted: int, timeout_ms: int) -> bytes:
+        """WAIT: how many replicas have acknowledged the caller's last write; waits for more if they are too few."""
+        node = self.node
+        node.flush_stream()
+        position = session.write_position
+        count = node.primary.acked_by(position)
+        if count >= wanted or session.deny_blocking:
+            return reply.integer(count)
+        deadline = node.now.mono_ms + timeout_ms if timeout_ms else None
+        blocked = Blocked(
+            "replicas",
+            session.argv,
+            session.command,
+            deadline,
+            lambda: reply.integer(node.primary.acked_by(position)),
+            position=position,
+            wanted=wanted,
+        )
+        node.executor.park(session, blocked)
+        self.ask_acks()
+        return PENDING
+
+    def ask_acks(self) -> None:
+        """Ask all replicas for an ACK now, through the stream."""
+        node = self.node
+        if node.executor.feeding and node.primary.links:
+            node.feed(b"REPLCONF", b"GETACK", b"*")
+            node.flush_stream()
+
+    def acks_changed(self) -> None:
+        """A replica has acknowledged more."""
+        node = self.node
+        for session in list(node.executor.blocked):
+            blocked: Blocked = session.blocked
+            if blocked.kind == "replicas":
+                count = node.primary.acked_by(blocked.position)
+                if count >= blocked.wanted:
+                    node.executor.unblock(session, reply.integer(count))
+        self.replicas_changed()
+
+    # -- coordinated failover ----------------------------------------------------------------------------------------
+
+    def failover(self, target: tuple[str, int] | None, timeout_ms: int | None, *, force: bool) -> bytes:
+        """FAILOVER: begin."""
+        node = self.node
+        if node.replica.active:
+            raise CommandError("ERR FAILOVER is not valid when server is a replica.")
+        if not node.primary.links:
+            raise CommandError("ERR FAILOVER requires connected replicas.")
+        if self.state is not FailoverState.NONE:
+            raise CommandError("ERR FAILOVER already in progress.")
+        if target is not None:
+            link = self._link_of(target)
+            if link is None:
+                raise CommandError("ERR FAILOVER target HOST and PORT is not a replica.")
+            if link.state is not LinkState.ONLINE:
+                raise CommandError("ERR FAILOVER target replica is not online.")
+        self.state = FailoverState.WAITING
+        self.target = target
+        self.force = force
+        self.failover_deadline = None if timeout_ms is None else node.now.mono_ms + timeout_ms
+        to = f" to {target[0]}:{target[1]}" if target else ""
+        node.log(Level.NOTICE, f"FAILOVER requested{to}.")
+        node.emit(Announce("failover.requested", (("target", to.strip()),)))
+        node.flush_stream()
+        node.regate()
+        self.ask_acks()
+        self.replicas_changed()
+        return reply.OK
+
+    def _link_of(self, target: tuple[str, int]) -> Link | None:
+        for link in self.node.primary.links.values():
+            if (link.announced_host or link.host) == target[0] and link.announced_port == target[1]:
+                return link
+        return None
+
+    def abort_failover(self) -> bytes:
+        """FAILOVER ABORT."""
+        if self.state is FailoverState.NONE:
+            raise CommandError("ERR No failover in progress.")
+        self._abort("Failover manually aborted")
+        return reply.OK
+
+    def _abort(self, why: str) -> None:
+        node = self.node
+        node.log(Level.NOTICE, f"Aborting failover: {why}" if self.state is FailoverState.WAITING else f"Failover aborted: {why}")
+        was, self.state = self.state, FailoverState.NONE
+        self.target = None
+        self.failover_deadline = None
+        node.replica.ask_failover = False
+        if was is FailoverState.IN_PROGRESS:
+            node.become_primary(why=why)
+        node.emit(Announce("failover.aborted", (("why", why),)))
+        self._release()
+
+    def refused(self) -> None:
+        """The target answered our PSYNC ... FAILOVER by an error."""
+        if self.state is FailoverState.IN_PROGRESS:
+            self._abort("Failover target rejected psync request")
+
+    def succeeded(self) -> None:
+        """We follow the new primary: the failover is complete."""
+        if self.state is FailoverState.IN_PROGRESS:
+            self.state = FailoverState.NONE
+            self.target = None
+            self.failover_deadline = None
+            self.node.emit(Announce("failover.done", ()))
+            self._release()
+
+    def replicas_changed(self) -> None:
+        """Acknowledgements, or the list of replicas, changed: go on with what waits for them."""
+        if self.state is FailoverState.WAITING:
+            chosen = self._caught_up()
+            if chosen is not None:
+                self._begin(chosen)
+        if self.shutting_down and self.shutdown_deadline is not None and not self._lagging():
+            self._finish_shutdown()
+
+    def _caught_up(self) -> tuple[str, int] | None:
+        node = self.node
+        end = node.replication_offset()
+        if self.target is not None:
+            link = self._link_of(self.target)
+            return self.target if link is not None and link.acked == end and link.state is LinkState.ONLINE else None
+        for link in node.primary.links.values():
+            if link.state is LinkState.ONLINE and link.acked == end and link.announced_port:
+                return (link.announced_host or link.host, link.announced_port)
+        return None
+
+    def _begin(self, target: tuple[str, int]) -> None:
+        node = self.node
+        self.state = FailoverState.IN_PROGRESS
+        self.target = target
+        node.log(Level.NOTICE, f"Failover target is {target[0]}:{target[1]}, failing over.")
+        node.become_replica(target[0], target[1], why="failover")
+        node.replica.ask_failover = True
+
+    # -- shutdown ----------------------------------------------------------------------------------------------------
+
+    def shutdown(self, session: Session | None, *, save: bool | None, now: bool = False, force: bool = False) -> bytes:
+        """SHUTDOWN, SIGTERM, SIGINT. save: None means if save points are configured."""
+        node = self.node
+        if session is not None:
+            node.log(Level.WARNING, "User requested shutdown...")
+            self.shutdown_sessions.append(session)
+            node.executor.park(session, Blocked("shutdown", [], None, None, b""))
+        if self.shutting_down and self.shutdown_deadline is None:
+            return PENDING
+        self.shutting_down = True
+        self.shutdown_save = save
+        self.shutdown_force = force
+        timeout_ms = 1000 * node.config["shutdown-timeout"]
+        if not now and timeout_ms and not node.replica.active and (lagging := self._lagging()):
+            self.shutdown_deadline = node.now.mono_ms + timeout_ms
+            node.log(
+                Level.NOTICE,
+                f"Waiting for {len(lagging)} lagging replicas before shutting down (up to {timeout_ms // 1000} seconds).",
+            )
+            node.regate()
+            self.ask_acks()
+            return PENDING
+        self._finish_shutdown()
+        return PENDING
+
+    def _lagging(self) -> list[Link]:
+        end = self.node.replication_offset()
+        return [link for link in self.node.primary.links.values() if link.state is LinkState.ONLINE and link.acked != end]
+
+    def abort_shutdown(self) -> bytes:
+        """SHUTDOWN ABORT."""
+        if not self.shutting_down:
+            raise CommandError("ERR No shutdown in progress.")
+        self.node.log(Level.NOTICE, "Shutdown manually aborted.")
+        self._cancel_shutdown()
+        return reply.OK
+
+    def _cancel_shutdown(self) -> None:
+        self.shutting_down = False
+        self.shutdown_deadline = None
+        self._saving_for_exit = False
+        for session in self.shutdown_sessions:
+            if session.blocked is not None and session.blocked.kind == "shutdown":
+                self.node.executor.unblock(session, reply.error("ERR Errors trying to SHUTDOWN. Check logs."))
+        self.shutdown_sessions.clear()
+        self._release()
+
+    def _finish_shutdown(self) -> None:
+        node = self.node
+        self.shutdown_deadline = None
+        for link in node.primary.links.values():
+            if link.state is LinkState.ONLINE:
+                lag = (node.now.mono_ms - link.acked_ms) / 1000
+                state = "in sync" if link.acked == node.history.end else f"{node.history.end - link.acked} bytes behind"
+                node.log(Level.NOTICE, f"Replica {link.address} is {state}, lag={lag:.0f}.")
+        if node.snapshots.running is not None and node.snapshots.saving:
+            node.log(Level.WARNING, "There is a child saving an .rdb. Killing it!")
+        node.snapshots.cancel()
+        save = bool(node.config["save"]) if self.shutdown_save is None else self.shutdown_save
+        node.exiting = True
+        node.regate()
+        if save:
+            node.log(Level.NOTICE, "Saving the final RDB snapshot before exiting.")
+            self._saving_for_exit = True
+            node.snapshots.save_now()
+            return
+        self._exit()
+
+    def _exit(self) -> None:
+        self.node.log(Level.WARNING, "Redis is now ready to exit, bye bye...")
+        self.node.last_effect(Exit(0))
+
+    # -- saves -------------------------------------------------------------------------------------------------------
+
+    def save(self, session: Session) -> bytes:
+        """SAVE: the reply comes when the file is durable."""
+        node = self.node
+        if node.snapshots.running is not None:
+            raise CommandError("ERR Background save already in progress")
+        node.executor.park(session, Blocked("save", session.argv, session.command, None, b""))
+        self._save_waiters.append(session)
+        node.snapshots.save_now()
+        return PENDING
+
+    def saved(self, why: str) -> None:
+        """A save in the foreground has ended; why: "" for success."""
+        if self._saving_for_exit:
+            self._saving_for_exit = False
+            if why and not self.shutdown_force:
+                self.node.log(Level.WARNING, "Error trying to save the DB, can't exit.")
+                self.node.exiting = False
+                self._cancel_shutdown()
+            else:
+                self._exit()
+            return
+        waiters, self._save_waiters = self._save_waiters, []
+        for session in waiters:
+            if session.blocked is not None and session.blocked.kind == "save":
+                self.node.executor.unblock(session, reply.error(f"ERR {why}") if why else reply.OK)
+
+    # -- clocks ------------------------------------------------------------------------------------------------------
+
+    def deadline_ms(self) -> int | None:
+        """When `advance` has work (mono ms)."""
+        times = [self.failover_deadline, self.shutdown_deadline]
+        if self.client_pause_until:
+            times.append(self.client_pause_until)
+        return min((time for time in times if time is not None), default=None)
+
+    def advance(self) -> None:
+        """End pauses and waits whose time has come."""
+        node = self.node
+        mono = node.now.mono_ms
+        if self.client_pause_until and self.client_pause_until <= mono:
+            self.client_pause_until = 0
+            self.client_pause_all = False
+            self._release()
+        if self.failover_deadline is not None and self.failover_deadline <= mono:
+            self.failover_deadline = None
+            if self.state is FailoverState.WAITING:
+                if self.force and self.target is not None:
+                    node.log(Level.NOTICE, f"Failover to {self.target[0]}:{self.target[1]} time out exceeded, failing over.")
+                    self._begin(self.target)
+                else:
+                    self._abort("Replica never caught up before timeout")
+        if self.shutdown_deadline is not None and self.shutdown_deadline <= mono:
+            node.log(Level.WARNING, "Shutdown timeout reached: replicas that lag may lose writes.")
+            self._finish_shutdown()

@@ -1,0 +1,727 @@
+"""One node: joins keyspace, sessions, replication and snapshots into a machine (handle / advance / deadline_ms / pull)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from replicator.core import limits
+from replicator.core.commands.registry import WRITE, Command, CommandError
+from replicator.core.config import Config
+from replicator.core.effects import Announce, Close, Effect, Exit, Level, Log, ReadFile, Send, StopReading
+from replicator.core.events import (
+    Closed,
+    Connected,
+    ConnectFailed,
+    Event,
+    FileChunk,
+    FileCommitted,
+    FileFailed,
+    Opened,
+    OutputPending,
+    Received,
+    Signalled,
+    SnapshotDone,
+    SnapshotFailed,
+    SnapshotSent,
+    SnapshotStarted,
+    Started,
+)
+from replicator.core.executor import ANY, BLOCKING, Executor
+from replicator.core.following import LOAD_CHUNK, Following
+from replicator.core.handover import Handover
+from replicator.core.keyspace.database import Keyspace
+from replicator.core.loading import Loading, RdbError, start_load
+from replicator.core.now import Now
+from replicator.core.replication.history import History
+from replicator.core.replication.primary import Primary
+from replicator.core.replication.replica import Replica
+from replicator.core.services import Services
+from replicator.core.session import Session
+from replicator.core.snapshots import Snapshots
+from replicator.core.wire import reply
+
+REDIS_VERSION = "7.0.15"
+_CRON_MS = 100
+_EXPIRE_AT_ONCE = 200  # expired keys deleted in one turn before others are served
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """What a node cannot know by itself; the driver fills it in.
+
+    meter: microseconds of a monotonic clock (for slow log and statistics only). resident: bytes of memory of the process.
+    """
+
+    pid: int = 1
+    executable: str = "replicator"
+    config_file: str = ""
+    meter: Callable[[], int] = field(default=lambda: 0)
+    resident: Callable[[], int] = field(default=lambda: 0)
+
+
+class Node:
+    """A server: told what happened, it answers with what is to be done. See core/machine.py for the rules of the surface."""
+
+    redis_version = REDIS_VERSION
+
+    def __init__(self, config: Config, chance: Random, surroundings: Surroundings | None = None) -> None:
+        self.config = config
+        self.random = chance
+        self.surroundings = surroundings or Surroundings()
+        self.now = Now(0, 0)
+        self.started = Now(0, 0)
+        self.run_id = f"{chance.getrandbits(160):040x}"
+        self.effects: list[Effect] = []
+        self.later: list[Effect] = []
+        self.keyspace = Keyspace(config["databases"])
+        self.sessions: dict[int, Session] = {}
+        self.by_id: dict[int, Session] = {}
+        self.monitors: dict[Session, None] = {}
+        self.writers: dict[Session, None] = {}  # sessions that wrote in this turn
+        self.last_connection = 0
+        self._client_ids = 0
+        self.executor = Executor(self)
+        self.history = History(chance)
+        self.primary = Primary(self.history, config, chance, self.emit, self.send)
+        self.following = Following(self)
+        self.replica = Replica(self.history, config, chance, self.emit, self.following)
+        self.snapshots = Snapshots(self)
+        self.handover = Handover(self)
+        self.loading: Loading | None = None
+        self.ready = False  # the initial load is over: "Ready to accept connections" was said
+        self.exiting = False
+        self.cron_ms = 0
+        self.second_ms = 0
+        self.ping_ms = 0
+        self.connections_received = 0
+        self.connections_rejected = 0
+        self.services = Services(self)
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            Started: self._started,
+            Opened: self._opened,
+            Received: self._received,
+            Closed: self._closed,
+            Connected: self._connected,
+            ConnectFailed: self._connect_failed,
+            OutputPending: self._output_pending,
+            SnapshotStarted: self.snapshots.started,
+            SnapshotFailed: self.snapshots.failed,
+            SnapshotDone: self.snapshots.done,
+            SnapshotSent: self._snapshot_sent,
+            FileChunk: self._file_chunk,
+            FileFailed: self._file_failed,
+            FileCommitted: self._file_committed,
+            Signalled: self._signalled,
+        }
+        self.services.install()
+        self.regate()
+
+    def __getattr__(self, name: str) -> Any:
+        # server.pubsub, server.acl ...: components that commands use live in services.
+        try:
+            services = object.__getattribute__(self, "services")
+        except AttributeError:
+            raise AttributeError(name) from None
+        return getattr(services, name)
+
+    # -- the surface -------------------------------------------------------------------------------------------------
+
+    def handle(self, event: Event, now: Now) -> list[Effect]:
+        """Take one event."""
+        self.now = now
+        self.keyspace.now_ms = now.unix_ms
+        self._handlers[type(event)](event)
+        return self._finish()
+
+    def advance(self, now: Now) -> list[Effect]:
+        """Do all that is due."""
+        self.now = now
+        self.keyspace.now_ms = now.unix_ms
+        self._expire_keys()
+        self.executor.expire_waits(now.mono_ms)
+        self.replica.advance(now)
+        self.handover.advance()
+        if now.mono_ms >= self.cron_ms:
+            self.cron_ms = now.mono_ms + self._cron_interval()
+            self._cron()
+        return self._finish()
+
+    def deadline_ms(self) -> int | None:
+        """When `advance` next has work (mono ms)."""
+        soonest = self.cron_ms
+        for other in (
+            self.executor.next_timeout(),
+            self.replica.deadline_ms(),
+            self.handover.deadline_ms(),
+            self._expiry_deadline(),
+        ):
+            if other is not None and other < soonest:
+                soonest = other
+        return soonest
+
+    def pull(self, conn: int, limit: int) -> bytes:
+        """Bytes of the replication stream for a replica's connection."""
+        return self.primary.pull(conn, limit)
+
+    def emit(self, effect: Effect) -> None:
+        """Put an effect before this turn's replies; those that need the replies out first go behind them."""
+        if type(effect) in _BEHIND:
+            self.later.append(effect)
+        elif type(effect) is Close:
+            self.close_connection(effect.conn, effect.why, effect.flush)
+        else:
+            self.effects.append(effect)
+
+    def last_effect(self, effect: Effect) -> None:
+        """An effect that must be this turn's last."""
+        self.later.append(effect)
+
+    def send(self, conn: int, data: bytes) -> None:
+        """Bytes to a connection, behind what it is being sent already."""
+        session = self.sessions.get(conn)
+        if session is not None:
+            session.push(data)
+
+    def log(self, level: Level, message: str) -> None:
+        """One line for the log."""
+        self.effects.append(Log(level, message))
+
+    def announce(self, name: str, *fields: tuple[str, str | int | None]) -> None:
+        """A domain event."""
+        self.effects.append(Announce(name, fields))
+
+    def _finish(self) -> list[Effect]:
+        """End a turn: go on with the unblocked, flush the stream and the replies, start what must start last."""
+        executor = self.executor
+        if self.keyspace.ready:
+            executor.serve_ready()
+        if executor.resumed:
+            executor.resume(self._run_unread)
+        if executor.stream or self.writers:
+            self.flush_stream()
+        primary = self.primary
+        if primary.links or self.snapshots.requested_save or self.snapshots.scheduled:
+            self.snapshots.begin_due()
+        if executor.touched:
+            effects = self.effects
+            for session in executor.touched:
+                if session.out:
+                    data = session.out[0] if len(session.out) == 1 else b"".join(session.out)
+                    session.out.clear()
+                    session.total_sent += len(data)
+                    effects.append(Send(session.conn, data))
+            executor.touched.clear()
+        effects = self.effects
+        if self.later:
+            effects += self.later
+            self.later = []
+        self.effects = []
+        return effects
+
+    # -- connections -------------------------------------------------------------------------------------------------
+
+    def next_client_id(self) -> int:
+        """Client ids grow from 1."""
+        self._client_ids += 1
+        return self._client_ids
+
+    def _opened(self, event: Opened) -> None:
+        self.connections_received += 1
+        session = Session(self.executor, event.conn)
+        session.id = self.next_client_id()
+        session.peer = _address(event.peer_host, event.peer_port)
+        session.local = _address(event.local_host, event.local_port)
+        session.created_ms = session.last_ms = self.now.mono_ms
+        self.sessions[event.conn] = session
+        self.by_id[session.id] = session
+        refusal = self.services.admit_connection(session, event.peer_host)
+        if refusal:
+            self.connections_rejected += 1
+            session.push(reply.error(refusal))
+            session.close("rejected")
+            return
+        self.services.greet(session)
+        self.executor.regate(session)
+
+    def _received(self, event: Received) -> None:
+        session = self.sessions.get(event.conn)
+        if session is None:
+            if event.conn == self.replica.conn:
+                self.replica.received(event.data, self.now)
+            return
+        session.last_ms = self.now.mono_ms
+        data = event.data
+        session.total_received += len(data)
+        if session.blocked is not None:
+            session.unread.append(data)
+            if sum(map(len, session.unread)) > self.config["client-query-buffer-limit"]:
+                session.close("query buffer limit", after_reply=False)
+            return
+        self._run_bytes(session, data)
+
+    def _run_bytes(self, session: Session, data: bytes) -> None:
+        decoder = session.decoder
+        if session.link is not None and not data.strip(b"\r\n"):
+            session.link.acked_ms = self.now.mono_ms  # a replica that loads shows life by line ends
+        batch = decoder.feed(data)
+        if batch:
+            self.executor.run(session, batch)
+        if decoder.error is not None and session.blocked is None:
+            session.push(reply.error(f"ERR Protocol error: {decoder.error}"))
+            self.log(Level.VERBOSE, f"Protocol error ({decoder.error}) from client: id={session.id} addr={session.peer}")
+            session.close("protocol error")
+        elif decoder.pending > limits.MAX_INLINE and decoder.pending > self.config["client-query-buffer-limit"]:
+            self.log(Level.WARNING, f"Closing client that reached max query buffer length: id={session.id} addr={session.peer}")
+            session.close("query buffer limit", after_reply=False)
+
+    def _run_unread(self, session: Session) -> None:
+        data = b"".join(session.unread)
+        session.unread.clear()
+        self._run_bytes(session, data)
+
+    def _closed(self, event: Closed) -> None:
+        session = self.sessions.pop(event.conn, None)
+        if session is None:
+            if event.conn == self.replica.conn and self.replica.conn:
+                self.replica.closed(event.why, self.now)
+            return
+        self._forget(session)
+
+    def _forget(self, session: Session) -> None:
+        """Whatever held the session lets go of it."""
+        executor = self.executor
+        session.closing = True
+        self.by_id.pop(session.id, None)
+        self.monitors.pop(session, None)
+        executor.touched.pop(session, None)
+        self.writers.pop(session, None)
+        if session.blocked is not None:
+            session.queue.clear()
+            session.unread.clear()
+            executor.unpark(session)
+        executor.unwatch(session)
+        self.services.forget(session)
+        if self.primary.closed(session.conn, self.now):
+            self.snapshots.cancel_without_receivers()
+            self.regate()
+            self.handover.replicas_changed()
+
+    def close_connection(self, conn: int, why: str, flush: bool) -> None:
+        """Close behind the replies of this turn (flush: when they have gone out)."""
+        session = self.sessions.get(conn)
+        if session is not None:
+            session.closing = True
+        self.later.append(Close(conn, why, flush))
+
+    def _connected(self, event: Connected) -> None:
+        if event.conn == self.replica.conn:
+            self.replica.connected(self.now)
+
+    def _connect_failed(self, event: ConnectFailed) -> None:
+        if event.conn == self.replica.conn:
+            self.replica.connect_failed(event.why, self.now)
+
+    def _output_pending(self, event: OutputPending) -> None:
+        link = self.primary.links.get(event.conn)
+        if link is not None:
+            link.pending = event.pending
+        session = self.sessions.get(event.conn)
+        if session is not None:
+            session.pending_output = event.pending
+            if event.pending and link is None:
+                self.services.check_output_limit(session)
+
+    def _snapshot_sent(self, event: SnapshotSent) -> None:
+        self.primary.snapshot_sent(event.conn, self.now)
+        self.regate()
+
+    # -- start and load ----------------------------------------------------------------------------------------------
+
+    def _started(self, event: Started) -> None:
+        self.started = self.now
+        self.cron_ms = self.now.mono_ms + self._cron_interval()
+        self.second_ms = self.now.mono_ms
+        self.ping_ms = self.now.mono_ms
+        self.snapshots.last_save_s = self.now.unix_ms // 1000
+        self.log(Level.NOTICE, "Server initialized")
+        self.services.started()
+        self.begin_loading("start", str(self.config["dbfilename"]), asynchronous=False)
+        self.emit(ReadFile(str(self.config["dbfilename"]), LOAD_CHUNK))
+
+    def begin_loading(self, source: str, name: str, *, asynchronous: bool) -> None:
+        """A load begins; until it ends the gate lets through what may run while loading."""
+        self.loading = start_load(
+            source,
+            name,
+            databases=len(self.keyspace.databases),
+            asynchronous=asynchronous,
+            keep_expired=source in ("file", "socket") or self.is_replica_by_config(),
+            check_crc=bool(self.config["rdbchecksum"]) and not self.services.skip_checksum,
+            mono_ms=self.now.mono_ms,
+            unix_ms=self.now.unix_ms,
+        )
+        self.regate()
+
+    def is_replica_by_config(self) -> bool:
+        """Whether this node follows, or is configured to follow, a primary."""
+        return self.replica.active or bool(self.config["replicaof"])
+
+    def end_loading(self) -> None:
+        """No load is under way any more."""
+        self.loading = None
+        self.regate()
+
+    def adopt_load(self) -> None:
+        """What was loaded becomes the data."""
+        loading = self.loading
+        assert loading is not None
+        loading.loader.finish()
+        self.keyspace.adopt(loading.keyspace)
+        self.snapshots.saved_dirty = self.keyspace.dirty
+        self.services.adopt_functions(loading.loader.functions)
+        self.snapshots.last_keys_loaded = loading.loader.keys
+        self.snapshots.last_keys_expired = loading.loader.expired
+        self.log(
+            Level.NOTICE,
+            f"Done loading RDB, keys loaded: {loading.loader.keys}, keys expired: {loading.loader.expired}.",
+        )
+        self.end_loading()
+
+    def _file_chunk(self, event: FileChunk) -> None:
+        loading = self.loading
+        if loading is None or loading.name != event.name:
+            self.emit(StopReading(event.name))
+            return
+        if loading.source == "file":
+            self.following.file_chunk(event)
+            return
+        loading.size = event.size
+        try:
+            rest = loading.feed(event.data)
+            if event.eof and rest is None:
+                loading.reader.close()
+        except RdbError as problem:
+            self._cannot_load(event.name, str(problem))
+            return
+        if event.eof:
+            self._loaded_at_start(loading)
+
+    def _cannot_load(self, name: str, why: str) -> None:
+        self.log(Level.WARNING, f"Fatal error loading the DB, check server logs. Exiting. ({name}: {why})")
+        self.emit(StopReading(name))
+        self.end_loading()
+        self.later.append(Exit(1))
+
+    def _loaded_at_start(self, loading: Loading) -> None:
+        self.adopt_load()
+        took = (self.now.mono_ms - loading.started_ms) / 1000
+        self.log(Level.NOTICE, f"DB loaded from disk: {took:.3f} seconds")
+        aux = loading.loader.aux
+        identity, offset = aux.get(b"repl-id", b""), aux.get(b"repl-offset", b"")
+        if len(identity) == 40 and offset.isdigit():
+            self._recover_history(identity.decode(), int(offset), int(aux.get(b"repl-stream-db", b"0") or 0))
+        self._become_ready()
+
+    def _recover_history(self, identity: str, offset: int, stream_db: int) -> None:
+        """The dump knew its place in a history: continue there (a replica), or let replicas continue (a primary)."""
+        history = self.history
+        size = self.config["repl-backlog-size"]
+        if self.is_replica_by_config():
+            history.restart(identity, offset, size)
+            self.replica.resumable = True
+            self.replica.stream_db = stream_db if 0 <= stream_db < len(self.keyspace.databases) else 0
+        elif not self.snapshots.last_keys_expired:
+            own = history.id
+            history.restart(identity, offset, size)
+            history.follow(own)
+            self.primary.alone_since_ms = self.now.mono_ms
+            self.set_feeding()
+
+    def _become_ready(self) -> None:
+        if self.config["replicaof"]:
+            host, port = self.config["replicaof"]
+            self.become_replica(host, int(port), why="")
+        self.ready = True
+        self.regate()
+        self.log(Level.NOTICE, "Ready to accept connections")
+
+    def _file_failed(self, event: FileFailed) -> None:
+        if self.snapshots.foreground_ended(event.name, event.why):
+            self.handover.saved(event.why)
+            return
+        loading = self.loading
+        if loading is not None and loading.name == event.name:
+            if loading.source == "start":
+                if event.missing:
+                    self.end_loading()
+                    self._become_ready()
+                else:
+                    self._cannot_load(event.name, event.why)
+            else:
+                self.end_loading()
+                self.replica.payload_failed(event.why, self.now)
+            return
+        self.replica.file_failed(event.name, event.why, self.now)
+
+    def _file_committed(self, event: FileCommitted) -> None:
+        if self.snapshots.foreground_ended(event.name, ""):
+            self.handover.saved("")
+            return
+        self.replica.file_committed(event.name, event.final_name)
+
+    # -- roles -------------------------------------------------------------------------------------------------------
+
+    @property
+    def role_mark(self) -> str:
+        """M or S, as the log shows it."""
+        return "S" if self.replica.active else "M"
+
+    def become_replica(self, host: str, port: int, *, why: str) -> None:
+        """Follow host:port from now on: this sets every field of the role."""
+        self.flush_stream()
+        was_primary = not self.replica.active
+        if was_primary:
+            self.handover.resume_all_for_role_change()
+            if why or self.replica.resumable or self.history.window is not None:
+                if not self.replica.resumable and why:
+                    self.log(
+                        Level.NOTICE,
+                        "Before turning into a replica, using my own master parameters to synthesize a cached master: "
+                        "I may be able to synchronize with the new master with just a partial transfer.",
+                    )
+                    self.replica.resumable = True
+                    self.replica.stream_db = max(0, self.executor.stream_db)
+                if self.history.window is None:
+                    self.history.open_window(self.config["repl-backlog-size"])
+        self.keyspace.expires_keys = False
+        self.executor.feeding = False
+        self.replica.follow(host, port, self.now)
+        self.primary.alone_since_ms = None
+        self.services.unblock_for_role_change()
+        self.regate()
+        self.announce("role.replica", ("primary_host", host), ("primary_port", port))
+
+    def become_primary(self, *, why: str) -> None:
+        """Follow nobody: open a new history that continues the old one. This sets every field of the role."""
+        if not self.replica.active:
+            return
+        syncing_half = self.loading is not None and self.loading.source in ("file", "socket")
+        if syncing_half:
+            assert self.loading is not None
+            self.emit(StopReading(self.loading.name))
+            self.end_loading()
+        self.replica.stop(self.now)
+        if self.history.window is None:
+            self.history.open_window(self.config["repl-backlog-size"])
+        old = self.history.id
+        self.history.branch(self.random)
+        self.log(
+            Level.NOTICE,
+            f"Setting secondary replication ID to {old}, valid up to offset: {self.history.second_limit}. "
+            f"New replication ID is {self.history.id}",
+        )
+        self.replica.resumable = False
+        self.keyspace.expires_keys = True
+        self.executor.stream_db = -1
+        self.primary.drop_all("a new history begins")
+        self.primary.alone_since_ms = self.now.mono_ms
+        self.set_feeding()
+        self.regate()
+        self.announce("role.primary", ("id", self.history.id), ("offset", self.history.end), ("why", why))
+
+    def set_feeding(self) -> None:
+        """Effects go to the window when this node is a primary that keeps one."""
+        self.executor.feeding = not self.replica.active and self.history.window is not None
+
+    # -- the stream --------------------------------------------------------------------------------------------------
+
+    def flush_stream(self) -> None:
+        """Put recorded effects into the window; afterwards history.end is this node's offset."""
+        executor = self.executor
+        if executor.stream:
+            stream = executor.stream
+            self.history.append(stream[0] if len(stream) == 1 else b"".join(stream))
+            stream.clear()
+            if len(self.primary.links) and self.keyspace.dirty & 1023 == 0:
+                self.services.check_replica_limits()
+        if self.writers:
+            end = self.history.end
+            for session in self.writers:
+                session.write_position = end
+            self.writers.clear()
+
+    def stream_db_now(self) -> int:
+        """The database that the stream is at, at our offset."""
+        if self.replica.active:
+            return self.replica.stream_db
+        return max(0, self.executor.stream_db)
+
+    def replication_offset(self) -> int:
+        """This node's offset, with everything done so far."""
+        self.flush_stream()
+        return self.history.end
+
+    def feed(self, *argv: bytes) -> None:
+        """Put a command of our own into the stream (PING, REPLCONF GETACK)."""
+        if self.executor.feeding:
+            import hiredis
+
+            self.executor.stream.append(hiredis.pack_command(argv))
+
+    # -- gates -------------------------------------------------------------------------------------------------------
+
+    def regate(self) -> None:
+        """Recompute which commands need the careful path because of the node's state."""
+        gate = BLOCKING
+        if (
+            self.loading is not None
+            or self.monitors
+            or self.handover.pausing
+            or self.is_stale()
+            or self.exiting
+            or not self.ready
+        ):
+            gate |= ANY
+        if (
+            (self.replica.active and self.config["replica-read-only"])
+            or self.config["min-replicas-to-write"]
+            or not self.snapshots.last_ok
+        ):
+            gate |= WRITE
+        gate |= self.services.gate()
+        self.executor.gate = gate
+
+    def is_stale(self) -> bool:
+        """A replica cut off from its primary that must not serve what it has."""
+        return self.replica.active and not self.replica.up and not self.config["replica-serve-stale-data"]
+
+    def check_write(self, session: Session) -> None:
+        """Raise what forbids a write now."""
+        config = self.config
+        if not self.snapshots.last_ok and config["stop-writes-on-bgsave-error"] and config["save"] and not self.replica.active:
+            raise CommandError(
+                "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that "
+                "may modify the data set are disabled, because this instance is configured to report errors during writes if "
+                "RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about "
+                "the RDB error."
+            )
+        wanted = config["min-replicas-to-write"]
+        if wanted and not self.replica.active and config["min-replicas-max-lag"]:
+            if self.primary.good_replicas(self.now, config["min-replicas-max-lag"]) < wanted:
+                raise CommandError("NOREPLICAS Not enough good replicas to write.")
+        if self.replica.active and config["replica-read-only"]:
+            raise CommandError("READONLY You can't write against a read only replica.")
+
+    def pauses(self, session: Session, command: Command) -> bool:
+        """Whether the command has to wait for the end of a pause."""
+        return self.handover.pausing and self.handover.pauses(session, command)
+
+    # -- clocks ------------------------------------------------------------------------------------------------------
+
+    def _expire_keys(self) -> None:
+        if not self.keyspace.expires_keys or not self.services.active_expire or self.loading is not None:
+            return
+        if self.handover.pausing_writes:
+            return
+        left = _EXPIRE_AT_ONCE
+        for database in self.keyspace.databases:
+            if database.schedule and left:
+                left -= database.purge_expired(left)
+        if self.keyspace.effects:
+            self.executor.commit(together=False)
+
+    def _expiry_deadline(self) -> int | None:
+        if not self.keyspace.expires_keys or not self.services.active_expire or self.loading is not None:
+            return None
+        if self.handover.pausing_writes:
+            return None
+        when = self.keyspace.next_expiry()
+        return None if when is None else self.now.mono_ms + max(0, when - self.now.unix_ms)
+
+    def _cron_interval(self) -> int:
+        return _CRON_MS if self.services.busy() else 1000
+
+    def _cron(self) -> None:
+        now = self.now
+        self.services.cron()
+        if now.mono_ms - self.second_ms < 1000:
+            return
+        self.second_ms = now.mono_ms
+        primary = self.primary
+        if primary.links:
+            period = 1000 * self.config["repl-ping-replica-period"]
+            if not self.replica.active and now.mono_ms - self.ping_ms >= period and not self.handover.pausing_writes:
+                self.ping_ms = now.mono_ms
+                self.feed(b"PING")
+            primary.keep_alive()
+            primary.check_timeouts(now)
+            self.services.check_replica_limits()
+        primary.forget_backlog_if_alone(now, is_primary=not self.replica.active)
+        if self.history.window is None:
+            self.set_feeding()
+        self.snapshots.check_save_points()
+        self.services.close_idle()
+
+    # -- ends --------------------------------------------------------------------------------------------------------
+
+    def _signalled(self, event: Signalled) -> None:
+        kind = {"SIGTERM": "SIGTERM", "SIGINT": "SIGINT"}.get(event.name, event.name)
+        self.log(Level.WARNING, f"Received {kind} scheduling shutdown...")
+        self.handover.shutdown(None, save=None)
+
+    def crash(self) -> None:
+        """End at once, as a bug or an operator's DEBUG demands."""
+        self.later.append(Exit(1, crash=True))
+
+    def check_invariants(self) -> None:
+        """Assert what must hold between turns."""
+        if self.history.window is not None:
+            self.history.window.check_invariants()
+        assert not self.executor.stream
+        assert not self.keyspace.effects
+        assert not (self.executor.feeding and self.replica.active)
+        assert self.replica.active or self.keyspace.expires_keys
+        for link in self.primary.links.values():
+            assert link.acked <= self.history.end or link.cursor is None, (link.acked, self.history.end)
+
+    # -- what the executor asks ---------------------------------------------------------------------------------------
+
+    def check_access(self, session: Any, command: Command, argv: list[bytes]) -> None:
+        """Access control lists."""
+        self.services.check_access(session, command, argv)
+
+    def is_unrestricted(self, session: Session) -> bool:
+        """The session's user may do everything."""
+        return self.services.is_unrestricted(session)
+
+    def check_memory(self) -> None:
+        """maxmemory."""
+        self.services.check_memory()
+
+    def check_busy(self, command: Command) -> None:
+        """A script that runs too long."""
+        self.services.check_busy(command)
+
+    def feed_monitors(self, session: Session, command: Command, argv: list[bytes]) -> None:
+        """MONITOR."""
+        self.services.feed_monitors(session, command, argv)
+
+    def used_memory(self) -> int:
+        """Bytes the process holds."""
+        return self.surroundings.resident()
+
+    def function_codes(self) -> list[bytes]:
+        """Function libraries, for snapshots."""
+        return self.services.function_codes()
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+from replicator.core.effects import SendSnapshot, StartSnapshot, Stream  # noqa: E402
+
+_BEHIND = (StartSnapshot, SendSnapshot, Stream, Exit)

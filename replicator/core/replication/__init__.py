@@ -1,0 +1,1 @@
+"""Replication: ids and offsets, the window, links to replicas, the link to a primary."""
