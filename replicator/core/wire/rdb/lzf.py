@@ -56,6 +56,16 @@ def decompress(data: bytes, length: int) -> bytes:
     return bytes(out)
 
 
+def repetitive(data: bytes) -> bool:
+    """Whether half of the data, or more, are repetitions of its last eight bytes (padding, fill patterns, test data).
+
+    Only then is compression worth its time here: a few bytes of ordinary text cost as much as a whole key written
+    plainly.
+    """
+    tail = data[-8:]
+    return data.find(tail) != len(data) - 8 and 16 * data.count(tail) >= len(data)
+
+
 def compress(data: bytes) -> bytes | None:
     """data compressed, or None where that would not make it shorter by four bytes at least."""
     limit = len(data) - 4
@@ -81,7 +91,7 @@ def compress(data: bytes) -> bytes | None:
             out.append(7 << 5 | distance >> 8)
             out.append(size - 9)
         out.append(distance & 0xFF)
-        for place in range(at + 1, min(at + size, last)):
+        for place in range(max(at + 1, at + size - 2), min(at + size, last)):
             seen[data[place : place + 3]] = place
         at += size
         literal = at

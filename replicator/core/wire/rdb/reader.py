@@ -28,7 +28,7 @@ class RdbSink(Protocol):
     def version(self, number: int) -> None:
         """The file's version; first of all calls."""
 
-    def aux(self, name: bytes, value: bytes) -> None:
+    def auxiliary(self, name: bytes, value: bytes) -> None:
         """An auxiliary field."""
 
     def select(self, index: int) -> None:
@@ -270,7 +270,7 @@ class RdbReader(ValueReader):
         sink = self._sink
         if mark == rdb.OP_AUX:
             name = yield from self._string()
-            sink.aux(name, (yield from self._string()))
+            sink.auxiliary(name, (yield from self._string()))
         elif mark == rdb.OP_SELECT:
             sink.select((yield from self._count()))
         elif mark == rdb.OP_RESIZE:

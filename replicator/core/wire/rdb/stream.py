@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -11,7 +11,7 @@ from replicator.core.wire.rdb.compact import read_listpack, write_listpack
 from replicator.core.wire.rdb.format import Corrupt
 
 StreamId: TypeAlias = tuple[int, int]  # milliseconds, sequence
-StreamEntry: TypeAlias = tuple[StreamId, list[bytes]]  # fields and values, alternating
+StreamEntry: TypeAlias = tuple[StreamId, Sequence[bytes]]  # fields and values, alternating
 
 _MASK = (1 << 64) - 1
 _DELETED = 1
@@ -52,29 +52,36 @@ class RdbGroup:
 
 
 @dataclass(slots=True)
-class RdbStream:
-    """A stream. entries: in the order of their ids. first_id: of the first entry ((0, 0) without entries)."""
+class RdbNode:
+    """A run of entries as servers keep and save it. master: the id of its first entry ever, names: that one's fields.
 
-    entries: list[StreamEntry] = field(default_factory=list)
+    deleted: how many of its entries were deleted since; they take room until the whole node goes.
+    """
+
+    master: StreamId
+    names: Sequence[bytes]
+    entries: list[StreamEntry]
+    deleted: int = 0
+
+
+@dataclass(slots=True)
+class RdbStream:
+    """A stream. nodes: none is empty, all ids ascend. first_id: of the first entry ((0, 0) without entries)."""
+
+    nodes: list[RdbNode] = field(default_factory=list)
     last_id: StreamId = (0, 0)
     first_id: StreamId = (0, 0)
     max_deleted_id: StreamId = (0, 0)
     entries_added: int = 0
     groups: list[RdbGroup] = field(default_factory=list)
 
-    def entries_read_up_to(self, last_id: StreamId) -> int | None:
-        """How many entries a group that has read up to last_id has read, where that follows from the stream alone."""
-        if not self.entries_added:
-            return 0
-        if not self.entries:
-            return self.entries_added if last_id >= self.last_id else None
-        if last_id == self.last_id:
-            return self.entries_added
-        if last_id < self.first_id and self.max_deleted_id < self.first_id:
-            return self.entries_added - len(self.entries)
-        if last_id == self.first_id and self.max_deleted_id < self.first_id:
-            return self.entries_added - len(self.entries) + 1
-        return None
+    @property
+    def entries(self) -> list[StreamEntry]:
+        """All entries."""
+        return [entry for node in self.nodes for entry in node.entries]
+
+    def __len__(self) -> int:
+        return sum(len(node.entries) for node in self.nodes)
 
 
 def raw_id(identifier: StreamId) -> bytes:
@@ -87,10 +94,10 @@ def read_id(data: bytes) -> StreamId:
     return int.from_bytes(data[:8], "big"), int.from_bytes(data[8:16], "big")
 
 
-def read_node(master: bytes, data: bytes) -> list[StreamEntry]:
-    """The entries of one node that are not marked deleted. Raises Corrupt.
+def read_node(master: bytes, data: bytes) -> RdbNode:
+    """A node: its id and its listpack. Raises Corrupt.
 
-    A node begins with: count, deleted, number of fields, the fields, 0. Each entry: flags, ms and sequence as
+    The listpack begins with: count, deleted, number of fields, the fields, 0. Each entry: flags, ms and sequence as
     differences to the master id, then either the values of the node's fields or number, field, value ...; and how many
     elements that were.
     """
@@ -99,13 +106,11 @@ def read_node(master: bytes, data: bytes) -> list[StreamEntry]:
     base_ms, base_seq = read_id(master)
     tokens = iter(read_listpack(data))
     entries: list[StreamEntry] = []
+    seen_deleted = 0
     try:
         live, deleted, width = _number(next(tokens)), _number(next(tokens)), _number(next(tokens))
-        if width < 0:
-            raise Corrupt("stream node has a negative number of fields")
         names = _some(tokens, width)
         next(tokens)
-        seen_deleted = 0
         for token in tokens:
             flags = _number(token)
             ms, seq = base_ms + _number(next(tokens)) & _MASK, base_seq + _number(next(tokens)) & _MASK
@@ -114,10 +119,7 @@ def read_node(master: bytes, data: bytes) -> list[StreamEntry]:
                 fields[::2] = names
                 fields[1::2] = _some(tokens, width)
             else:
-                count = _number(next(tokens))
-                if count < 0:
-                    raise Corrupt("stream entry has a negative number of fields")
-                fields = _some(tokens, 2 * count)
+                fields = _some(tokens, 2 * _number(next(tokens)))
             next(tokens)
             if flags & _DELETED:
                 seen_deleted += 1
@@ -127,7 +129,7 @@ def read_node(master: bytes, data: bytes) -> list[StreamEntry]:
         raise Corrupt("stream node is cut short") from None
     if live != len(entries) or deleted != seen_deleted:
         raise Corrupt("stream node has not the entries it claims")
-    return entries
+    return RdbNode((base_ms, base_seq), names, entries, deleted)
 
 
 def _number(token: bytes) -> int:
@@ -139,40 +141,51 @@ def _number(token: bytes) -> int:
 
 def _some(tokens: Iterator[bytes], count: int) -> list[bytes]:
     """The next count tokens, taken one by one: a claimed count is not believed."""
+    if count < 0:
+        raise Corrupt("stream node has a negative number of fields")
     out: list[bytes] = []
     while len(out) < count:
         out.append(next(tokens))
     return out
 
 
-def write_nodes(entries: Iterable[StreamEntry]) -> Iterator[tuple[bytes, bytes]]:
-    """The nodes that hold the entries: (master id, listpack)."""
-    node: list[StreamEntry] = []
-    size = 0
+def write_node(node: RdbNode) -> tuple[bytes, bytes]:
+    """The node's id and its listpack. Deleted entries are written as empty ones, so that their number stays."""
+    base_ms, base_seq = node.master
+    names = list(node.names)
+    width = len(names)
+    elements: list[bytes | int] = [len(node.entries), node.deleted, width, *map(_compact, names), 0]
+    for _ in range(node.deleted):
+        elements += (_DELETED | _SAME_FIELDS, 0, 0, *[b""] * width, width + 3)
+    for (ms, seq), fields in node.entries:
+        identifier = (_wrapped(ms - base_ms), _wrapped(seq - base_seq))
+        if list(fields[::2]) == names:
+            elements += (_SAME_FIELDS, *identifier, *map(_compact, fields[1::2]), width + 3)
+        else:
+            elements += (0, *identifier, len(fields) // 2, *map(_compact, fields), len(fields) + 4)
+    return raw_id(node.master), write_listpack(elements)
+
+
+def _compact(text: bytes) -> bytes | int:
+    """A text that spells an integer, as that integer: so do stock servers."""
+    if len(text) > 20 or not (text[:1].isdigit() or text[:1] == b"-"):
+        return text
+    number = parse_int(text)
+    return text if number is None else number
+
+
+def nodes_of(entries: Iterable[StreamEntry]) -> list[RdbNode]:
+    """The entries, in ascending order of their ids, as nodes of stock's default size."""
+    nodes: list[RdbNode] = []
+    room = 0
     for entry in entries:
         weight = 8 + sum(map(len, entry[1]))
-        if node and (len(node) >= _NODE_ENTRIES or size + weight > _NODE_BYTES):
-            yield _node(node)
-            node = []
-            size = 0
-        node.append(entry)
-        size += weight
-    if node:
-        yield _node(node)
-
-
-def _node(entries: list[StreamEntry]) -> tuple[bytes, bytes]:
-    (base_ms, base_seq), first = entries[0]
-    names = first[::2]
-    width = len(names)
-    elements: list[bytes | int] = [len(entries), 0, width, *names, 0]
-    for (ms, seq), fields in entries:
-        identifier = (_wrapped(ms - base_ms), _wrapped(seq - base_seq))
-        if fields[::2] == names:
-            elements += (_SAME_FIELDS, *identifier, *fields[1::2], width + 3)
-        else:
-            elements += (0, *identifier, len(fields) // 2, *fields, len(fields) + 4)
-    return raw_id((base_ms, base_seq)), write_listpack(elements)
+        if not nodes or len(nodes[-1].entries) >= _NODE_ENTRIES or weight > room:
+            nodes.append(RdbNode(entry[0], entry[1][::2], []))
+            room = _NODE_BYTES
+        nodes[-1].entries.append(entry)
+        room -= weight
+    return nodes
 
 
 def _wrapped(difference: int) -> int:

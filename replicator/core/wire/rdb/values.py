@@ -172,19 +172,22 @@ class ValueReader(Cursor):
 
     def _stream(self, form: int) -> Generator[int, None, RdbStream]:
         stream = RdbStream()
-        nodes = yield from self._count()
-        while nodes:
+        count = yield from self._count()
+        ids: list[StreamId] = []
+        while count:
             master = yield from self._string()
             data = yield from self._string()
             try:
-                stream.entries += read_node(master, data)
+                node = read_node(master, data)
             except Corrupt as problem:
                 raise self._error(str(problem)) from None
-            nodes -= 1
+            if node.entries:
+                stream.nodes.append(node)
+                ids += [identifier for identifier, _ in node.entries]
+            count -= 1
         length = yield from self._count()
-        if length != len(stream.entries):
+        if length != len(ids):
             raise self._error("a stream has not the entries it claims")
-        ids = [identifier for identifier, _ in stream.entries]
         stream.last_id = yield from self._two_counts()
         if any(map(_not_before, ids, ids[1:])) or (ids and ids[-1] > stream.last_id):
             raise self._error("a stream's entries are out of order")
@@ -210,7 +213,7 @@ class ValueReader(Cursor):
     def _group(self, stream: RdbStream, form: int) -> Generator[int, None, RdbGroup]:
         name = yield from self._string()
         last_id = yield from self._two_counts()
-        entries_read = stream.entries_read_up_to(last_id)
+        entries_read = _read_up_to(stream, last_id)
         if form >= 2:
             number = yield from self._count()
             entries_read = None if number == _UNKNOWN_READ else number
@@ -254,6 +257,15 @@ class ValueReader(Cursor):
             entries[read_id((yield from self._take(16)))] = None
             count -= 1
         return RdbConsumer(name, seen, active), entries
+
+
+def _read_up_to(stream: RdbStream, last_id: StreamId) -> int | None:
+    """How many entries a group that stands at last_id has read, as servers guess it that load the oldest form."""
+    if not stream.entries_added or last_id < stream.first_id:
+        return 0
+    if last_id == stream.last_id:
+        return stream.entries_added
+    return 1 if last_id == stream.first_id else None
 
 
 def _not_before(one: StreamId, other: StreamId) -> bool:

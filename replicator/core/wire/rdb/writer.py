@@ -12,7 +12,8 @@ from typing import Any, TypeAlias
 
 from replicator.core.wire.rdb import format as rdb
 from replicator.core.wire.rdb.lzf import compress as lzf_compress
-from replicator.core.wire.rdb.stream import RdbStream, raw_id, write_nodes
+from replicator.core.wire.rdb.lzf import repetitive
+from replicator.core.wire.rdb.stream import RdbStream, raw_id, write_node
 
 # (index, values by key, expiry times in unix ms by key)
 DatabaseDump: TypeAlias = tuple[int, Mapping[bytes, Any], Mapping[bytes, int]]
@@ -50,8 +51,8 @@ def string(text: bytes) -> bytes:
 
 
 def compressed(text: bytes) -> bytes:
-    """A string, compressed where that makes it shorter."""
-    if len(text) < _SHORTEST_COMPRESSED or (packed := lzf_compress(text)) is None:
+    """A string, compressed where that is cheap and makes it shorter."""
+    if len(text) < _SHORTEST_COMPRESSED or not repetitive(text) or (packed := lzf_compress(text)) is None:
         return string(text)
     return b"\xc3%b%b%b" % (length(len(packed)), length(len(text)), packed)
 
@@ -72,8 +73,8 @@ def write(
 
     databases: strings are bytes; a value of any other type goes through accessors[type(value)], which tells its
     (kind, neutral value); without accessors it is that pair. Empty databases are left out. version: what the reader
-    takes (more than 11 gives 11; functions need 10). aux: fields in their order. on_keys: is told the number of keys in
-    each portion before it is yielded.
+    takes (more than 11 gives 11; functions need 10). aux: fields in their order. compress: strings that repeat
+    themselves (lzf.repetitive). on_keys: is told the number of keys in each portion before it is yielded.
     """
     version = min(version, rdb.NEWEST_WRITTEN_VERSION)
     libraries = list(functions)
@@ -138,17 +139,20 @@ def _database(
         key_size = len(key)
         if type(value) is bytes:
             value_size = len(value)
-            if squeeze is None and key_size < common and value_size < common:
+            if squeeze is not None and value_size >= _SHORTEST_COMPRESSED and value.find(value[-8:]) != value_size - 8:
+                parts += (b"\x00", string(key), squeeze(value))
+                size += key_size + value_size
+            elif key_size < common and value_size < common:
                 parts += (plain_keys[key_size], key, lengths[value_size], value)
                 size += key_size + value_size
                 if size < chunk_bytes:
                     continue
-            elif squeeze is None and value_size >= chunk_bytes:
+            elif value_size >= chunk_bytes:
                 parts += (b"\x00", string(key), length(value_size))
                 yield 0, b"".join(parts)
                 parts, size = [value], chunk_bytes
             else:
-                parts += (b"\x00", string(key), (squeeze or string)(value))
+                parts += (b"\x00", string(key), string(value))
                 size += key_size + value_size
         else:
             kind, neutral = accessors[type(value)](value)
@@ -248,11 +252,11 @@ def _two(identifier: tuple[int, int]) -> bytes:
 
 
 def _stream(stream: RdbStream, form: int, encode: Encode) -> Iterator[bytes]:
-    nodes = list(write_nodes(stream.entries))
-    yield length(len(nodes))
-    for master, data in nodes:
+    yield length(len(stream.nodes))
+    for node in stream.nodes:
+        master, data = write_node(node)
         yield string(master) + encode(data)
-    yield length(len(stream.entries)) + _two(stream.last_id)
+    yield length(len(stream)) + _two(stream.last_id)
     if form >= 2:
         yield _two(stream.first_id) + _two(stream.max_deleted_id) + length(stream.entries_added)
     yield length(len(stream.groups))
