@@ -120,7 +120,7 @@ class Connector:
             self._next(attempt)
             return
         del self._attempts[attempt.conn]
-        self._hub.connected(attempt.conn, sock)
+        self._hub.links.connected(attempt.conn, sock)
 
     def cancel(self, conn: int, why: str) -> bool:
         """Give up an attempt, if there is one of that number: ConnectFailed follows."""

@@ -32,21 +32,19 @@ import trio
 
 from replicator.core import effects as do
 from replicator.core import events as told
-from replicator.core.limits import CLOSE_FLUSH_MS, OUTPUT_HELD_BYTES, PULL_BYTES
 from replicator.core.machine import Machine
 from replicator.core.now import Now
 from replicator.runtime import observe
 from replicator.runtime.connect import Connector
 from replicator.runtime.files import Files
-from replicator.runtime.link import IN, OUT, READ_BYTES, READ_BYTES_MOST, FeedItem, FileItem, Link
+from replicator.runtime.link import IN, READ_BYTES, READ_BYTES_MOST, FileItem
+from replicator.runtime.links import GONE_BY_PEER, Links
 from replicator.runtime.listeners import Listener
 from replicator.runtime.snapshot import Snapshots
-from replicator.runtime.sockets import Door, reason, tune
+from replicator.runtime.sockets import Door, reason
 
 # Ready sockets taken in one turn: the clock is read once a turn, so a turn must not grow with the number of clients.
 READY_MOST: Final = 128
-# Pulls for one stream in one turn; a replica far behind shares the loop with the clients.
-PULLS_MOST: Final = 8
 # Under full load other trio tasks run this often.
 YIELD_S: Final = 0.01
 # How long a process that has the thread to itself waits inside epoll before it asks trio to wait: a client that sends
@@ -55,8 +53,6 @@ LINGER_S: Final = 0.001
 
 # A sleep without any plan.
 IDLE_MOST_S: Final = 3600.0
-
-GONE_BY_PEER: Final = "Client closed connection"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,32 +97,28 @@ class Hub:
         self._relisten = relisten
         self._petted = petted
         self._epoll = select.epoll()
-        self._links: dict[int, Link] = {}  # by descriptor
-        self._conns: dict[int, Link] = {}  # by connection number
         self._others: dict[int, Callable[[int], None]] = {}  # by descriptor: what to do when it is ready
-        self._streams: dict[int, Link] = {}
         self._told: deque[told.Event] = deque()
-        self._dirty: dict[int, Link] = {}  # sends of this call that have not been tried yet
-        self._withheld = False  # a file operation of this call failed: what was sent behind it waits for the machine
         self._dying: list[socket.socket | int] = []
         self._timers: list[tuple[int, int, Callable[[], None]]] = []
         self._ticket = 0
         self._last_conn = 0
-        self._more = False  # work is left over: do not sleep
+        self.more = False  # work is left over: do not sleep
         self._posted: deque[told.Event] = deque()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.watch(self._wake_fd, IN, self._woken)
+        self.links = Links(self, self._epoll)
         self.door = Door(self, keepalive_s)
         self.files = Files(self._told.append, directory)
         self.snapshots = Snapshots(self, self.files)
         self.connector = Connector(self)
         self._carry: dict[type[Any], Callable[[Any], None]] = {
-            do.Send: self._send,
-            do.Close: self._close,
-            do.PauseReading: self._pause_reading,
-            do.Connect: self._connect,
-            do.NoDelay: self._no_delay,
-            do.Stream: self._stream,
+            do.Send: self.links.send,
+            do.Close: self.links.close,
+            do.PauseReading: self.links.pause_reading,
+            do.Connect: self.connector.connect,
+            do.NoDelay: self.links.no_delay,
+            do.Stream: self.links.stream,
             do.StartSnapshot: self._start_snapshot,
             do.CancelSnapshot: self._cancel_snapshot,
             do.SendSnapshot: self._send_snapshot,
@@ -178,16 +170,6 @@ class Hub:
         """End the loop's sleep. May be called from a signal handler."""
         os.eventfd_write(self._wake_fd, 1)
 
-    def flush_soon(self, link: Link) -> None:
-        """Flush the link with the sends of the call whose effects are being carried out."""
-        if not link.blocked:
-            self._dirty[link.conn] = link
-
-    def link(self, conn: int) -> Link | None:
-        """The connection of that number, if it stands and is not being closed."""
-        link = self._conns.get(conn)
-        return None if link is None or link.closing is not None else link
-
     def listen(self, listeners: Iterable[Listener]) -> None:
         """Accept from these as well."""
         for listener in listeners:
@@ -197,13 +179,6 @@ class Hub:
         """A number for an accepted connection."""
         self._last_conn += 1
         return self._last_conn
-
-    def adopt(self, conn: int, sock: socket.socket, accepted: bool) -> Link:
-        """Serve a connected non-blocking socket under that number."""
-        link = Link(conn, sock, accepted)
-        self._links[link.fd] = self._conns[conn] = link
-        self._epoll.register(link.fd, IN)
-        return link
 
     # --- the loop -----------------------------------------------------------------------------------------------------
 
@@ -243,14 +218,14 @@ class Hub:
             if self._petted is not None:
                 self._petted(True)
             self.now = self._clock()
-            self._more = False
+            self.more = False
             self._turn(ready)
             self._finish_turn()
 
     def _wait_s(self) -> float:
         """Seconds from self.now until something is due: 0 when work is left over, IDLE_MOST_S when nothing is
         planned."""
-        if self._more or self._posted:
+        if self.more or self._posted:
             return 0.0
         deadline_ms = self.machine.deadline_ms()
         if self._timers and (deadline_ms is None or self._timers[0][0] < deadline_ms):
@@ -267,7 +242,7 @@ class Hub:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
 
     def _turn(self, ready: list[tuple[int, int]]) -> None:
-        links = self._links
+        links = self.links.by_fd
         handle = self.machine.handle
         now = self.now
         received = told.Received
@@ -281,7 +256,7 @@ class Hub:
                     self._settle()
             else:
                 if mask != IN:
-                    self._unusual(link, mask)
+                    self.links.unusual(link, mask)
                     if self._told:
                         self._settle()
                     if not mask & IN or links.get(fd) is not link:
@@ -292,10 +267,10 @@ class Hub:
                     continue
                 except OSError as error:
                     data = b""
-                    self.lose(link, reason(error))
+                    self.links.lose(link, reason(error))
                 else:
                     if not data:
-                        self.lose(link, GONE_BY_PEER)
+                        self.links.lose(link, GONE_BY_PEER)
                 if data:
                     if len(data) == link.read_bytes:
                         link.read_bytes = min(READ_BYTES_MOST, link.read_bytes * 4)
@@ -303,7 +278,7 @@ class Hub:
                         link.read_bytes = READ_BYTES
                     answer = handle(received(link.conn, data), now)
                     if len(answer) == 1 and type(effect := answer[0]) is send_effect:
-                        self._send_now(effect)
+                        self.links.send_now(effect)
                     elif answer:
                         self._carry_out(answer)
                 if self._told:
@@ -327,11 +302,11 @@ class Hub:
         if self.files.reading and self.ended is None:
             self.files.read_chunks()
             self._settle()
-            self._more = self._more or bool(self.files.reading)
-        if self._streams and self.ended is None:
-            for link in list(self._streams.values()):
+            self.more = self.more or bool(self.files.reading)
+        if self.links.streams and self.ended is None:
+            for link in list(self.links.streams.values()):
                 if not link.queue:
-                    self._pull(link)
+                    self.links.pull(link)
             self._settle()
         if self._dying:
             self._close_dying()
@@ -361,9 +336,9 @@ class Hub:
             if type(event) is told.FileFailed:
                 self.files.forgive(event.name)
             self._carry_out(self.machine.handle(event, self.now))
-            if self._withheld and not any(type(waiting) is told.FileFailed for waiting in queue):
-                self._withheld = False
-                self._flush_dirty()
+            if self.links.withheld and not any(type(waiting) is told.FileFailed for waiting in queue):
+                self.links.withheld = False
+                self.links.flush_dirty()
 
     def _carry_out(self, effects: list[do.Effect]) -> None:
         carry = self._carry
@@ -371,244 +346,23 @@ class Hub:
             carry[type(effect)](effect)
             if self.ended is not None:
                 return
-        if self._dirty and not self._withheld:
-            self._flush_dirty()
-
-    def _send(self, effect: do.Send) -> None:
-        link = self._conns.get(effect.conn)
-        if link is None or link.closing is not None:
-            return
-        link.queue.append(effect.data)
-        link.pending += len(effect.data)
-        self._dirty[link.conn] = link
-
-    def _send_now(self, effect: do.Send) -> None:
-        """The hot path: the only effect of a call, for a connection with nothing in the queue."""
-        link = self._conns.get(effect.conn)
-        if link is None or link.closing is not None:
-            return
-        data = effect.data
-        if link.queue or self._withheld:
-            self._send(effect)
-            if not self._withheld:
-                self._flush_dirty()
-            return
-        try:
-            sent = link.send(data)
-        except (BlockingIOError, InterruptedError):
-            sent = 0
-        except OSError as error:
-            self.lose(link, reason(error))
-            return
-        if sent != len(data):
-            link.queue.append(memoryview(data)[sent:])
-            link.pending = len(data) - sent
-            link.blocked = True
-            self._told.append(told.OutputPending(link.conn, link.pending))
-            self._mind(link)
-
-    def _flush_dirty(self) -> None:
-        if self._withheld:
-            return
-        dirty = list(self._dirty.values())
-        self._dirty.clear()
-        for link in dirty:
-            if self._conns.get(link.conn) is not link:
-                continue
-            if link.blocked:
-                self._told.append(told.OutputPending(link.conn, link.pending))
-                self._mind(link)
-            else:
-                self.flush(link)
-
-    def flush(self, link: Link) -> None:
-        """Give the system what it takes of the link's queue, and tell what came of it."""
-        pending = link.pending
-        was_blocked = link.blocked
-        try:
-            finished = link.drain()
-        except OSError as error:
-            self.lose(link, reason(error))
-            return
-        for generation in finished:
-            self._told.append(told.SnapshotSent(link.conn, generation))
-            self.snapshots.served(link.conn)
-        if link.pending and (link.pending != pending or not was_blocked):
-            self._told.append(told.OutputPending(link.conn, link.pending))
-        elif was_blocked and pending and not link.pending:
-            self._told.append(told.OutputPending(link.conn, 0))
-        if link.closing is not None:
-            if not link.queue:
-                self._finish_close(link)
-                return
-            link.progress_ms = self.now.mono_ms
-        if link.blocked or was_blocked or link.held:
-            self._mind(link)
-        head = link.queue[0] if link.queue else None
-        if type(head) is FeedItem and not head.chunks:
-            self.snapshots.hungry()
-
-    def _mind(self, link: Link) -> None:
-        """Make the poll's interest in a link fit its state."""
-        if link.pending > OUTPUT_HELD_BYTES:
-            link.held = not link.streaming and not link.closing
-        elif link.held and link.pending <= OUTPUT_HELD_BYTES // 2:
-            link.held = False
-        if link.closing is not None:
-            mask = 0
-        elif not link.paused and not link.held:
-            mask = IN
-            link.ended = False
-        else:
-            mask = 0 if link.ended else select.EPOLLRDHUP
-        if link.blocked:
-            mask |= OUT
-        if mask != link.interest:
-            link.interest = mask
-            self._epoll.modify(link.fd, mask)
-
-    def _unusual(self, link: Link, mask: int) -> None:
-        """A link is ready for more than a plain read."""
-        if mask & OUT:
-            self.flush(link)
-            if self._links.get(link.fd) is not link:
-                return
-        broken = mask & (select.EPOLLERR | select.EPOLLHUP)
-        if link.interest & IN or not (broken or mask & select.EPOLLRDHUP):
-            return  # the read will tell
-        error = link.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if error or broken:
-            self.lose(link, os.strerror(error) if error else GONE_BY_PEER)
-            return
-        try:
-            unread = link.recv(1, socket.MSG_PEEK)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError as failure:
-            self.lose(link, reason(failure))
-            return
-        if unread:
-            # What it said before it ended its side is still to be read: that end is told behind it.
-            link.ended = True
-            self._mind(link)
-        elif not link.held:
-            self.lose(link, GONE_BY_PEER)
-        else:
-            link.ended = True  # it said all it wanted and takes its replies: not gone
-            self._mind(link)
-
-    def lose(self, link: Link, why: str) -> None:
-        """The connection is gone: forget it and tell the machine. What waited for it is dropped."""
-        if self._links.pop(link.fd, None) is None:
-            return
-        self._conns.pop(link.conn, None)
-        self._streams.pop(link.conn, None)
-        self._epoll.unregister(link.fd)
-        link.drop_queue()
-        self._dying.append(link.sock)
-        self._told.append(told.Closed(link.conn, why if link.closing is None else link.closing))
-        self.snapshots.dropped(link.conn)
-
-    def _close(self, effect: do.Close) -> None:
-        if self.connector.cancel(effect.conn, effect.why):
-            return
-        link = self._conns.get(effect.conn)
-        if link is None:
-            return
-        if not self._withheld and link.conn in self._dirty:
-            del self._dirty[link.conn]
-            self.flush(link)
-        if not effect.flush:
-            link.closing = effect.why
-            self.lose(link, effect.why)
-        elif link.closing is None and self._conns.get(effect.conn) is link:
-            link.closing = effect.why
-            self._streams.pop(link.conn, None)
-            if not link.queue:
-                self._finish_close(link)
-                return
-            link.progress_ms = self.now.mono_ms
-            self._mind(link)
-            self.after(CLOSE_FLUSH_MS, lambda: self._check_closing(link))
-
-    def _finish_close(self, link: Link) -> None:
-        """A flushing close has sent everything. Unread bytes would make the system answer with a reset that destroys
-        what the peer has not read yet, so they are read away first, within bounds."""
-        assert link.closing is not None
-        self._links.pop(link.fd)
-        self.door.part(link.sock, self._epoll)
-        self._conns.pop(link.conn, None)
-        self._told.append(told.Closed(link.conn, link.closing))
-        self.snapshots.dropped(link.conn)
-
-    def _check_closing(self, link: Link) -> None:
-        """A closing connection whose peer takes nothing for CLOSE_FLUSH_MS is given up."""
-        if self._links.get(link.fd) is not link:
-            return
-        left_ms = link.progress_ms + CLOSE_FLUSH_MS - self.now.mono_ms
-        if left_ms > 0:
-            self.after(left_ms, lambda: self._check_closing(link))
-        else:
-            assert link.closing is not None
-            self.lose(link, link.closing)
-
-    def _pause_reading(self, effect: do.PauseReading) -> None:
-        link = self._conns.get(effect.conn)
-        if link is not None:
-            link.paused = effect.paused
-            self._mind(link)
-
-    def _connect(self, effect: do.Connect) -> None:
-        self.connector.connect(effect)
-
-    def connected(self, conn: int, sock: socket.socket) -> None:
-        """An outgoing connection stands."""
-        self.door.tune(sock)
-        self.adopt(conn, sock, accepted=False)
-        local = sock.getsockname()
-        self._told.append(told.Connected(conn, str(local[0]), int(local[1])))
-
-    def _no_delay(self, effect: do.NoDelay) -> None:
-        link = self._conns.get(effect.conn)
-        if link is not None and link.sock.family != socket.AF_UNIX:
-            tune(link.sock, no_delay=effect.enabled)
-
-    def _stream(self, effect: do.Stream) -> None:
-        link = self._conns.get(effect.conn)
-        if link is not None and link.closing is None:
-            link.streaming = True
-            self._streams[link.conn] = link
-            if link.held:
-                link.held = False
-                self._mind(link)
-
-    def _pull(self, link: Link) -> None:
-        pull = self.machine.pull
-        for _ in range(PULLS_MOST):
-            data = pull(link.conn, PULL_BYTES)
-            if not data:
-                return
-            link.queue.append(data)
-            link.pending += len(data)
-            self.flush(link)
-            if link.queue or self._links.get(link.fd) is not link:
-                return
-        self._more = True
+        if self.links.dirty and not self.links.withheld:
+            self.links.flush_dirty()
 
     def _start_snapshot(self, effect: do.StartSnapshot) -> None:
-        self._flush_dirty()
+        self.links.flush_dirty()
         self.snapshots.start(effect)
 
     def _cancel_snapshot(self, effect: do.CancelSnapshot) -> None:
         self.snapshots.cancel(effect.generation)
 
     def _send_snapshot(self, effect: do.SendSnapshot) -> None:
-        link = self.link(effect.conn)
+        link = self.links.get(effect.conn)
         if link is None:
             return
         opened = self.files.open_to_send(effect.name)
         if opened is None:
-            self._withheld = True
+            self.links.withheld = True
             return
         fd, length = opened
         prefix = effect.prefix.replace(b"%d", b"%d" % length)
@@ -616,23 +370,23 @@ class Hub:
             link.queue.append(prefix)
             link.pending += len(prefix)
         link.queue.append(FileItem(fd, length, effect.generation))
-        self.flush_soon(link)
+        self.links.flush_soon(link)
 
     def _read_file(self, effect: do.ReadFile) -> None:
         if self.files.start_reading(effect.name, effect.chunk):
-            self._more = True
+            self.more = True
 
     def _file(self, well: bool) -> None:
         """A file operation was done, or failed: then nothing behind it leaves before the machine knows."""
         if not well:
-            self._withheld = True
+            self.links.withheld = True
 
     def _sync_file(self, effect: do.SyncFile) -> None:
-        self._flush_dirty()
+        self.links.flush_dirty()
         self._file(self.files.sync(effect.name))
 
     def _commit_file(self, effect: do.CommitFile) -> None:
-        self._flush_dirty()
+        self.links.flush_dirty()
         self._file(self.files.commit(effect.name, effect.final_name))
 
     def _listen(self, port: int) -> None:
@@ -641,19 +395,19 @@ class Hub:
             self.log(do.Level.WARNING, trouble)
 
     def _sleep(self, effect: do.Sleep) -> None:
-        self._flush_dirty()
+        self.links.flush_dirty()
         time.sleep(effect.duration_us / 1_000_000)
 
     def _exit(self, effect: do.Exit) -> None:
         if not effect.crash:
-            self._withheld = False
-            self._flush_dirty()
+            self.links.withheld = False
+            self.links.flush_dirty()
         self.ended = Ended(effect.code, effect.crash)
 
     def _shut(self) -> None:
         """Close everything; each part is tried even if another fails."""
         parts: list[Callable[[], None]] = [self.snapshots.shut, self.connector.shut, self.door.shut, self.files.shut]
-        for link in self._links.values():
+        for link in self.links.by_fd.values():
             parts += [link.drop_queue, link.sock.close]
         parts.append(self._close_dying)
         parts += [lambda: os.close(self._wake_fd), self._epoll.close]
@@ -662,5 +416,5 @@ class Hub:
                 part()
             except OSError:
                 self.log(do.Level.WARNING, f"While ending: {traceback.format_exc(limit=1)}")
-        self._links.clear()
-        self._conns.clear()
+        self.links.by_fd.clear()
+        self.links.by_conn.clear()

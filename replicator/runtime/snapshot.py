@@ -107,7 +107,7 @@ class Snapshots:
     def _begin_feed(self, child: _Child) -> None:
         effect = child.effect
         for conn in effect.conns:
-            link = self._hub.link(conn)
+            link = self._hub.links.get(conn)
             if link is None:
                 continue
             item = FeedItem(effect.generation)
@@ -115,7 +115,7 @@ class Snapshots:
                 item.chunks.append(effect.prefix)
             link.queue.append(item)
             child.items[conn] = (link, item)
-            self._hub.flush_soon(link)
+            self._hub.links.flush_soon(link)
         self.hungry()
 
     def hungry(self) -> None:
@@ -140,7 +140,7 @@ class Snapshots:
         for link, item in list(child.items.values()):
             item.chunks.append(data)
             if not link.blocked:
-                self._hub.flush(link)
+                self._hub.links.flush(link)
         if not child.items or any(_behind(item) >= _BEHIND_BYTES for _, item in child.items.values()):
             child.reading = False
             self._hub.unwatch(child.pipe_fd)
@@ -199,7 +199,7 @@ class Snapshots:
                 item.chunks.append(child.effect.suffix)
             item.finished = True
             if not link.blocked:
-                self._hub.flush(link)
+                self._hub.links.flush(link)
 
     def served(self, conn: int) -> None:
         """A snapshot went out whole to the connection."""

@@ -61,11 +61,13 @@ class Door:
         self._watch(listener)
 
     def close(self, listener: Listener) -> None:
-        """Accept no more from it and close it at the end of the turn."""
-        del self._listeners[listener.sock.fileno()]
-        self._hub.unwatch(listener.sock.fileno())
+        """Accept no more from it. Its address is free at once; its descriptor's number at the end of the turn."""
+        fd = listener.sock.fileno()
+        del self._listeners[fd]
+        self._hub.unwatch(fd)
         if listener.resting:
             self._resting -= 1
+        listener.sock.shutdown(socket.SHUT_RDWR)
         self._hub.close_later(listener.sock)
 
     def tune(self, sock: socket.socket) -> None:
@@ -103,7 +105,7 @@ class Door:
             else:
                 local = sock.getsockname()
                 opened = told.Opened(conn, str(address[0]), int(address[1]), str(local[0]), int(local[1]))
-            hub.adopt(conn, sock, accepted=True)
+            hub.links.adopt(conn, sock, accepted=True)
             hub.tell(opened)
 
     def _rest(self, listener: Listener, error: OSError) -> None:
