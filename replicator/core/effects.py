@@ -19,7 +19,8 @@ class Level(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Put the bytes behind whatever else waits to go out to the connection. Never empty."""
+    """Put the bytes behind whatever else waits to go out to the connection. Never empty. Dropped if the connection is
+    gone."""
 
     conn: int
     data: bytes
@@ -27,7 +28,11 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Close the connection: at once, or (flush) after what was sent to it has gone out. Closed follows."""
+    """Close the connection: at once, or (flush) after what was sent to it has gone out. Closed follows.
+
+    A flushing close reads nothing more; a peer that takes nothing for limits.CLOSE_FLUSH_MS is dropped. Of a connection
+    that is still being made it is ConnectFailed that follows, with this `why`.
+    """
 
     conn: int
     why: str
@@ -36,7 +41,11 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class PauseReading:
-    """Read no more from the connection (paused) or read again (not paused): for a client that waits or floods."""
+    """Read no more from the connection (paused) or read again (not paused): for a client that waits or floods.
+
+    While paused, a connection that its peer has ended or reset is told as Closed, unless unread bytes lie before that
+    end.
+    """
 
     conn: int
     paused: bool
@@ -67,27 +76,31 @@ class NoDelay:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """From now on pull the connection's output: whenever all that was sent is with the system and the socket has room, call
-    the machine's pull(conn, limits.PULL_BYTES) and send what it returns (b"" means nothing for now: ask again after the next
-    event the machine has handled)."""
+    """From now on pull the connection's output: whenever all that was sent is with the system and the socket has room,
+    call the machine's pull(conn, limits.PULL_BYTES) and send what it returns (b"" means nothing for now: ask again
+    after the next event the machine has handled)."""
 
     conn: int
 
 
 @dataclass(frozen=True, slots=True)
 class StartSnapshot:
-    """Make a snapshot of the data as it is at this instant. SnapshotStarted (or -Failed) follows, later SnapshotDone or -Failed.
+    """Make a snapshot of the data as it is at this instant. SnapshotStarted (or -Failed) follows, later SnapshotDone or
+    -Failed.
 
     generation: names the snapshot; temporary files carry it. chunks: called once, in the forked child (or at this very
-    instant, where there are no children): yields the snapshot's bytes. final_name: the file that the finished
-    snapshot is renamed to, atomically and durably; "" for a snapshot that goes to `conns` only.
-    conns: connections that receive the bytes as the child makes them (diskless), all of them the same bytes; the driver reads
+    instant, where there are no children): yields the snapshot's bytes, or (bytes, keys in them): from these come
+    SnapshotDone.keys and the pace of key_delay_us; bytes alone count as one key for the pace. final_name: the file that
+    the finished snapshot is renamed to, atomically and durably; "" for a snapshot that goes to `conns` only. conns:
+    connections that receive the bytes as the child makes them (diskless), all of them the same bytes; the driver reads
     the child no faster than the slowest of them takes them, and tells SnapshotSent for each when its last byte is out.
+    Exactly one of final_name and conns is given. One snapshot at a time: another gets SnapshotFailed, unless the first
+    has been cancelled. A failed snapshot for conns leaves them with half a payload: the machine closes them.
     key_delay_us: per key while saving (negative: keys per microsecond), as rdb-key-save-delay.
     """
 
     generation: int
-    chunks: Callable[[], Iterator[bytes]]
+    chunks: Callable[[], Iterator[bytes | tuple[bytes, int]]]
     final_name: str
     conns: tuple[int, ...]
     key_delay_us: int = 0
@@ -105,7 +118,8 @@ class CancelSnapshot:
 @dataclass(frozen=True, slots=True)
 class SendSnapshot:
     """Send a finished snapshot file to the connection: first `prefix` (with the length put in for %d), then the file's
-    bytes as they were when this effect was carried out, even if the name is replaced meanwhile. SnapshotSent follows."""
+    bytes as they were when this effect was carried out, even if the name is replaced meanwhile. SnapshotSent follows;
+    FileFailed if the file cannot be opened."""
 
     conn: int
     generation: int
@@ -115,8 +129,8 @@ class SendSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class ReadFile:
-    """Read the file from its begin to its end: FileChunk events of about `chunk` bytes, one per turn, other events between
-    them; or FileFailed."""
+    """Read the file from its begin to its end: FileChunk events of about `chunk` bytes, one per turn, other events
+    between them; or FileFailed."""
 
     name: str
     chunk: int
@@ -131,7 +145,13 @@ class StopReading:
 
 @dataclass(frozen=True, slots=True)
 class AppendFile:
-    """Append bytes to the (new, if `first`) file. Not durable before CommitFile or SyncFile. On trouble FileFailed follows."""
+    """Append bytes to the (new, if `first`) file. Not durable before CommitFile or SyncFile. On trouble FileFailed
+    follows.
+
+    All or nothing: a failed append leaves the file as it was. After a failed file effect, later file effects of the
+    same call with that name fail as well, and what the same call sends behind it waits until the machine has handled
+    FileFailed; then an unflushed Close, or Exit with crash, drops it.
+    """
 
     name: str
     data: bytes
@@ -170,8 +190,9 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Announce:
-    """A domain event (role change, full resynchronization begun, link lost ...), told once: it feeds tests, reports and the
-    simulation's trace. name: dotted lower case ("replication.full-sync"). fields: plain values, in a fixed order."""
+    """A domain event (role change, full resynchronization begun, link lost ...), told once: it feeds tests, reports and
+    the simulation's trace. name: dotted lower case ("replication.full-sync"). fields: plain values, in a fixed
+    order."""
 
     name: str
     fields: tuple[tuple[str, str | int | None], ...] = ()
@@ -193,8 +214,8 @@ class Sleep:
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """The process ends with this code once all effects before it are carried out and what was sent has been flushed as far
-    as sockets take it without waiting. crash: end at once as by a crash (DEBUG SEGFAULT), flushing nothing."""
+    """The process ends with this code once all effects before it are carried out and what was sent has been flushed as
+    far as sockets take it without waiting. crash: end at once as by a crash (DEBUG SEGFAULT), flushing nothing."""
 
     code: int
     crash: bool = False

@@ -68,6 +68,9 @@ class OutputPending:
     """How many bytes of what was sent to the connection still wait in the driver (0: all is with the system).
 
     Told after a send that did not go out whole and as it drains, so that a machine can hold clients to their limits.
+    Counts what Send and pull gave; a snapshot on its way (SendSnapshot, StartSnapshot to conns) takes no memory and is
+    not counted. A connection with more than limits.OUTPUT_HELD_BYTES pending is not read from until half of it has gone
+    (a Stream's is).
     """
 
     conn: int

@@ -15,13 +15,12 @@ from replicator.core import events as told
 class _Handle:
     """A file being appended to."""
 
-    __slots__ = ("entry_durable", "failed", "fd", "path")
+    __slots__ = ("entry_durable", "fd", "path")
 
     def __init__(self, path: str, fd: int, entry_durable: bool) -> None:
         self.path = path
         self.fd = fd
         self.entry_durable = entry_durable  # its directory entry has been synced, too
-        self.failed: str | None = None
 
 
 class _Reading:
@@ -58,32 +57,41 @@ class Files:
         self.directory = os.path.abspath(directory)
         self._tell = tell
         self._handles: dict[str, _Handle] = {}
+        self._broken: dict[str, str] = {}  # names whose trouble the machine has not been told of yet
         self.reading: dict[str, _Reading] = {}
 
     def path(self, name: str) -> str:
         """Where the name lies now."""
         return os.path.join(self.directory, name)
 
-    def _failed(self, name: str, error: OSError | str) -> bool:
-        if isinstance(error, OSError):
-            self._tell(told.FileFailed(name, text_of(error), isinstance(error, FileNotFoundError)))
-        else:
-            self._tell(told.FileFailed(name, error, False))
+    def _failed(self, name: str, error: OSError) -> bool:
+        self._tell(told.FileFailed(name, text_of(error), isinstance(error, FileNotFoundError)))
+        self._broken[name] = text_of(error)
         return False
+
+    def _refused(self, name: str) -> bool:
+        """An operation behind a failed one of the same name: it fails, too."""
+        why = self._broken.get(name)
+        if why is None:
+            return False
+        self._tell(told.FileFailed(name, why, False))
+        return True
+
+    def forgive(self, name: str) -> None:
+        """The machine is being told of the failure: what it does next with the name counts again."""
+        self._broken.pop(name, None)
 
     def append(self, name: str, data: bytes, first: bool) -> bool:
         """Append, making the file (and its directory) where it is missing; `first` begins it anew."""
-        handle = self._handles.get(name)
+        if self._refused(name):
+            return False
         try:
+            handle = self._handles.get(name)
             if handle is None or first:
                 self._forget(name)
                 handle = self._handles[name] = self._open(self.path(name), first)
-            elif handle.failed is not None:
-                return self._failed(name, handle.failed)
             self._write(handle, data)
         except OSError as error:
-            if handle is not None:
-                handle.failed = text_of(error)
             return self._failed(name, error)
         return True
 
@@ -109,29 +117,20 @@ class Files:
                 os.ftruncate(handle.fd, os.fstat(handle.fd).st_size - written)
             raise
 
-    def forgive(self, name: str) -> None:
-        """The machine is being told of the failure: what it does next with the name counts again."""
-        handle = self._handles.get(name)
-        if handle is not None:
-            handle.failed = None
-
     def sync(self, name: str) -> bool:
         """Make all that was appended durable, and the file's entry in its directory."""
-        handle = self._handles.get(name)
+        if self._refused(name):
+            return False
         try:
+            handle = self._handles.get(name)
             if handle is None:
-                handle = self._handles[name] = _Handle(
-                    self.path(name), os.open(self.path(name), os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC), False
-                )
-            elif handle.failed is not None:
-                return self._failed(name, handle.failed)
+                path = self.path(name)
+                handle = self._handles[name] = _Handle(path, os.open(path, os.O_WRONLY | os.O_APPEND), False)
             os.fsync(handle.fd)
             if not handle.entry_durable:
                 sync_directory(handle.path)
                 handle.entry_durable = True
         except OSError as error:
-            if handle is not None:
-                handle.failed = text_of(error)
             return self._failed(name, error)
         return True
 
