@@ -11,8 +11,6 @@ from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
-import hiredis
-
 from replicator.core.commands.catalog import FAMILIES
 from replicator.core.commands.context import PENDING, Context
 from replicator.core.commands.registry import (
@@ -34,7 +32,7 @@ from replicator.core.keyspace.database import WrongType
 from replicator.core.limits import MAX_SPELLINGS
 from replicator.core.session import REPLY_ON, REPLY_SKIP, REPLY_SKIP_NEXT, Blocked, Session
 from replicator.core.wire import reply
-from replicator.core.wire.request import Argv
+from replicator.core.wire.request import Argv, encode
 
 if TYPE_CHECKING:
     from replicator.core.node import Node
@@ -47,8 +45,8 @@ _ALLOWED_WHILE_SUBSCRIBED = frozenset(
     ("subscribe", "unsubscribe", "psubscribe", "punsubscribe", "ssubscribe", "sunsubscribe", "ping", "quit", "reset")
 )
 _NEVER_QUEUED = frozenset(("exec", "discard", "multi", "watch", "quit", "reset"))
-_MULTI = hiredis.pack_command((b"MULTI",))
-_EXEC = hiredis.pack_command((b"EXEC",))
+_MULTI = encode((b"MULTI",))
+_EXEC = encode((b"EXEC",))
 
 
 class Transaction:
@@ -159,7 +157,7 @@ class Executor:
                 elif keyspace.dirty != before and keyspace.verbatim and self.feeding:
                     if index != self.stream_db:
                         self._select(index)
-                    self.stream.append(hiredis.pack_command(tuple(argv)))
+                    self.stream.append(encode(tuple(argv)))
             if answer:
                 out.append(answer)
             elif session.blocked is not None:
@@ -221,12 +219,12 @@ class Executor:
         for index, argv in effects:
             if index != self.stream_db:
                 self._select(index)
-            stream.append(hiredis.pack_command(tuple(argv)))
+            stream.append(encode(tuple(argv)))
         if wrapped:
             stream.append(_EXEC)
 
     def _select(self, index: int) -> None:
-        self.stream.append(hiredis.pack_command((b"SELECT", b"%d" % index)))
+        self.stream.append(encode((b"SELECT", b"%d" % index)))
         self.stream_db = index
 
     # -- the careful path --------------------------------------------------------------------------------------------
@@ -449,6 +447,7 @@ class Executor:
                     continue
                 assert blocked.command is not None
                 session.retrying = True
+                session.ready_key = key
                 try:
                     answer = self.call(session, blocked.command, blocked.argv)
                 finally:

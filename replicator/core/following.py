@@ -113,8 +113,7 @@ class Following:
 
     def finish_load(self) -> None:
         """The payload is whole: its data becomes ours."""
-        self.node.adopt_load()
-        self.node.replica.payload_loaded(self.node.now)
+        self._adopt()
 
     def abandon_load(self, why: str) -> None:
         """The payload broke off."""
@@ -138,10 +137,18 @@ class Following:
             node.replica.payload_failed(str(problem), node.now)
             return
         if event.eof:
-            node.adopt_load()
             if node.config["rdb-del-sync-files"] and not node.config["save"] and not node.config["appendonly"]:
                 node.emit(RemoveFile(event.name))
-            node.replica.payload_loaded(node.now)
+            self._adopt()
+
+    def _adopt(self) -> None:
+        node = self.node
+        loading = node.loading
+        assert loading is not None
+        text = loading.loader.aux.get(b"repl-stream-db", b"0")
+        stream_db = int(text) if text.isdigit() and int(text) < len(node.keyspace.databases) else 0
+        node.adopt_load()
+        node.replica.payload_loaded(stream_db, node.now)
 
     # -- the stream --------------------------------------------------------------------------------------------------
 

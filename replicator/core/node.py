@@ -8,9 +8,22 @@ from random import Random
 from typing import Any
 
 from replicator.core import limits
-from replicator.core.commands.registry import WRITE, Command, CommandError
+from replicator.core.commands.registry import BLOCKING, WRITE, Command, CommandError
 from replicator.core.config import Config
-from replicator.core.effects import Announce, Close, Effect, Exit, Level, Log, ReadFile, Send, StopReading
+from replicator.core.effects import (
+    Announce,
+    Close,
+    Effect,
+    Exit,
+    Level,
+    Log,
+    ReadFile,
+    Send,
+    SendSnapshot,
+    StartSnapshot,
+    StopReading,
+    Stream,
+)
 from replicator.core.events import (
     Closed,
     Connected,
@@ -29,12 +42,13 @@ from replicator.core.events import (
     SnapshotStarted,
     Started,
 )
-from replicator.core.executor import ANY, BLOCKING, Executor
+from replicator.core.executor import ANY, Executor
 from replicator.core.following import LOAD_CHUNK, Following
 from replicator.core.handover import Handover
 from replicator.core.keyspace.database import Keyspace
 from replicator.core.loading import Loading, RdbError, start_load
 from replicator.core.now import Now
+from replicator.core.orders import Orders
 from replicator.core.replication.history import History
 from replicator.core.replication.primary import Primary
 from replicator.core.replication.replica import Replica
@@ -42,9 +56,11 @@ from replicator.core.services import Services
 from replicator.core.session import Session
 from replicator.core.snapshots import Snapshots
 from replicator.core.wire import reply
+from replicator.core.wire.request import encode
 
 REDIS_VERSION = "7.0.15"
 _CRON_MS = 100
+_BEHIND = (StartSnapshot, SendSnapshot, Stream, Exit)  # effects that need the turn's replies out before them
 _EXPIRE_AT_ONCE = 200  # expired keys deleted in one turn before others are served
 
 
@@ -60,6 +76,9 @@ class Surroundings:
     config_file: str = ""
     meter: Callable[[], int] = field(default=lambda: 0)
     resident: Callable[[], int] = field(default=lambda: 0)
+    cpu_seconds: Callable[[], tuple[float, float, float, float]] = field(default=lambda: (0.0, 0.0, 0.0, 0.0))
+    system: str = ""
+    set_role: Callable[[str], None] = field(default=lambda _mark: None)  # the role's letter in the log
 
 
 class Node:
@@ -90,6 +109,7 @@ class Node:
         self.replica = Replica(self.history, config, chance, self.emit, self.following)
         self.snapshots = Snapshots(self)
         self.handover = Handover(self)
+        self.orders = Orders(self)
         self.loading: Loading | None = None
         self.ready = False  # the initial load is over: "Ready to accept connections" was said
         self.exiting = False
@@ -118,14 +138,6 @@ class Node:
         }
         self.services.install()
         self.regate()
-
-    def __getattr__(self, name: str) -> Any:
-        # server.pubsub, server.acl ...: components that commands use live in services.
-        try:
-            services = object.__getattribute__(self, "services")
-        except AttributeError:
-            raise AttributeError(name) from None
-        return getattr(services, name)
 
     # -- the surface -------------------------------------------------------------------------------------------------
 
@@ -474,11 +486,6 @@ class Node:
 
     # -- roles -------------------------------------------------------------------------------------------------------
 
-    @property
-    def role_mark(self) -> str:
-        """M or S, as the log shows it."""
-        return "S" if self.replica.active else "M"
-
     def become_replica(self, host: str, port: int, *, why: str) -> None:
         """Follow host:port from now on: this sets every field of the role."""
         self.flush_stream()
@@ -502,6 +509,7 @@ class Node:
         self.primary.alone_since_ms = None
         self.services.unblock_for_role_change()
         self.regate()
+        self.surroundings.set_role("S")
         self.announce("role.replica", ("primary_host", host), ("primary_port", port))
 
     def become_primary(self, *, why: str) -> None:
@@ -530,6 +538,7 @@ class Node:
         self.primary.alone_since_ms = self.now.mono_ms
         self.set_feeding()
         self.regate()
+        self.surroundings.set_role("M")
         self.announce("role.primary", ("id", self.history.id), ("offset", self.history.end), ("why", why))
 
     def set_feeding(self) -> None:
@@ -567,9 +576,7 @@ class Node:
     def feed(self, *argv: bytes) -> None:
         """Put a command of our own into the stream (PING, REPLCONF GETACK)."""
         if self.executor.feeding:
-            import hiredis
-
-            self.executor.stream.append(hiredis.pack_command(argv))
+            self.executor.stream.append(encode(argv))
 
     # -- gates -------------------------------------------------------------------------------------------------------
 
@@ -668,9 +675,10 @@ class Node:
     # -- ends --------------------------------------------------------------------------------------------------------
 
     def _signalled(self, event: Signalled) -> None:
-        kind = {"SIGTERM": "SIGTERM", "SIGINT": "SIGINT"}.get(event.name, event.name)
-        self.log(Level.WARNING, f"Received {kind} scheduling shutdown...")
-        self.handover.shutdown(None, save=None)
+        words = self.config["shutdown-on-sigint" if event.name == "SIGINT" else "shutdown-on-sigterm"]
+        save = True if "save" in words else (False if "nosave" in words else None)
+        self.log(Level.WARNING, "User requested shutdown...")
+        self.handover.shutdown(None, save=save, now="now" in words, force="force" in words)
 
     def crash(self) -> None:
         """End at once, as a bug or an operator's DEBUG demands."""
@@ -721,7 +729,3 @@ class Node:
 def _address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
-
-from replicator.core.effects import SendSnapshot, StartSnapshot, Stream  # noqa: E402
-
-_BEHIND = (StartSnapshot, SendSnapshot, Stream, Exit)

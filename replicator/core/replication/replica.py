@@ -28,8 +28,6 @@ from enum import Enum
 from random import Random
 from typing import Protocol
 
-import hiredis
-
 from replicator.core.effects import (
     Announce,
     AppendFile,
@@ -46,6 +44,7 @@ from replicator.core.effects import (
 )
 from replicator.core.now import Now
 from replicator.core.replication.history import History, Settings, new_id
+from replicator.core.wire.request import encode
 
 _MARK = 40  # length of the end mark of a payload without a length
 _LONGEST_LINE = 64 * 1024
@@ -580,14 +579,14 @@ class Replica:
         self.state = ReplicaState.LOADING
         self.host.finish_load()
 
-    def payload_loaded(self, now: Now) -> None:
-        """The node holds the primary's data of (full id, full offset)."""
+    def payload_loaded(self, stream_db: int, now: Now) -> None:
+        """The node holds the primary's data of (full id, full offset), and the stream goes on at that database."""
         size = self._number("repl-backlog-size")
         if self._full_id:
             self.history.restart(self._full_id, self._full_offset, size)
         else:  # an old primary that knows no ids: nothing can ever continue this
             self.history.restart(new_id(self.chance), 0, size)
-        self.stream_db = 0
+        self.stream_db = stream_db
         self._in_memory = self._header_seen = False
         self._log(Level.NOTICE, "MASTER <-> REPLICA sync: Finished with success")
         self.emit(Announce("replication.loaded", (("id", self._full_id), ("offset", self._full_offset))))
@@ -618,7 +617,7 @@ class Replica:
         return value
 
     def _request(self, *argv: bytes) -> None:
-        self._write(hiredis.pack_command(argv))
+        self._write(encode(argv))
 
     def _write(self, data: bytes) -> None:
         self.emit(Send(self.conn, data))

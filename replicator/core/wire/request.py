@@ -11,13 +11,17 @@ Source: the RESP protocol specification; the error texts are those of Redis 7.0 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import hiredis
 
 from replicator.core import limits
 
 Argv = list[bytes]
+
+# argv -> its canonical encoding; the fastest there is.
+encode: Callable[[tuple[bytes, ...]], bytes] = cast(Any, hiredis.pack_command)
 
 _MANY = re.compile(rb"\*[0-9]{%d}" % limits.FAST_ARGUMENTS_DIGITS)
 _HEADER = tuple(1 + len(str(n)) + 2 + n + 2 for n in range(1024))  # "$" digits CRLF payload CRLF

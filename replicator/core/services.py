@@ -1,0 +1,258 @@
+"""Components of a node that are not replication: access, limits, pub/sub, statistics, scripts. Node asks, commands use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from replicator.core.commands.registry import DENY_OOM, Command
+from replicator.core.effects import Effect, Level
+from replicator.core.info import render
+from replicator.core.keyspace.database import Keyspace
+from replicator.core.commands.serialize import neutral_value
+from replicator.core.persistence import KeyspaceLoader
+from replicator.core.session import Session
+from replicator.core.wire import reply
+from replicator.core.wire.rdb import RdbError, RdbReader, dump_payload
+
+if TYPE_CHECKING:
+    from replicator.core.node import Node
+
+
+class Services:
+    """Everything else that a node offers; its attributes are visible to commands as attributes of the server."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.active_expire = True  # DEBUG SET-ACTIVE-EXPIRE
+        self.skip_checksum = False  # DEBUG SET-SKIP-CHECKSUM-VALIDATION
+        self._ops_sample = (0, 0)
+        self.ops_per_second = 0
+        self.startup_memory = 0
+        self.peak = 0
+        self.reads = 0
+        self.gone_received = 0  # bytes of connections that are gone
+        self.gone_sent = 0
+
+    def install(self) -> None:
+        """Called once all parts of the node stand: hook into configuration and keyspace."""
+        node = self.node
+        config = node.config
+        for name in (
+            "min-replicas-to-write",
+            "min-replicas-max-lag",
+            "replica-read-only",
+            "replica-serve-stale-data",
+            "requirepass",
+            "stop-writes-on-bgsave-error",
+            "maxmemory",
+            "maxmemory-policy",
+        ):
+            config.on_change(name, lambda _value: self._reconfigured())
+        config.on_change("repl-backlog-size", self._resize_window)
+        for old, new in config.renames:
+            if not node.executor.rename(old.lower(), new):
+                raise ValueError(f"No such command in rename-command: {old}")
+
+    def _reconfigured(self) -> None:
+        self.node.regate()
+        for session in self.node.sessions.values():
+            self.node.executor.regate(session)
+
+    def _resize_window(self, size: Any) -> None:
+        if self.node.history.window is not None:
+            self.node.history.window.resize(size)
+
+    def started(self) -> None:
+        """The node begins to run."""
+        for name in self.node.config.ineffective():
+            self.node.log(Level.NOTICE, f"The directive {name} is accepted and kept but has no effect here")
+
+    # -- connections -------------------------------------------------------------------------------------------------
+
+    def admit_connection(self, session: Session, host: str) -> str:
+        """The error that a new connection gets, or "" if it is welcome."""
+        node = self.node
+        if len(node.sessions) > node.config["maxclients"]:
+            return "ERR max number of clients reached"
+        if node.config["protected-mode"] and not node.config["requirepass"] and host and not _is_local(host):
+            return (
+                "DENIED Redis is running in protected mode because protected mode is enabled and no password is set for the "
+                "default user. In this mode connections are only accepted from the loopback interface."
+            )
+        return ""
+
+    def greet(self, session: Session) -> None:
+        """A new session's user."""
+        session.authenticated = not self.node.config["requirepass"]
+
+    def authenticate(self, session: Session, user: bytes, password: bytes) -> bool:
+        """AUTH; whether it succeeded."""
+        required = str(self.node.config["requirepass"]).encode()
+        if user != b"default" or password != required:
+            return False
+        session.authenticated = True
+        self.node.executor.regate(session)
+        return True
+
+    def has_default_password(self) -> bool:
+        """The default user needs a password."""
+        return bool(self.node.config["requirepass"])
+
+    def forget(self, session: Session) -> None:
+        """The session is gone."""
+        self.gone_received += session.total_received
+        self.gone_sent += session.total_sent
+
+    def reset(self, session: Session) -> None:
+        """RESET: subscriptions, tracking and the login end."""
+        self.greet(session)
+
+    def check_output_limit(self, session: Session) -> None:
+        """client-output-buffer-limit for ordinary and subscribed clients."""
+        node = self.node
+        kind = "pubsub" if session.channels or session.patterns or session.shard_channels else "normal"
+        hard, soft, seconds = node.config["client-output-buffer-limit"][kind]
+        waiting = session.pending_output
+        if not soft or waiting <= soft:
+            session.soft_since_ms = -1
+        elif session.soft_since_ms < 0:
+            session.soft_since_ms = node.now.mono_ms
+        too_long = session.soft_since_ms >= 0 and node.now.mono_ms - session.soft_since_ms > 1000 * seconds
+        if (hard and waiting > hard) or too_long:
+            node.log(
+                Level.WARNING,
+                f"Client id={session.id} addr={session.peer} scheduled to be closed ASAP for overcoming of output buffer limits.",
+            )
+            session.close("output buffer limit", after_reply=False)
+
+    def check_replica_limits(self) -> None:
+        """client-output-buffer-limit for replicas."""
+        node = self.node
+        hard, soft, seconds = node.config["client-output-buffer-limit"]["replica"]
+        node.primary.check_limits(node.now, hard, soft, seconds)
+
+    def close_idle(self) -> None:
+        """timeout: close clients that have been silent."""
+        node = self.node
+        seconds = node.config["timeout"]
+        if not seconds:
+            return
+        for session in list(node.sessions.values()):
+            if (
+                node.now.mono_ms - session.last_ms > 1000 * seconds
+                and session.conn not in node.primary.links
+                and session.blocked is None
+                and not (session.channels or session.patterns)
+            ):
+                node.log(Level.VERBOSE, f"Closing idle client id={session.id} addr={session.peer}")
+                session.close("idle", after_reply=False)
+
+    def unblock_for_role_change(self) -> None:
+        """Writes that wait cannot be served by a replica."""
+        node = self.node
+        for session in list(node.executor.blocked):
+            if session.blocked.kind in ("keys", "replicas"):
+                node.executor.unblock(
+                    session,
+                    reply.error(
+                        "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)"
+                    ),
+                )
+                session.close("role changed")
+
+    # -- gates -------------------------------------------------------------------------------------------------------
+
+    def gate(self) -> int:
+        """Command flags that need the careful path because of a service's state."""
+        return DENY_OOM if self.node.config["maxmemory"] else 0
+
+    def check_access(self, session: Session, command: Command, argv: list[bytes]) -> None:
+        """Raise NOPERM if the session's user may not run this."""
+
+    def is_unrestricted(self, session: Session) -> bool:
+        """The session's user may do everything."""
+        return True
+
+    def check_memory(self) -> None:
+        """Make room, or raise OOM."""
+
+    def check_busy(self, command: Command) -> None:
+        """Raise BUSY while a script runs too long."""
+
+    def feed_monitors(self, session: Session, command: Command, argv: list[bytes]) -> None:
+        """Tell MONITOR clients."""
+
+    # -- functions ---------------------------------------------------------------------------------------------------
+
+    def function_codes(self) -> list[bytes]:
+        """Function libraries, for snapshots."""
+        return []
+
+    def adopt_functions(self, codes: list[bytes]) -> None:
+        """Function libraries of a snapshot replace ours."""
+
+    # -- clocks ------------------------------------------------------------------------------------------------------
+
+    def busy(self) -> bool:
+        """Whether statistics deserve a tick every 100 ms."""
+        return False
+
+    def cron(self) -> None:
+        """Once a tick."""
+        node = self.node
+        then, count = self._ops_sample
+        now, total = node.now.mono_ms, node.executor.total_commands
+        if now > then:
+            self.ops_per_second = (total - count) * 1000 // (now - then)
+        self._ops_sample = (now, total)
+
+    def peak_memory(self, used: int) -> int:
+        """The most memory seen."""
+        self.peak = max(self.peak, used)
+        return self.peak
+
+    def subscription_fields(self) -> list[tuple[str, object]]:
+        """INFO stats: pub/sub."""
+        return []
+
+    def tracking_fields(self) -> list[tuple[str, object]]:
+        """INFO stats: client-side caching."""
+        return []
+
+    def info(self, sections: list[str]) -> bytes:
+        """INFO's text."""
+        return render(self.node, sections)
+
+    # -- DEBUG ------------------------------------------------------------------------------------------------------
+
+    def serialized_length(self, value: Any) -> int:
+        """How long the value is in a snapshot."""
+        kind, neutral = neutral_value(value)
+        return len(dump_payload(kind, neutral)) - 11
+
+    def reload(self, *, save: bool, flush: bool, merge: bool) -> None:
+        """DEBUG RELOAD: the data through a snapshot and back, in memory. Raises RdbError."""
+        node = self.node
+        if not save:
+            raise RdbError("nothing was saved in this process to load from", 0)
+        data = b"".join(chunk if isinstance(chunk, bytes) else chunk[0] for chunk in node.snapshots.chunks())
+        keyspace = Keyspace(len(node.keyspace.databases))
+        keyspace.now_ms = node.now.unix_ms
+        loader = KeyspaceLoader(keyspace, keep_expired=node.replica.active)
+        reader = RdbReader(loader, check_crc=not self.skip_checksum)
+        reader.feed(data)
+        reader.close()
+        node.keyspace.adopt(keyspace)
+        node.log(Level.WARNING, "DB reloaded by DEBUG RELOAD")
+
+    # -- reports -----------------------------------------------------------------------------------------------------
+
+    def emit(self, effect: Effect) -> None:
+        """Put an effect into this turn."""
+        self.node.emit(effect)
+
+
+def _is_local(host: str) -> bool:
+    return host.startswith("127.") or host in ("::1", "localhost") or host.startswith("/")
+
+

@@ -1,0 +1,105 @@
+"""A node as a process: configuration in, Node built, runtime driven."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import sys
+from random import Random
+
+from replicator import __version__
+from replicator.core.config import Config
+from replicator.core.effects import Level
+from replicator.core.node import REDIS_VERSION, Node, Surroundings
+from replicator.runtime.process import ServeOptions, Services, serve
+
+_EXTRA_DESCRIPTORS = 32  # log, snapshots, listeners ... beside the clients
+
+
+def run(config: Config) -> int:
+    """Serve with this configuration until the process is asked to end; the exit code."""
+
+    def build(services: Services) -> Node:
+        _greet(config, services)
+        node = Node(config, Random(services.seed), _surroundings(config, services))
+        _connect_settings(config, services)
+        return node
+
+    return serve(build, _options(config))
+
+
+def _options(config: Config) -> ServeOptions:
+    return ServeOptions(
+        port=config["port"],
+        addresses=tuple(config["bind"]),
+        backlog=config["tcp-backlog"],
+        unix_path=config["unixsocket"],
+        unix_permissions=config["unixsocketperm"],
+        keepalive_s=config["tcp-keepalive"],
+        directory=config["dir"],
+        log_path=config["logfile"],
+        log_level=config["loglevel"],
+        role="S" if config["replicaof"] else "M",
+        pid_path=config["pidfile"],
+        daemonize=config["daemonize"],
+        descriptors=config["maxclients"] + _EXTRA_DESCRIPTORS,
+        watchdog_ms=config["watchdog-period"],
+    )
+
+
+def _surroundings(config: Config, services: Services) -> Surroundings:
+    return Surroundings(
+        pid=services.pid,
+        executable=os.path.abspath(sys.argv[0]),
+        config_file=config.store.path,
+        meter=services.meter,
+        resident=services.memory,
+        cpu_seconds=_cpu_seconds,
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        set_role=services.set_role,
+    )
+
+
+def _cpu_seconds() -> tuple[float, float, float, float]:
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_stime, own.ru_utime, children.ru_stime, children.ru_utime
+
+
+def _connect_settings(config: Config, services: Services) -> None:
+    """Settings that act on the process take effect when CONFIG SET changes them."""
+    from replicator.core.config import ConfigError
+
+    def must(reason: str | None) -> None:
+        if reason is not None:
+            raise ConfigError(reason)
+
+    config.on_change("port", lambda value: must(services.try_listen(value)))
+    config.on_change("bind", lambda value: must(services.try_bind(tuple(value))))
+    config.on_change("dir", lambda value: must(services.try_directory(value)))
+    config.on_change("loglevel", services.set_log_level)
+    config.on_change("tcp-keepalive", services.set_keepalive)
+    config.on_change("watchdog-period", services.set_watchdog)
+
+
+def _greet(config: Config, services: Services) -> None:
+    """The first lines of the log; tools wait for the one with the process id."""
+    write = services.log.write
+    write(Level.WARNING, "oO0OoO0OoO0Oo Redis is starting oO0OoO0OoO0Oo")
+    write(
+        Level.WARNING,
+        f"Redis version={REDIS_VERSION}, bits=64, commit=00000000, modified=0, pid={services.pid}, just started",
+    )
+    if config.store.path or len(sys.argv) > 2:
+        write(Level.WARNING, "Configuration loaded")
+    else:
+        write(
+            Level.WARNING,
+            "Warning: no config file specified, using the default config. In order to specify a config file use "
+            "replicator server /path/to/redis.conf",
+        )
+    services.log.raw(
+        f"\n    replicator {__version__} (compatible with Redis {REDIS_VERSION}) 64 bit\n\n"
+        f"    Running in standalone mode\n    Port: {config['port']}\n    PID: {services.pid}\n\n"
+    )
