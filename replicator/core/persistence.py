@@ -10,89 +10,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from heapq import heapify
 from typing import Any
 
+from replicator.core.commands.serialize import ACCESSORS, BUILDERS
 from replicator.core.keyspace.database import Database, Keyspace
-from replicator.core.keyspace.sorted_set import SortedSet
-from replicator.core.keyspace.stream import Consumer, Group, Stream
-from replicator.core.keyspace.values import Hash, List, Set, Value
 from replicator.core.wire import rdb
-from replicator.core.wire.rdb import RdbConsumer, RdbGroup, RdbNode, RdbPending, RdbStream, Refused
+from replicator.core.wire.rdb import Refused
 
 CHUNK_BYTES = 64 * 1024
-
-
-# -- values ------------------------------------------------------------------------------------------------------------
-
-
-def neutral_stream(stream: Stream) -> RdbStream:
-    """A stream as the wire knows it. Shares the lists of the stream's nodes' fields."""
-    nodes = [
-        RdbNode(node.master, node.names, list(zip(node.ids, node.fields, strict=True)), node.deleted)
-        for node in stream.nodes
-    ]
-    groups = [
-        RdbGroup(
-            name,
-            group.last_id,
-            group.entries_read,
-            [RdbConsumer(reader.name, reader.seen_ms, reader.active_ms) for reader in group.consumers.values()],
-            [
-                RdbPending(id, entry.consumer.name, entry.delivered_ms, entry.deliveries)
-                for id, entry in sorted(group.pending.by_id.items(), key=_by_id)
-            ],
-        )
-        for name, group in stream.groups.items()
-    ]
-    return RdbStream(nodes, stream.last_id, stream.first_id, stream.max_deleted_id, stream.entries_added, groups)
-
-
-def _by_id(item: tuple[tuple[int, int], Any]) -> tuple[int, int]:
-    return item[0]
-
-
-def stream_from(neutral: RdbStream) -> Stream:
-    """The keyspace's stream of a neutral one."""
-    stream = Stream()
-    for node in neutral.nodes:
-        stream.load_node(node.master, node.names, node.entries, node.deleted)
-    stream.last_id = neutral.last_id
-    stream.max_deleted_id = neutral.max_deleted_id
-    stream.entries_added = neutral.entries_added
-    for saved in neutral.groups:
-        group = stream.groups[saved.name] = Group(saved.last_id, saved.entries_read)
-        for reader in saved.consumers:
-            group.consumers[reader.name] = Consumer(reader.name, reader.seen_ms, reader.active_ms)
-        for entry in saved.pending:
-            group.add_pending(entry.id, group.consumers[entry.consumer], entry.delivered_ms, entry.deliveries)
-    return stream
-
-
-ACCESSORS: Mapping[type, Callable[[Any], tuple[str, Any]]] = {
-    bytes: lambda value: (rdb.STRING, value),
-    List: lambda value: (rdb.LIST, value),
-    Set: lambda value: (rdb.SET, value.items),
-    Hash: lambda value: (rdb.HASH, value),
-    SortedSet: lambda value: (rdb.SORTED_SET, value.scores),
-    Stream: lambda value: (rdb.STREAM, neutral_stream(value)),
-}
-
-_BUILDERS: Mapping[str, Callable[[Any], Value]] = {
-    rdb.STRING: bytes,
-    rdb.LIST: List,
-    rdb.SET: Set,
-    rdb.HASH: Hash,
-    rdb.SORTED_SET: SortedSet.from_pairs,
-    rdb.STREAM: stream_from,
-}
-
-
-def neutral_value(value: Value) -> tuple[str, Any]:
-    """The kind and the neutral form of a value of the keyspace."""
-    return ACCESSORS[type(value)](value)
-
-
-def value_from(kind: str, neutral: Any) -> Value:
-    """The keyspace's value of a kind and a neutral form."""
-    return _BUILDERS[kind](neutral)
 
 
 # -- saving ------------------------------------------------------------------------------------------------------------
@@ -225,7 +148,7 @@ class KeyspaceLoader:
         values = self._values
         if key in values and not self._merge:
             raise Refused(f"key {key!r} is there twice in database {self._database.index}")
-        values[key] = value if kind == "string" else _BUILDERS[kind](value)
+        values[key] = value if kind == "string" else BUILDERS[kind](value)
         self.keys += 1
         if expire_ms is not None:
             self._expires[key] = expire_ms

@@ -1,4 +1,4 @@
-"""Makes the golden RDB files: run `python -m tests.golden.rdb.make` from the project's root with all three servers there.
+"""Makes the golden RDB files: run `python -m tests.golden.rdb.make` from the project's root, all three servers there.
 
 What the files hold is written down here, independently of any reader: `contents()` is what a reader must find. Each
 server stores it by commands and saves it in whatever encodings it chooses; see `FILES` for the variants.
@@ -36,7 +36,7 @@ NUMBERS = [b"%d" % n for width in _WIDTHS for n in (width, -width - 1)]
 def contents() -> dict[int, dict[bytes, tuple[str, Any]]]:
     """All data but streams: database -> key -> (kind, neutral value)."""
     chance = Random(7)
-    texts = {b"string:%d" % i: (text) for i, text in enumerate(NUMBERS + [b"", b"007", b"-0", b"9" * 19, b"hello"])}
+    texts = {b"string:%d" % i: text for i, text in enumerate([*NUMBERS, b"", b"007", b"-0", b"9" * 19, b"hello"])}
     for size in (20, 21, 63, 64, 1000, 16383, 16384, 70000):
         texts[b"string:repeated:%d" % size] = b"abcdefg" * (size // 7) + b"x" * (size % 7)
     for size in (63, 64, 300):
@@ -58,7 +58,8 @@ def contents() -> dict[int, dict[bytes, tuple[str, Any]]]:
     data[b"hash:small"] = ("hash", {b"field": b"value", b"n": b"300000", b"": b""})
     data[b"hash:long-value"] = ("hash", {b"a": b"v" * 65, b"b": b"w" * 64})
     data[b"hash:many"] = ("hash", {b"f%d" % n: b"%d" % (n * n) for n in range(513)})
-    scores = {b"a": 1.0, b"b": -2.5, b"c": math.inf, b"d": -math.inf, b"e": 0.1, b"f": 1e300, b"g": 12345678901.0, b"h": 0.0}
+    scores = {b"a": 1.0, b"b": -2.5, b"c": math.inf, b"d": -math.inf}
+    scores |= {b"e": 0.1, b"f": 1e300, b"g": 12345678901.0, b"h": 0.0}
     data[b"zset:small"] = ("zset", scores)
     data[b"zset:long-member"] = ("zset", {b"m" * 65: 3.0, **scores})
     data[b"zset:many"] = ("zset", {b"m%d" % n: n / 8 for n in range(129)})

@@ -30,7 +30,7 @@ def restore_payload(data: bytes, *, check_crc: bool = True) -> tuple[str, Any]:
     if footer < 0:
         raise RdbError(BAD_PAYLOAD, len(data))
     version = int.from_bytes(data[footer : footer + 2], "little")
-    if not rdb.known_version(version):
+    if version and not rdb.known_version(version):  # servers ask only that it is not newer than they are
         raise RdbError(BAD_PAYLOAD, footer)
     if check_crc and rdb.CRC64.calc(memoryview(data)[: footer + 2]) != int.from_bytes(data[footer + 2 :], "little"):
         raise RdbError(BAD_PAYLOAD, footer + 2)
