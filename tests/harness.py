@@ -19,9 +19,26 @@ import replicator.core.commands.catalog  # noqa: F401 # fills the registry
 from replicator.core.commands.context import PENDING, Context
 from replicator.core.commands.registry import REGISTRY, SYNTAX, WRITE, WRONG_TYPE, CommandError
 from replicator.core.keyspace.database import Keyspace, WrongType
+from replicator.core.keyspace.eviction import Evictor
 from replicator.core.now import Now
 from replicator.core.wire import reply
 
+# What commands ask of the configuration, at stock's defaults; a test may change node.server.config.
+DIRECTIVES = {
+    "cluster-enabled": False,
+    "hash-max-listpack-entries": 128,
+    "hash-max-listpack-value": 64,
+    "hll-sparse-max-bytes": 3000,
+    "lfu-decay-time": 1,
+    "lfu-log-factor": 10,
+    "maxmemory": 0,
+    "maxmemory-policy": "noeviction",
+    "maxmemory-samples": 5,
+    "proto-max-bulk-len": 512 * 1024 * 1024,
+    "set-max-intset-entries": 512,
+    "zset-max-listpack-entries": 128,
+    "zset-max-listpack-value": 64,
+}
 START = Now(1_000_000, 1_700_000_000_000)
 
 
@@ -63,9 +80,11 @@ class Harness:
 
     def __init__(self, seed: int = 1, databases: int = 16) -> None:
         self.keyspace = Keyspace(databases)
-        self.server = SimpleNamespace(keyspace=self.keyspace, random=Random(seed), now=START, config={})
+        self.server = SimpleNamespace(keyspace=self.keyspace, random=Random(seed), now=START, config=dict(DIRECTIVES))
         self.table = {name.encode(): entry.copy() for name, entry in REGISTRY.items()}
         self.keyspace.now_ms = START.unix_ms
+        self.server.evictor = Evictor(self.keyspace, self.server.config, self.server.random)
+        self.server.memory_overheads = dict
         self.replies: dict[HarnessContext, list[Any]] = {}
         self.first = self.caller()
 
@@ -127,7 +146,7 @@ class Harness:
             assert keyspace.dirty == before, "an error reply after a change"
             answer = reply.error(WRONG_TYPE)
         if keyspace.dirty != before and keyspace.verbatim:
-            assert entry.flags & WRITE or entry.name in ("publish", "spublish"), argv
+            assert entry.flags & WRITE or entry.name in ("pfcount", "publish", "spublish"), argv
             keyspace.effects.append((db.index, argv))
         return answer
 
@@ -151,6 +170,7 @@ class Harness:
                 if ctx.waiting is None or (key not in db.values and not ctx.waiting[3]):
                     continue
                 ctx.retrying = True
+                ctx.ready_key = key
                 answer = self._run(ctx, ctx.argv)
                 ctx.retrying = False
                 if answer != PENDING:

@@ -68,6 +68,14 @@ class Database:
             return None
         return value
 
+    def peek(self, key: bytes) -> Value | None:
+        """`find` for commands that count a hit or miss but are no access to the value (EXISTS, TYPE, TTL)."""
+        value = self.find(key)
+        if value is None:
+            return self.lookup(key)
+        self.keyspace.hits += 1
+        return value
+
     def lookup(self, key: bytes) -> Value | None:
         """`find` for read commands: counts hits and misses, and the access."""
         value = self.values.get(key)
@@ -192,7 +200,9 @@ class Database:
         if self.key_index is not None:
             self.key_index = Index()
         for key in touched + awaited:
-            self._tell(key)
+            self.tell(key)
+        for told in self.keyspace.on_replaced:
+            told(self)
         return count
 
     def changed(self, key: bytes, event: bytes = b"", kind: int = 0) -> None:
@@ -200,7 +210,7 @@ class Database:
         keyspace = self.keyspace
         keyspace.dirty += 1
         if self.hooked:
-            self._tell(key)
+            self.tell(key)
         if keyspace.notify_flags & kind:
             self.notify(kind, event, key)
 
@@ -229,7 +239,7 @@ class Database:
         keyspace.expired += 1
         keyspace.effects.append((self.index, [keyspace.delete_name, key]))
         if self.hooked:
-            self._tell(key)
+            self.tell(key)
         if keyspace.notify_flags & NOTIFY_EXPIRED:
             self.notify(NOTIFY_EXPIRED, b"expired", key)
 
@@ -254,7 +264,8 @@ class Database:
 
     # -- those who look on -------------------------------------------------------------------------------------------
 
-    def _tell(self, key: bytes) -> None:
+    def tell(self, key: bytes) -> None:
+        """Tell all who look on that the key changed; `changed` does so when there are any."""
         keyspace = self.keyspace
         if self.watched and (watchers := self.watched.get(key)):
             for context in watchers:
@@ -292,6 +303,8 @@ class Keyspace:
         self.on_touch: Callable[[Database, bytes], None] | None = None  # client-side caching
         self.on_access: Callable[[Database, bytes], None] | None = None  # LRU / LFU clocks, when a policy needs them
         self.on_change: Callable[[Database, bytes], None] | None = None  # memory accounting, when there is a limit
+        # all keys of a database went or came at once (FLUSHDB, SWAPDB, a load): memory accounting, client-side caching
+        self.on_replaced: list[Callable[[Database], None]] = []
         self.raw_strings: dict[int, bytes] = {}  # short strings that were changed in place; see encoding.py
         self.hits = 0
         self.misses = 0
@@ -321,3 +334,5 @@ class Keyspace:
             for key in mine.awaited:
                 if key in mine.values:
                     self.ready[(mine.index, key)] = None
+            for told in self.on_replaced:
+                told(mine)
