@@ -117,7 +117,6 @@ class Config:
       shutdown-on-sigint, -sigterm      words out of ("save", "nosave", "now", "force"); () is the default
       latency-tracking-info-percentiles floats;  oom-score-adj-values three ints
       maxmemory-clients                 bytes, or a negative number for a share of maxmemory in percent
-    `users` holds the words behind each `user`, `renames` (old, new) of each rename-command, both in their order.
     """
 
     def __init__(self, store: ConfigStore | None = None) -> None:
@@ -126,8 +125,8 @@ class Config:
         self._values["dir"] = self.store.enter("")
         self._callbacks: dict[str, list[Callback]] = {}
         self._given: dict[str, None] = {}  # directives that files or the command line have set
-        self.users: tuple[tuple[str, ...], ...] = ()
-        self.renames: tuple[tuple[str, str], ...] = ()
+        self.users: tuple[tuple[str, ...], ...] = ()  # the words behind each `user` line
+        self.renames: tuple[tuple[str, str], ...] = ()  # (old, new) of each rename-command; "" takes it away
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -154,8 +153,8 @@ class Config:
         return [name for name in _LISTED if matches(as_bytes(name))]
 
     def ineffective(self) -> list[str]:
-        """Directives that were given, differ from their default and do nothing here; for one line of the log."""
-        return [name for name in self._given if not SPECS[name].effect and self._values[name] != SPECS[name].default]
+        """Directives that a file or the command line has set and that do nothing here; the log says so at the start."""
+        return [name for name in self._given if not SPECS[name].effect]
 
     # -- CONFIG SET --------------------------------------------------------------------------------------------------
 
