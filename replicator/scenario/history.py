@@ -1,0 +1,222 @@
+"""What every client asked for and what it was told: the evidence that the checkers judge.
+
+An operation ends OK (the server confirmed it), FAIL (it certainly did not happen) or INFO (nobody knows: no answer came).
+INFO is never counted as FAIL. Beside the operations a history holds the samples of every node's replication state, the
+promotions and other milestones, and what was read back at the end, so that a file of it can be judged alone.
+
+All times are milliseconds since the play began.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from enum import Enum
+from typing import Any
+
+
+class Status(Enum):
+    OPEN = "open"
+    OK = "ok"
+    FAIL = "fail"
+    INFO = "info"
+
+
+@dataclass(slots=True)
+class Operation:
+    """kind: "set", "rpush", "incr" or "get". value: what was written ("" for incr), or for a get what came back.
+
+    node: who was asked. offset: the node's replication offset right after the write, exact when the client asked ROLE
+    in the same breath, otherwise None. acked: how many replicas had confirmed that offset when the answer was given.
+    result: what incr returned. expected: for a get of a key that this client alone writes, the value it last saw confirmed.
+    """
+
+    id: int
+    client: str
+    kind: str
+    key: str
+    value: str
+    node: str
+    invoke_ms: int
+    status: Status = Status.OPEN
+    end_ms: int | None = None
+    error: str = ""
+    offset: int | None = None
+    acked: int | None = None
+    result: int | None = None
+    expected: str | None = None
+    waited: int | None = None
+
+    @property
+    def writes(self) -> bool:
+        return self.kind != "get"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One look at a node: INFO replication asked at sent_ms, answered at received_ms.
+
+    lag_s: of the replicas online, the least seconds since one was heard of; None: no replica is online.
+    """
+
+    node: str
+    sent_ms: int
+    received_ms: int
+    role: str
+    replid: str
+    offset: int
+    online_replicas: int = 0
+    lag_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """offset: where the promoted replica stood; everything its history has beyond it is its own. before: the old primary.
+
+    others: the offsets of the other nodes that were reachable, as last seen.
+    """
+
+    at_ms: int
+    node: str
+    before: str
+    offset: int
+    replid: str
+    others: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Milestone:
+    """Something that was done to a node: "kill", "power-loss", "stop", "continue", "restart", "wipe", "repoint" ..."""
+
+    at_ms: int
+    kind: str
+    node: str
+
+
+@dataclass(slots=True)
+class ReadBack:
+    """What one node holds at the end: registers (None: no such key), lists in order, counters."""
+
+    node: str
+    registers: dict[str, str | None] = field(default_factory=dict)
+    lists: dict[str, list[str]] = field(default_factory=dict)
+    counters: dict[str, int] = field(default_factory=dict)
+
+
+class History:
+    """Grows while a play runs. sink: is given each record as a plain dict once it is final (a line of the file)."""
+
+    def __init__(self, sink: Callable[[dict[str, Any]], None] | None = None) -> None:
+        self.operations: list[Operation] = []
+        self.samples: list[Sample] = []
+        self.promotions: list[Promotion] = []
+        self.milestones: list[Milestone] = []
+        self.read_backs: list[ReadBack] = []
+        self.primary = ""
+        self.max_lag_s = 10
+        self.acknowledged = 0
+        self.last_ok: Operation | None = None
+        self._sink = sink
+
+    def invoke(self, client: str, kind: str, key: str, value: str, node: str, at_ms: int) -> Operation:
+        """A client begins an operation."""
+        operation = Operation(len(self.operations), client, kind, key, value, node, at_ms)
+        self.operations.append(operation)
+        return operation
+
+    def end(self, operation: Operation, status: Status, at_ms: int, error: str = "") -> None:
+        """The client knows how it went (or that it will never know)."""
+        assert operation.status is Status.OPEN and status is not Status.OPEN
+        operation.status, operation.end_ms, operation.error = status, at_ms, error
+        if status is Status.OK and operation.writes:
+            self.acknowledged += 1
+            self.last_ok = operation
+        self._put("op", operation)
+
+    def sample(self, sample: Sample) -> None:
+        self.samples.append(sample)
+        self._put("sample", sample)
+
+    def promoted(self, promotion: Promotion) -> None:
+        self.promotions.append(promotion)
+        self._put("promotion", promotion)
+
+    def milestone(self, at_ms: int, kind: str, node: str) -> None:
+        self.milestones.append(Milestone(at_ms, kind, node))
+        self._put("milestone", self.milestones[-1])
+
+    def close(self, at_ms: int, read_backs: Iterable[ReadBack], primary: str, max_lag_s: int) -> None:
+        """No more comes: what is open is unknown for good, and this is what the survivors hold.
+
+        primary: whose data decide. max_lag_s: the nodes' min-replicas-max-lag.
+        """
+        for operation in self.operations:
+            if operation.status is Status.OPEN:
+                self.end(operation, Status.INFO, at_ms, "the play ended before an answer came")
+        self.read_backs = list(read_backs)
+        self.primary, self.max_lag_s = primary, max_lag_s
+        for read_back in self.read_backs:
+            self._put("read", read_back)
+        if self._sink:
+            self._sink({"type": "end", "at_ms": at_ms, "primary": primary, "max_lag_s": max_lag_s})
+
+    def _put(self, kind: str, record: Any) -> None:
+        if self._sink:
+            self._sink({"type": kind, **_plain(record)})
+
+
+def _plain(record: Any) -> dict[str, Any]:
+    fields = asdict(record)
+    if isinstance(record, Operation):
+        fields["status"] = record.status.value
+        return {key: value for key, value in fields.items() if value is not None and value != ""}
+    return fields
+
+
+class HistoryError(Exception):
+    """A history file cannot be read: which line and why."""
+
+
+def read_lines(lines: Iterable[str]) -> list[tuple[dict[str, Any], History]]:
+    """The histories of a file, each with its "run" record (a file may hold several runs). Raises HistoryError."""
+    found: list[tuple[dict[str, Any], History]] = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+            kind = record.pop("type")
+            if kind == "run":
+                found.append((record, History()))
+                continue
+            if not found:
+                found.append(({}, History()))
+            _take(found[-1][1], kind, record)
+        except (ValueError, TypeError, KeyError, AttributeError) as problem:
+            raise HistoryError(f"line {number}: {problem}") from None
+    return found
+
+
+def _take(history: History, kind: str, record: dict[str, Any]) -> None:
+    match kind:
+        case "op":
+            record["status"] = Status(record["status"])
+            record.setdefault("value", "")
+            operation = Operation(**record)
+            history.operations.append(operation)
+            if operation.status is Status.OK and operation.writes:
+                history.acknowledged += 1
+        case "sample":
+            history.samples.append(Sample(**record))
+        case "promotion":
+            history.promotions.append(Promotion(**record))
+        case "milestone":
+            history.milestones.append(Milestone(**record))
+        case "read":
+            history.read_backs.append(ReadBack(**record))
+        case "end":
+            history.primary, history.max_lag_s = record["primary"], record["max_lag_s"]
+            history.operations.sort(key=lambda operation: operation.id)
+        case _:
+            raise ValueError(f"{kind!r} is no kind of record")

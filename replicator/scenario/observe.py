@@ -1,0 +1,267 @@
+"""What the player knows of the nodes: from INFO, asked again and again, and from the lines that they log.
+
+Every change becomes an event of the timeline, once: node.up, node.down, role, link.up, link.down, sync.full, sync.partial.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from replicator.scenario.history import History, Sample
+
+# A node that has not answered for so long counts as down (a refused connection counts at once).
+SILENT_MS = 200
+
+
+@dataclass(slots=True)
+class Happening:
+    """One line of the timeline. kind: dotted ("fault.kill", "sync.full"). level: 0 background, 1 told, 2 important."""
+
+    at_ms: int
+    kind: str
+    node: str
+    text: str
+    level: int = 1
+    fields: dict[str, Any] = field(default_factory=dict)
+
+    def plain(self) -> dict[str, Any]:
+        return {"at_ms": self.at_ms, "kind": self.kind, "node": self.node, "text": self.text, **self.fields}
+
+
+@dataclass(slots=True)
+class Sync:
+    """One (re)synchronization that a primary granted."""
+
+    at_ms: int
+    kind: str
+    primary: str
+    replica: str
+    reason: str
+
+    def plain(self) -> dict[str, Any]:
+        return {"at_ms": self.at_ms, "primary": self.primary, "replica": self.replica, "reason": self.reason}
+
+
+@dataclass(slots=True)
+class View:
+    """What is known of one node. info: fields of the last INFO; sent_ms: when that was asked for."""
+
+    node: str
+    running: bool = False
+    stopped: bool = False
+    dark: bool = False
+    ended: bool = True
+    info: dict[str, str] = field(default_factory=dict)
+    sent_ms: int = -1
+    unanswered_since: int | None = None
+    refused: bool = False
+    answers: bool = False
+    counted: dict[str, int] = field(default_factory=dict)
+    before_restart: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def role(self) -> str:
+        """ "primary", "replica" or "" while unknown."""
+        return {"master": "primary", "slave": "replica"}.get(self.info.get("role", ""), "")
+
+    @property
+    def offset(self) -> int:
+        return int(self.info.get("master_repl_offset", "0"))
+
+    @property
+    def replid(self) -> str:
+        return self.info.get("master_replid", "")
+
+    @property
+    def link_up(self) -> bool:
+        return self.info.get("master_link_status") == "up"
+
+    def down_since(self, now_ms: int) -> int | None:
+        """Since when the node gives no answer; None while it does, or when it may still come."""
+        if self.unanswered_since is None:
+            return None
+        if self.refused or now_ms - self.unanswered_since >= SILENT_MS:
+            return self.unanswered_since
+        return None
+
+
+def parse_info(text: bytes) -> dict[str, str]:
+    """The fields of an INFO reply."""
+    found: dict[str, str] = {}
+    for line in text.decode("utf-8", "replace").split("\r\n"):
+        name, colon, value = line.partition(":")
+        if colon and not line.startswith("#"):
+            found[name] = value
+    return found
+
+
+_ADDRESS = r"(?P<address>\S+?)"
+_REFUSALS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
+    (
+        re.compile(rf"Unable to partial resync with replica {_ADDRESS} for lack of backlog \((?P<detail>.*)\)"),
+        lambda match: f"the backlog does not reach back far enough ({match['detail'].rstrip('.')})",
+    ),
+    (
+        re.compile(r"Partial resynchronization not accepted: Replication ID mismatch \((?P<detail>.*)\)"),
+        lambda match: f"replication ID mismatch ({match['detail']})",
+    ),
+    (
+        re.compile(r"Partial resynchronization not accepted: Requested offset for second ID was (?P<detail>.*)"),
+        lambda match: f"the replica is ahead of where the histories part: it asked for {match['detail']}",
+    ),
+)
+_OWN_REASON = re.compile(
+    rf"Full resynchronization (?:of|with|for) (?:replica )?{_ADDRESS}[:,]? (?P<detail>.*)", re.IGNORECASE
+)
+_FULL = re.compile(rf"Full resync requested by replica {_ADDRESS}\s*$")
+_PARTIAL = re.compile(
+    rf"Partial resynchronization request from {_ADDRESS} accepted\. Sending (?P<bytes>\d+) bytes of backlog starting from "
+    r"offset (?P<offset>\d+)"
+)
+_ASKS = re.compile(rf"Replica {_ADDRESS} asks for synchronization")
+
+
+class Observer:
+    """Collects views, events and synchronizations. party_at: the node announced at "host:port", or None."""
+
+    def __init__(self, nodes: list[str], history: History, party_at: Callable[[str], str | None]) -> None:
+        self.views = {node: View(node) for node in nodes}
+        self.history = history
+        self.events: list[Happening] = []
+        self.syncs: list[Sync] = []
+        self.lines: list[tuple[int, str, str]] = []
+        self.watch: Callable[[Happening], None] | None = None
+        self._party_at = party_at
+        self._refusal: dict[str, tuple[str, str]] = {}
+
+    def record(self, at_ms: int, kind: str, node: str, text: str, level: int = 1, **fields: Any) -> Happening:
+        happening = Happening(at_ms, kind, node, text, level, fields)
+        self.events.append(happening)
+        if self.watch is not None:
+            self.watch(happening)
+        return happening
+
+    # INFO.
+
+    def asked(self, node: str, at_ms: int) -> None:
+        view = self.views[node]
+        if view.unanswered_since is None:
+            view.unanswered_since = at_ms
+
+    def answered(self, node: str, info: dict[str, str], sent_ms: int, at_ms: int) -> None:
+        """The node told its replication and stats sections."""
+        view = self.views[node]
+        before, was_answering = view.info, view.answers
+        view.info, view.sent_ms, view.unanswered_since, view.refused, view.answers = info, sent_ms, None, False, True
+        for name in ("sync_full", "sync_partial_ok", "sync_partial_err"):
+            view.counted[name] = int(info.get(name, view.counted.get(name, 0)))
+        if not was_answering:
+            self.record(at_ms, "node.up", node, f"{node} answers as a {view.role}", 1, role=view.role)
+            before = {}
+        self._changes(view, before, at_ms)
+        lags = [
+            _lag(value) for name, value in info.items() if re.fullmatch(r"slave\d+", name) and "state=online" in value
+        ]
+        if sent_ms < 0:
+            return  # the play has not begun
+        known = [lag for lag in lags if lag is not None]
+        self.history.sample(
+            Sample(
+                node,
+                sent_ms,
+                at_ms,
+                info.get("role", ""),
+                view.replid,
+                view.offset,
+                len(lags),
+                min(known, default=None),
+            )
+        )
+
+    def _changes(self, view: View, before: dict[str, str], at_ms: int) -> None:
+        node = view.node
+        if before and before.get("role") != view.info.get("role"):
+            self.record(at_ms, "role", node, f"{node} is a {view.role} now", 1, role=view.role)
+        old_link, new_link = before.get("master_link_status"), view.info.get("master_link_status")
+        if new_link != old_link and new_link is not None:
+            upstream = self._party_at(f"{view.info.get('master_host')}:{view.info.get('master_port')}") or "its primary"
+            if new_link == "up":
+                self.record(at_ms, "link.up", node, f"{node} replicates {upstream}", 1, upstream=upstream)
+            elif old_link == "up":
+                self.record(at_ms, "link.down", node, f"{node} has lost its link to {upstream}", 1, upstream=upstream)
+
+    def silent(self, node: str, error: str, at_ms: int) -> None:
+        """No answer came. error: in words; a refused connection tells that nobody is there."""
+        view = self.views[node]
+        if view.unanswered_since is None:
+            view.unanswered_since = at_ms
+        view.refused = "refused" in error or "closed" in error or "reset" in error
+        if view.answers and view.down_since(at_ms) is not None:
+            view.answers = False
+            self.record(view.unanswered_since, "node.down", node, f"{node} does not answer ({error})", 1)
+
+    def restarted(self, node: str) -> None:
+        """A new process begins: its counters start at zero, nothing is known of it."""
+        view = self.views[node]
+        for name, value in view.counted.items():
+            view.before_restart[name] = view.before_restart.get(name, 0) + value
+        self.views[node] = View(node, running=True, ended=False, before_restart=view.before_restart)
+
+    def counters(self, node: str) -> dict[str, int]:
+        """sync_full, sync_partial_ok and sync_partial_err of INFO over all lives of the node."""
+        view = self.views[node]
+        names = ("sync_full", "sync_partial_ok", "sync_partial_err")
+        return {name: view.counted.get(name, 0) + view.before_restart.get(name, 0) for name in names}
+
+    # Log lines.
+
+    def logged(self, node: str, line: str, at_ms: int) -> None:
+        self.lines.append((at_ms, node, line))
+        asks = _ASKS.match(line)
+        if asks:
+            self._refusal.pop(node, None)
+            return
+        for pattern, reason in _REFUSALS:
+            match = pattern.match(line)
+            if match:
+                self._refusal[node] = ("stock", reason(match))
+                return
+        full = _FULL.match(line)
+        if full:
+            reason_text = self._refusal.pop(
+                node, ("", "the replica has no history to continue (first synchronization)")
+            )[1]
+            self._sync("full", node, full["address"], reason_text, at_ms)
+            return
+        partial = _PARTIAL.match(line)
+        if partial:
+            told = f"{partial['bytes']} bytes of backlog from offset {partial['offset']}"
+            self._sync("partial", node, partial["address"], told, at_ms)
+            return
+        own = _OWN_REASON.match(line)
+        if own:
+            self._explained(node, own["address"].rstrip(":,"), own["detail"])
+
+    def _sync(self, kind: str, primary: str, address: str, reason: str, at_ms: int) -> None:
+        replica = self._party_at(address) or address
+        self.syncs.append(Sync(at_ms, kind, primary, replica, reason))
+        word = "full" if kind == "full" else "partial"
+        self.record(at_ms, f"sync.{kind}", replica, f"{word} resynchronization of {replica} from {primary}: {reason}",
+                    1, primary=primary, reason=reason)  # fmt: skip
+
+    def _explained(self, primary: str, address: str, detail: str) -> None:
+        """Our own server's line that tells why no partial resynchronization was possible, before or behind the request's."""
+        replica = self._party_at(address) or address
+        for sync in reversed(self.syncs[-4:]):
+            if sync.primary == primary and sync.kind == "full" and sync.replica == replica:
+                sync.reason = detail
+                return
+        self._refusal[primary] = ("own", detail)
+
+
+def _lag(value: str) -> int | None:
+    match = re.search(r"lag=(\d+)", value)
+    return int(match[1]) if match else None
