@@ -72,7 +72,9 @@ def _packed(data: bytes) -> int:
     if size < 64:
         return size + 2
     size += 2 if size < 4096 else 5
-    return size + (1 if size <= 127 else 2 if size <= 16383 else 3 if size <= 2097151 else 4 if size <= 268435455 else 5)
+    return size + (
+        1 if size <= 127 else 2 if size <= 16383 else 3 if size <= 2097151 else 4 if size <= 268435455 else 5
+    )
 
 
 class Node:
@@ -314,7 +316,7 @@ class Stream:
         self.last_id = id
 
     def load_node(self, master: Id, names: Fields, entries: Iterable[tuple[Id, Fields]], deleted: int) -> None:
-        """Add a whole node behind all others, as a snapshot has it; last_id and entries_added are the caller's to set."""
+        """Add a whole node behind all others, as a snapshot has it; last_id and entries_added are for the caller."""
         node = Node(master, names)
         for id, fields in entries:
             node.append(id, fields)
@@ -348,7 +350,11 @@ class Stream:
         dropped = whole = 0
         for node in self.nodes:
             size = len(node.ids)
-            if self.length - dropped <= most or (limit and dropped + size > limit) or self.length - dropped - size < most:
+            if (
+                self.length - dropped <= most
+                or (limit and dropped + size > limit)
+                or self.length - dropped - size < most
+            ):
                 break
             dropped += size
             whole += 1
