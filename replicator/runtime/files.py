@@ -65,8 +65,12 @@ class Files:
         return os.path.join(self.directory, name)
 
     def _failed(self, name: str, error: OSError) -> bool:
-        self._tell(told.FileFailed(name, text_of(error), isinstance(error, FileNotFoundError)))
+        """Trouble with what was to be written: nothing of that name is done until the machine has been told."""
         self._broken[name] = text_of(error)
+        return self._tell_failed(name, error)
+
+    def _tell_failed(self, name: str, error: OSError) -> bool:
+        self._tell(told.FileFailed(name, text_of(error), isinstance(error, FileNotFoundError)))
         return False
 
     def _refused(self, name: str) -> bool:
@@ -174,7 +178,7 @@ class Files:
         try:
             fd = os.open(self.path(name), os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
-            return self._failed(name, error)
+            return self._tell_failed(name, error)
         self.reading[name] = _Reading(fd, chunk, os.fstat(fd).st_size)
         return True
 
@@ -185,7 +189,7 @@ class Files:
                 data = os.pread(reading.fd, reading.chunk, reading.offset)
             except OSError as error:
                 self.stop_reading(name)
-                self._failed(name, error)
+                self._tell_failed(name, error)
                 continue
             offset = reading.offset
             reading.offset += len(data)
@@ -205,7 +209,7 @@ class Files:
         try:
             fd = os.open(self.path(name), os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
-            self._failed(name, error)
+            self._tell_failed(name, error)
             return None
         return fd, os.fstat(fd).st_size
 

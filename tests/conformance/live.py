@@ -1,4 +1,5 @@
-"""The live driver as a World: each machine's hub runs in a thread of its own, the clients are sockets of the test's thread."""
+"""The live driver as a World: each machine's hub runs in a thread of its own, the clients are sockets of the test's
+thread."""
 
 from __future__ import annotations
 

@@ -11,11 +11,15 @@ A driver's test file says:
 
 from __future__ import annotations
 
-from tests.conformance import streams
+from tests.conformance import files, links, snapshots, streams
 from tests.conformance.streams import Check
 
 NEEDS: list[tuple[frozenset[str], list[Check]]] = [
     (frozenset(), streams.CHECKS),
+    (frozenset(), links.CHECKS),
+    (frozenset({"silence"}), links.SILENCE_CHECKS),
+    (frozenset({"files"}), files.CHECKS),
+    (frozenset({"files", "snapshots"}), snapshots.CHECKS),
 ]
 
 

@@ -1,8 +1,8 @@
 """What the suite needs of a driver under test, and the toy machine it drives.
 
-A world holds machines on hosts, and clients that talk to them over byte streams. The live world is made of real sockets and
-threads, a simulated one of an event heap; the suite's functions know only this Protocol. Calls are synchronous: they let the
-world run until their condition holds, or raise TimeoutError after a bound.
+A world holds machines on hosts, and clients that talk to them over byte streams. The live world is made of real sockets
+and threads, a simulated one of an event heap; the suite's functions know only this Protocol. Calls are synchronous:
+they let the world run until their condition holds, or raise TimeoutError after a bound.
 
 Capabilities (`world.can`): "files", "snapshots", "silence" (an address that never answers). A check that needs one the
 world lacks is not collected for it.
