@@ -56,6 +56,7 @@ class Context:
         "null_array",
         "patterns",
         "peer",
+        "ready_key",
         "resp3",
         "retrying",
         "script",
@@ -95,6 +96,7 @@ class Context:
         self.tracking: Any = None  # client-side caching state
         self.blocked: Any = None  # what the caller waits for
         self.retrying = False  # the command runs again because a key it waits for changed
+        self.ready_key = b""  # while retrying: that key
         self.deny_blocking = False  # inside MULTI or a script: answer as if the timeout had passed
         self.script: Any = None  # the running script, if this is one's context
         self.is_primary_link = False  # commands come from our primary: apply them, whatever role and limits say

@@ -80,6 +80,7 @@ NOT_A_FLOAT = "ERR value is not a valid float"
 WRONG_TYPE = "WRONGTYPE Operation against a key holding the wrong kind of value"
 NO_SUCH_KEY = "ERR no such key"
 OUT_OF_RANGE = "ERR index out of range"
+NO_NEGATION = "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807"
 
 
 @dataclass(slots=True)

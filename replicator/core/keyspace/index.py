@@ -50,6 +50,15 @@ class Index:
         """One member at random; there must be one."""
         return self.items[int(chance.random() * len(self.items))]
 
+    def draw(self, chance: Random, count: int) -> list[bytes]:
+        """`count` different members at random (all, if there are no more); with a negative count each is drawn anew."""
+        items = self.items
+        if count >= 0:
+            return chance.sample(items, min(count, len(items)))
+        size = len(items)
+        random = chance.random
+        return [items[int(random() * size)] for _ in range(-count)]
+
     def scan(self, cursor: int, count: int) -> tuple[int, list[bytes]]:
         """The next `count` members and the cursor for the rest; cursor 0 begins, a returned 0 ends."""
         end = len(self.items) if cursor == 0 else min(cursor, len(self.items))

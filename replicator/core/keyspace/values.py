@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from enum import Enum
+from itertools import islice, repeat
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from replicator.core.keyspace.index import Index
@@ -29,10 +30,49 @@ class Kind(Enum):
     STREAM = "stream"
 
 
+# Elements to walk over before a better way to a place inside a list pays (List.between).
+_NEAR = 256
+_FEW = 16
+
+
 class List(deque[bytes]):
     """A list: constant-time ends; indexing costs the distance to the nearer end (by blocks of 64)."""
 
+    __slots__ = ()
     kind = Kind.LIST
+
+    def between(self, start: int, count: int) -> list[bytes]:
+        """`count` elements from place `start` on, all of which must exist.
+
+        Near an end that end is walked. Farther in, a few are found by their place, and for many the list is rotated
+        there and back: it moves references, about twenty times as fast as walking over them.
+        """
+        behind = len(self) - start - count
+        if start <= _NEAR:
+            return list(islice(self, start, start + count))
+        if behind <= _NEAR:
+            found = list(islice(reversed(self), behind, behind + count))
+            found.reverse()
+            return found
+        if count <= _FEW:
+            return [self[at] for at in range(start, start + count)]
+        self.rotate(-start)
+        found = list(islice(self, count))
+        self.rotate(start)
+        return found
+
+    def keep(self, start: int, count: int) -> None:
+        """Drop all but `count` elements from place `start` on; costs the smaller of what goes and what stays."""
+        if len(self) - count > count:
+            kept = self.between(start, count)
+            self.clear()
+            self.extend(kept)
+            return
+        behind = len(self) - start - count
+        for _ in repeat(None, start):
+            self.popleft()
+        for _ in repeat(None, behind):
+            self.pop()
 
 
 # The size that stands for "has needed the large encoding", whatever the configured limits are (see encoding.py).
@@ -61,8 +101,12 @@ class Set(Index):
     kind = Kind.SET
 
     def __init__(self, members: Iterable[bytes] = ()) -> None:
-        self.items = list(dict.fromkeys(members))
-        self.place = {member: i for i, member in enumerate(self.items)}
+        if members == ():  # by far the most frequent: SADD of a new key
+            self.items = []
+            self.place = {}
+        else:
+            self.items = list(dict.fromkeys(members))
+            self.place = {member: i for i, member in enumerate(self.items)}
         self.peak = 0  # how large it has been before members left it, for encoding.py
 
     def discard(self, member: bytes) -> bool:
@@ -83,22 +127,32 @@ class Set(Index):
 
 
 class Hash(dict[bytes, bytes]):
-    """A hash: fields in the order of their first setting."""
+    """A hash: fields in the order of their first setting.
 
-    __slots__ = ("index", "peak")
+    There is no __init__ of its own, so that making one costs what a dict costs. `index` and `peak` are the class's
+    until an instance needs them.
+    """
+
     kind = Kind.HASH
+    # Numbers the fields; made by the first HRANDFIELD or HSCAN that needs it (`indexed`). From then on whoever sets a
+    # new field adds it here; removals through `pop` and `del` are followed.
+    index: Index | None = None
+    peak = 0  # how large it has been before fields left it, for encoding.py
 
-    def __init__(self, pairs: Iterable[tuple[bytes, bytes]] = ()) -> None:
-        super().__init__(pairs)
-        # made by the first HRANDFIELD or HSCAN of a large hash, dropped by any new field
-        self.index: Index | None = None
-        self.peak = 0  # how large it has been before fields left it, for encoding.py
+    def indexed(self) -> Index:
+        """The fields with places, in constant time to choose from and to scan; O(N) once."""
+        index = self.index
+        if index is None:
+            index = self.index = Index(self)
+        return index
 
     def pop(self, field: bytes, default: Any = None) -> Any:
         """Remove a field; its value, or the default if it is not there."""
         value = super().pop(field, None)
         if value is None:
             return default
+        if self.index is not None:
+            self.index.discard(field)
         if len(value) > _LONG or len(field) > _LONG:
             self.peak = OUTGROWN
         elif len(self) >= self.peak:
