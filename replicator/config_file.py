@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from glob import glob, has_magic
 
-from replicator.core.config import Config, ConfigError
+from replicator.core.config import Config, ConfigError, ConfigFileError
+
+__all__ = ["CannotOpen", "ConfigFileError", "FileStore", "load"]
 
 
 class CannotOpen(ConfigError):
@@ -96,10 +98,19 @@ def open_text(path: str) -> str:
         raise CannotOpen(f"Fatal error, can't open config file '{path}': {problem.strerror}") from None
 
 
-def load(arguments: Sequence[str], *, commands: Collection[str] | None = None) -> Config:
-    """The configuration that redis-server's arguments give. Raises CannotOpen, ConfigFileError.
+def command_names() -> Collection[str]:
+    """The names that rename-command may rename; imports all commands."""
+    from replicator.core.commands.catalog import FAMILIES
+    from replicator.core.commands.registry import REGISTRY
 
-    The configuration's `store` knows the file for CONFIG REWRITE.
+    assert FAMILIES
+    return REGISTRY.keys()
+
+
+def load(arguments: Sequence[str], *, commands: Callable[[], Collection[str]] = command_names) -> Config:
+    """The configuration that redis-server's arguments give; its `store` knows the file.
+
+    commands: asked for the commands' names when the configuration renames one. Raises CannotOpen, ConfigFileError.
     """
     words = list(arguments)
     path = ""

@@ -225,10 +225,12 @@ class Config:
 
     # -- files and the command line ----------------------------------------------------------------------------------
 
-    def load(self, text: str, argv: Sequence[str] = (), *, commands: Collection[str] | None = None) -> None:
+    def load(
+        self, text: str, argv: Sequence[str] = (), *, commands: Callable[[], Collection[str]] | None = None
+    ) -> None:
         """Apply a file's text, then the command line's directives, line by line.
 
-        commands: the names that rename-command may rename (None: not checked). Raises ConfigFileError.
+        commands: gives the names that rename-command may rename (None: not checked). Raises ConfigFileError.
         """
         loader = _Loader(self, commands)
         loader.run(parse_lines(text.split("\n"), self.store.path), depth=0)
@@ -297,9 +299,10 @@ class _Loader:
 
     MOST_INCLUDES = 16  # an include that includes itself ends here
 
-    def __init__(self, config: Config, commands: Collection[str] | None) -> None:
+    def __init__(self, config: Config, commands: Callable[[], Collection[str]] | None) -> None:
         self.config = config
-        self.commands = None if commands is None else {name.lower() for name in commands}
+        self.ask_commands = commands
+        self.commands: set[str] | None = None  # asked for when the first one is renamed
         self.saves_given = False
 
     def run(self, directives: Sequence[Directive], depth: int) -> None:
@@ -353,6 +356,8 @@ class _Loader:
             raise ConfigError(BAD_DIRECTIVE)
 
     def _rename(self, old: str, new: str) -> None:
+        if self.commands is None and self.ask_commands is not None:
+            self.commands = set(self.ask_commands())
         commands = self.commands
         if commands is not None:
             if old.lower() not in commands:

@@ -1,0 +1,416 @@
+"""The topology as any of its nodes tells it: up to the primary, then down to every replica, chains included.
+
+`Walk` asks over plain blocking connections; `render` draws what it found; `plain` is the same for machines. Works
+with any server that speaks RESP and answers INFO, stock ones included.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import hiredis
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+Address = tuple[str, int]
+
+# A chain of primaries longer than this is a loop of nodes that follow each other.
+MAX_DEPTH = 16
+# More nodes than this are not asked: the answer of one node must not make us connect everywhere.
+MAX_NODES = 256
+CONNECT_SECONDS = 2.0
+
+
+class Unreachable(Exception):
+    """The node does not answer; the text says why."""
+
+
+class Client:
+    """One blocking connection to a node."""
+
+    def __init__(self, address: Address, *, user: str = "", password: str = "") -> None:
+        try:
+            self._socket = socket.create_connection(address, timeout=CONNECT_SECONDS)
+        except OSError as problem:
+            raise Unreachable(problem.strerror or str(problem) or "no answer") from None
+        self._reader = hiredis.Reader(encoding="utf-8", errors="replace")
+        if password:
+            answer = self.call("AUTH", *([user] if user else []), password)
+            if isinstance(answer, hiredis.ReplyError):
+                self.close()
+                raise Unreachable(str(answer))
+
+    def call(self, *argv: str) -> Any:
+        """The decoded reply; errors are hiredis.ReplyError values. Raises Unreachable."""
+        request: Any = argv  # the stubs of hiredis know tuples of one word only
+        try:
+            self._socket.sendall(hiredis.pack_command(request))
+            while (answer := self._reader.gets()) is False:
+                data = self._socket.recv(1 << 16)
+                if not data:
+                    raise Unreachable("closed the connection")
+                self._reader.feed(data)
+        except OSError as problem:
+            raise Unreachable(problem.strerror or str(problem) or "no answer") from None
+        except hiredis.ProtocolError:
+            raise Unreachable("does not speak the protocol") from None
+        return answer
+
+    def info(self) -> dict[str, str]:
+        """The fields of INFO. Raises Unreachable for an error reply too (no permission, no password)."""
+        answer = self.call("INFO", "everything")
+        if not isinstance(answer, str):
+            raise Unreachable(str(answer))
+        return {line.partition(":")[0]: line.partition(":")[2] for line in answer.splitlines() if ":" in line}
+
+    def setting(self, name: str, default: int) -> int:
+        """A number of the configuration; the default where the node does not tell it."""
+        answer = self.call("CONFIG", "GET", name)
+        if isinstance(answer, list) and len(answer) == 2 and str(answer[1]).isdigit():
+            return int(answer[1])
+        return default
+
+    def close(self) -> None:
+        """End the connection."""
+        self._socket.close()
+
+
+@dataclass(slots=True)
+class Backlog:
+    """How far a replica may fall behind and still catch up without a full copy.
+
+    size, held: bytes of the window, and how many of them are filled. bytes_per_second: how fast the history grew while
+    we looked (None: not measured). covers_seconds: how long an absence the whole window lasts at that pace (None: for
+    ever).
+    """
+
+    size: int
+    held: int
+    first_byte_offset: int
+    bytes_per_second: float | None = None
+    covers_seconds: float | None = None
+
+
+@dataclass(slots=True)
+class NodeView:
+    """What is known of one node."""
+
+    address: str
+    reachable: bool
+    error: str = ""
+    role: str = ""  # "primary" or "replica"
+    version: str = ""
+    run_id: str = ""
+    replication_id: str = ""
+    second_replication_id: str = ""
+    offset: int = 0
+    primary: str = ""  # the address it follows
+    link: str = ""  # "up", "down", "syncing"; of a replica
+    link_down_seconds: int | None = None
+    behind_bytes: int | None = None  # behind the node it follows
+    lag_seconds: int | None = None  # since its last acknowledgement, as its primary counts
+    read_only: bool | None = None
+    priority: int | None = None
+    good_replicas: int | None = None
+    wanted_replicas: int | None = None  # min-replicas-to-write
+    backlog: Backlog | None = None
+    replicas: list[NodeView] = field(default_factory=list)
+
+
+def address_text(address: Address) -> str:
+    """host:port, with brackets around an IPv6 address."""
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class Walk:
+    """One look at a topology, beginning at `start`."""
+
+    def __init__(self, start: Address, *, user: str = "", password: str = "", sample_seconds: float = 0.5) -> None:
+        self._start = start
+        self._user = user
+        self._password = password
+        self._sample_seconds = sample_seconds
+        self._count = 0
+        self.asked: NodeView  # the node that was asked
+        self.root: NodeView  # the top of the tree: the primary, or the highest node that could be found
+
+    def run(self) -> Walk:
+        """Ask everybody; self, for chaining."""
+        address, info = self._start, self._info(self._start)
+        met: set[str] = set()  # run ids on the way up
+        self.asked = NodeView(address_text(address), False, info) if isinstance(info, str) else _view(address, info)
+        lost: NodeView | None = None
+        while not isinstance(info, str) and info.get("role") == "slave" and info.get("run_id", "") not in met:
+            met.add(info.get("run_id", ""))
+            above = (info["master_host"], int(info["master_port"]))
+            found = self._info(above)
+            if isinstance(found, str):
+                lost = NodeView(address_text(above), False, found, role="primary")
+                break
+            address, info = above, found
+        tree = self._tree(address, {}, 0)
+        self.root = tree if lost is None else lost
+        if lost is not None:
+            lost.replicas.append(tree)
+        self._find_asked()
+        return self
+
+    def _find_asked(self) -> None:
+        """Let `asked` be the node of the tree; a replica that its primary does not list is put there."""
+        if not self.asked.reachable:
+            return
+        for node in walk_nodes(self.root):
+            if node.run_id == self.asked.run_id:
+                self.asked = node
+                return
+        self.root.replicas.append(self.asked)
+
+    def _connect(self, address: Address) -> Client:
+        return Client(address, user=self._user, password=self._password)
+
+    def _info(self, address: Address) -> dict[str, str] | str:
+        """INFO of the node, or why there is none."""
+        try:
+            client = self._connect(address)
+            try:
+                return client.info()
+            finally:
+                client.close()
+        except Unreachable as problem:
+            return str(problem)
+
+    def _tree(self, address: Address, seen: dict[str, None], depth: int) -> NodeView:
+        """The node and all below it. seen: run ids above and beside it, against loops."""
+        self._count += 1
+        try:
+            client = self._connect(address)
+        except Unreachable as problem:
+            return NodeView(address_text(address), False, str(problem))
+        try:
+            info = client.info()
+            node = _view(address, info)
+            if node.run_id in seen:
+                node.error = "listed twice"
+                return node
+            seen[node.run_id] = None
+            self._look_at_replicas(client, info, node, seen, depth)
+            if depth == 0:
+                self._measure(client, node, int(info.get("master_repl_offset", 0)), time.monotonic())
+        except Unreachable as problem:
+            return NodeView(address_text(address), False, str(problem))
+        finally:
+            client.close()
+        return node
+
+    def _look_at_replicas(
+        self, client: Client, info: dict[str, str], node: NodeView, seen: dict[str, None], depth: int
+    ) -> None:
+        wanted = client.setting("min-replicas-to-write", 0)
+        most_lag = client.setting("min-replicas-max-lag", 10)
+        good = 0
+        for fields in _replica_lines(info):
+            address = (fields["ip"], int(fields["port"]))
+            online = fields.get("state") == "online"
+            lag = int(fields.get("lag", -1))
+            good += online and 0 <= lag <= most_lag
+            if depth >= MAX_DEPTH or self._count >= MAX_NODES:
+                break
+            replica = self._tree(address, seen, depth + 1)
+            replica.role = replica.role or "replica"
+            replica.lag_seconds = lag if online else None
+            acknowledged = int(fields.get("offset", 0))
+            replica.behind_bytes = max(0, node.offset - max(acknowledged, replica.offset))
+            if not online:
+                replica.link = "syncing"
+            node.replicas.append(replica)
+        node.good_replicas = good
+        node.wanted_replicas = wanted
+
+    def _measure(self, client: Client, node: NodeView, offset: int, since: float) -> None:
+        """How fast the history grows, from two looks at its offset."""
+        if node.backlog is None or self._sample_seconds <= 0:
+            return
+        time.sleep(self._sample_seconds)
+        grown = int(client.info().get("master_repl_offset", offset)) - offset
+        pace = grown / (time.monotonic() - since)
+        node.backlog.bytes_per_second = round(pace, 1)
+        node.backlog.covers_seconds = round(node.backlog.size / pace, 1) if pace > 0 else None
+
+
+def _replica_lines(info: dict[str, str]) -> Iterator[dict[str, str]]:
+    """The fields of slave0, slave1 ... in their order."""
+    number = 0
+    while (line := info.get(f"slave{number}")) is not None:
+        yield dict(pair.split("=", 1) for pair in line.split(",") if "=" in pair)
+        number += 1
+
+
+def _view(address: Address, info: dict[str, str]) -> NodeView:
+    """A node as its own INFO describes it."""
+    node = NodeView(address_text(address), True, role="replica" if info.get("role") == "slave" else "primary")
+    node.version = (
+        f"replicator {info['replicator_version']}"
+        if "replicator_version" in info
+        else f"valkey {info['valkey_version']}"
+        if "valkey_version" in info
+        else f"redis {info.get('redis_version', '?')}"
+    )
+    node.run_id = info.get("run_id", "")
+    node.replication_id = info.get("master_replid", "")
+    second = info.get("master_replid2", "")
+    node.second_replication_id = "" if set(second) <= {"0"} else second
+    node.offset = int(info.get("master_repl_offset", 0))
+    if node.role == "replica":
+        node.offset = int(info.get("slave_repl_offset", node.offset))
+        node.primary = address_text((info["master_host"], int(info["master_port"])))
+        syncing = info.get("master_sync_in_progress") == "1"
+        node.link = "syncing" if syncing else info.get("master_link_status", "")
+        down = info.get("master_link_down_since_seconds", "")
+        node.link_down_seconds = int(down) if down.lstrip("-").isdigit() and int(down) >= 0 else None
+        node.read_only = info.get("slave_read_only") == "1"
+        node.priority = int(info.get("slave_priority", 100))
+    if info.get("repl_backlog_active") == "1":
+        node.backlog = Backlog(
+            size=int(info["repl_backlog_size"]),
+            held=int(info["repl_backlog_histlen"]),
+            first_byte_offset=int(info["repl_backlog_first_byte_offset"]),
+        )
+    return node
+
+
+def walk_nodes(root: NodeView) -> Iterator[NodeView]:
+    """The node and all below it, in the order in which they are drawn."""
+    yield root
+    for replica in root.replicas:
+        yield from walk_nodes(replica)
+
+
+def plain(walk: Walk) -> dict[str, Any]:
+    """The topology as plain data: the tree as a list, each node with the address it follows."""
+    nodes = []
+    for node in walk_nodes(walk.root):
+        fields = asdict(node)
+        fields["replicas"] = [replica.address for replica in node.replicas]
+        nodes.append(fields)
+    top = walk.root
+    return {"asked": walk.asked.address, "primary": top.address if top.role == "primary" else None, "nodes": nodes}
+
+
+def size_text(count: float) -> str:
+    """Bytes for people: 512 B, 1.5 KiB, 64 MiB."""
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" or count == int(count) else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"
+
+
+def duration_text(seconds: float) -> str:
+    """A duration for people: 0.4 s, 12 s, 5 min, 3.2 h, 2.0 days."""
+    if seconds < 120:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
+
+
+def _rows(node: NodeView, stem: str = "", branch: str = "") -> Iterator[tuple[NodeView, str]]:
+    yield node, f"{branch}{node.address}"
+    for at, replica in enumerate(node.replicas):
+        last = at == len(node.replicas) - 1
+        yield from _rows(replica, stem + ("   " if last else "│  "), stem + ("└─ " if last else "├─ "))
+
+
+def render(walk: Walk) -> Group:
+    """The topology as a table that draws the tree in its first column."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for title in ("node", "role", "link", "id"):
+        table.add_column(title, no_wrap=True)
+    for title in ("offset", "behind", "lag", "good replicas"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for node, name in _rows(walk.root):
+        mark = " *" if node is walk.asked else ""
+        if not node.reachable:
+            table.add_row(name, node.role, Text(f"unreachable: {node.error}", style="red"))
+            continue
+        table.add_row(
+            name + mark,
+            node.role,
+            Text(_link_text(node), style="red" if node.link == "down" else "yellow" if node.link == "syncing" else ""),
+            node.replication_id[:8],
+            str(node.offset),
+            "" if node.behind_bytes is None else size_text(node.behind_bytes),
+            "" if node.lag_seconds is None else f"{node.lag_seconds} s",
+            _good_text(node),
+        )
+    return Group(table, *(Text(line, style="dim") for line in _notes(walk)))
+
+
+def _link_text(node: NodeView) -> str:
+    if node.link == "down" and node.link_down_seconds is not None:
+        return f"down for {duration_text(node.link_down_seconds)}"
+    return node.link
+
+
+def _good_text(node: NodeView) -> str:
+    if node.role != "primary" and not node.replicas:
+        return ""
+    wanted = f" (needs {node.wanted_replicas})" if node.wanted_replicas else ""
+    return f"{node.good_replicas} of {len(node.replicas)}{wanted}"
+
+
+def _notes(walk: Walk) -> Iterator[str]:
+    """Sentences below the table."""
+    top = walk.root
+    yield f"* was asked; {top.address} is {top.version}" if top.reachable else "* was asked"
+    if top.backlog is not None:
+        backlog = top.backlog
+        text = f"backlog of {top.address}: {size_text(backlog.held)} of {size_text(backlog.size)} filled"
+        if backlog.covers_seconds is not None and backlog.bytes_per_second:
+            pace = size_text(backlog.bytes_per_second)
+            text += f"; at {pace}/s a replica may be away for {duration_text(backlog.covers_seconds)}"
+        elif backlog.bytes_per_second is not None:
+            text += f"; no writes just now, a replica may miss {size_text(backlog.size)}"
+        yield text
+    elif top.reachable:
+        yield f"{top.address} keeps no backlog: a replica that comes needs a full copy"
+    if top.role == "replica":
+        yield f"{top.address} follows {top.primary}, which leads in a circle or too far up"
+
+
+def show(walk: Walk, *, as_json: bool) -> None:
+    """Print one look."""
+    if as_json:
+        print(json.dumps(plain(walk)), flush=True)
+    else:
+        from rich.console import Console
+
+        Console().print(render(walk))
+
+
+def watch_forever(look: Callable[[], Walk], interval: float, *, as_json: bool) -> None:
+    """Look again and again, in place on a terminal, until interrupted."""
+    from rich.live import Live
+
+    try:
+        if as_json:
+            while True:
+                show(look(), as_json=True)
+                time.sleep(interval)
+        with Live(render(look()), auto_refresh=False) as live:
+            while True:
+                time.sleep(interval)
+                live.update(render(look()), refresh=True)
+    except KeyboardInterrupt:
+        return
