@@ -83,7 +83,8 @@ def run_server(arguments: Iterable[str]) -> int:
     """Start a node with redis-server's arguments and serve until it ends; the exit code."""
     words = list(arguments)
     if words[:1] in (["-v"], ["--version"]):
-        click.echo(f"Redis server v={COMPATIBLE_VERSION} sha=00000000:0 malloc=libc bits=64 build=replicator-{__version__}")
+        build = f"sha=00000000:0 malloc=libc bits=64 build=replicator-{__version__}"
+        click.echo(f"Redis server v={COMPATIBLE_VERSION} {build}")
         return 0
     if words[:1] in (["-h"], ["--help"]):
         click.echo(USAGE, nl=False)
@@ -153,7 +154,7 @@ def _options(command: Any, table: Iterable[tuple[str, str, str]]) -> Any:
     for flag, _, text in reversed(list(table)):
         several = flag == "--bind"
         command = click.option(flag, multiple=several, metavar="VALUE", help=text)(command)
-    saves = click.option("--save", "save", flag_value="yes", help="Write snapshots by itself, as stock does by default.")
+    saves = click.option("--save", "save", flag_value="yes", help="Write snapshots unasked, as is the default.")
     no_saves = click.option("--no-save", "save", flag_value="no", help="Write no snapshots but those asked for.")
     rest = click.argument("directives", nargs=-1, type=click.UNPROCESSED)
     return rest(saves(no_saves(command)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from replicator.core.commands import (
     bitfield,
     bits,
+    config,
     connection,
     counters,
     databases,
@@ -37,6 +38,7 @@ from replicator.core.commands import (
 FAMILIES = (
     bitfield,
     bits,
+    config,
     connection,
     counters,
     databases,
