@@ -81,11 +81,23 @@ class Snapshots:
                 _enlarge(output)
             parent_pid = os.getpid()
             begun_ns = time.monotonic_ns()
-            pid = _fork()
-            if pid == 0:
-                log = self._hub.child_log
-                chunks = effect.chunks
-                snapshot_child.run(parent_pid, chunks, output, status_write, bool(temporary), effect.key_delay_us, log)
+            # Signals wait until the child has put their handlers away: it would take them for the server's.
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+            try:
+                pid = _fork()
+                if pid == 0:
+                    output_is_file = bool(temporary)
+                    snapshot_child.run(
+                        parent_pid,
+                        effect.chunks,
+                        output,
+                        status_write,
+                        output_is_file,
+                        effect.key_delay_us,
+                        self._hub.child_log,
+                    )
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             fork_us = (time.monotonic_ns() - begun_ns) // 1000
         except OSError as error:
             for fd in opened:

@@ -118,6 +118,7 @@ def run(
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM, signal.SIGHUP, signal.SIGUSR1):
             signal.signal(number, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         die_with_parent(parent_pid)
         _close_inherited(output_fd, status_fd)
         length, keys = write_chunks(chunks(), output_fd, key_delay_us)

@@ -197,6 +197,19 @@ def test_the_port_can_be_changed_and_stays_when_the_new_one_is_taken(spawn: Spaw
     assert lines.call("PING") == "PONG", "connections through the old port stay"
 
 
+def test_the_addresses_can_be_changed_and_come_back_when_one_cannot_be_had(spawn: Spawn) -> None:
+    server = spawn().ready()
+    lines = server.connect()
+    assert lines.call("BIND 127.0.0.1,203.0.113.7") == "Failed to bind to specified addresses."
+    server.connect().close()
+    assert lines.call("BIND 127.0.0.2") == "None"
+    other = Lines(("127.0.0.2", server.port))
+    assert other.call("PING") == "PONG"
+    other.close()
+    with pytest.raises(ConnectionRefusedError):
+        server.connect()
+
+
 def test_the_working_directory_can_be_changed(spawn: Spawn, tmp_path: Path) -> None:
     server = spawn().ready()
     lines = server.connect()

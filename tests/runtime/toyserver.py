@@ -1,17 +1,18 @@
 """A server of its own process for tests: runtime.process.serve with a toy machine that speaks in lines.
 
-    python -m tests.runtime.toyserver '{"port": 7000, ...fields of ServeOptions}'
+python -m tests.runtime.toyserver '{"port": 7000, ...fields of ServeOptions}'
 
-    PING              PONG
-    KEYS n            fills its store with n keys of 64 bytes
-    SNAP delay        snapshot of the store to dump.rdb; answers "started PID" and "done LENGTH KEYS" or "failed WHY"
-    FEED              the same to this connection
-    SET               changes a key of the store
-    TICK ms           from now on an alarm every so many ms; TICKS: how many there were
-    DEAF              signals are only noted
-    LISTEN port       Services.try_listen; DIR path: Services.try_directory; WATCH ms: the watchdog
-    SPIN ms           hangs in the machine
-    SLEEP ms, EXIT n, CRASH n, RAISE
+PING              PONG
+KEYS n            fills its store with n keys of 64 bytes
+SNAP delay        snapshot of the store to dump.rdb; answers "started PID" and "done LENGTH KEYS" or "failed WHY"
+FEED              the same to this connection
+SET               changes a key of the store
+TICK ms           from now on an alarm every so many ms; TICKS: how many there were
+DEAF              signals are only noted
+LISTEN port       Services.try_listen; BIND address,address: try_bind; DIR path: try_directory
+WATCH ms          the watchdog
+SPIN ms           hangs in the machine
+SLEEP ms, EXIT n, CRASH n, RAISE
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from replicator.core import effects as do
 from replicator.core import events as told
@@ -40,6 +41,11 @@ class ToyServer:
         self.ticks = 0
         self.deaf = False
         self.generation = 0
+        self.questions: dict[str, Callable[[str], str | None]] = {
+            "LISTEN": lambda word: services.try_listen(int(word)),
+            "BIND": lambda word: services.try_bind(tuple(word.split(","))),
+            "DIR": services.try_directory,
+        }
         services.log.write(do.Level.WARNING, f"Toy server starting, PID: {os.getpid()}")
 
     def handle(self, event: told.Event, now: Now) -> list[do.Effect]:
@@ -83,9 +89,8 @@ class ToyServer:
             return [do.Send(conn, b"%d\n" % self.ticks)]
         elif name == "DEAF":
             self.deaf = True
-        elif name in ("LISTEN", "DIR"):
-            done = self.services.try_listen(number) if name == "LISTEN" else self.services.try_directory(words[1])
-            return [do.Send(conn, f"{done}\n".encode())]
+        elif name in self.questions:
+            return [do.Send(conn, f"{self.questions[name](words[1])}\n".encode())]
         elif name == "WATCH":
             self.services.set_watchdog(number)
         elif name == "SPIN":
