@@ -135,7 +135,7 @@ def read_listpack(data: bytes) -> list[bytes]:
             length = int.from_bytes(data[at + 1 : at + 5], "little")
             stop = at + 5 + length
             push(data[at + 5 : stop])
-            at = stop + _back_size(5 + length)
+            at = stop + _back_size_at(data, stop, 5 + length)
         elif mark <= 0xF4:
             width = _LISTPACK_WIDTHS[mark - 0xF1]
             push(_signed(data[at + 1 : at + 1 + width]))
@@ -151,24 +151,39 @@ def read_listpack(data: bytes) -> list[bytes]:
 _LISTPACK_WIDTHS = (2, 3, 4, 8)
 
 
-def _back_size(length: int) -> int:
+# Lengths that fill all bits of two, three, four bytes: Redis gives them one byte more, Valkey 9.1 does not, and neither
+# loads what the other wrote of them.
+_FULL = (16383, 2097151, 268435455)
+
+
+def _back_size(length: int, *, valkey: bool = False) -> int:
     """How many bytes the length of an entry takes behind it."""
     if length <= 127:
         return 1
-    if length < 16383:
+    if length in _FULL and not valkey:
+        length += 1
+    if length <= 16383:
         return 2
-    if length < 2097151:
+    if length <= 2097151:
         return 3
-    return 4 if length < 268435455 else 5
+    return 4 if length <= 268435455 else 5
 
 
-def write_listpack(elements: Iterable[bytes | int]) -> bytes:
-    """A listpack of strings and of integers (64 bits, signed), each in its shortest encoding."""
+def _back_size_at(data: bytes, at: int, length: int) -> int:
+    """The same, whoever wrote them: of a full length only Valkey's form begins with the byte 127."""
+    return _back_size(length, valkey=data[at : at + 1] == b"\x7f")
+
+
+def write_listpack(elements: Iterable[bytes | int], *, valkey: bool = False) -> bytes:
+    """A listpack of strings and of integers (64 bits, signed), each in its shortest encoding.
+
+    valkey: for a reader that is Valkey 9; it matters for strings of 16378 bytes (and two greater lengths).
+    """
     parts: list[bytes] = []
     for element in elements:
         encoded = _listpack_entry(element)
         length = len(encoded)
-        parts += (encoded, _BACK[length] if length <= 127 else _back(length))
+        parts += (encoded, _BACK[length] if length <= 127 else _back(length, valkey))
     body = b"".join(parts)
     count = min(len(parts) // 2, _UNKNOWN_COUNT)
     return b"%b%b%b\xff" % ((len(body) + 7).to_bytes(4, "little"), count.to_bytes(2, "little"), body)
@@ -177,8 +192,8 @@ def write_listpack(elements: Iterable[bytes | int]) -> bytes:
 _BACK = tuple(bytes((n,)) for n in range(128))
 
 
-def _back(length: int) -> bytes:
-    size = _back_size(length)
+def _back(length: int, valkey: bool) -> bytes:
+    size = _back_size(length, valkey=valkey)
     groups = [(length >> 7 * place & 127) | 128 for place in range(size - 1, -1, -1)]
     groups[0] &= 127
     return bytes(groups)

@@ -149,8 +149,11 @@ def _some(tokens: Iterator[bytes], count: int) -> list[bytes]:
     return out
 
 
-def write_node(node: RdbNode) -> tuple[bytes, bytes]:
-    """The node's id and its listpack. Deleted entries are written as empty ones, so that their number stays."""
+def write_node(node: RdbNode, *, valkey: bool = False) -> tuple[bytes, bytes]:
+    """The node's id and its listpack. Deleted entries are written as empty ones, so that their number stays.
+
+    valkey: as write_listpack has it.
+    """
     base_ms, base_seq = node.master
     names = list(node.names)
     width = len(names)
@@ -163,7 +166,7 @@ def write_node(node: RdbNode) -> tuple[bytes, bytes]:
             elements += (_SAME_FIELDS, *identifier, *map(_compact, fields[1::2]), width + 3)
         else:
             elements += (0, *identifier, len(fields) // 2, *map(_compact, fields), len(fields) + 4)
-    return raw_id(node.master), write_listpack(elements)
+    return raw_id(node.master), write_listpack(elements, valkey=valkey)
 
 
 def _compact(text: bytes) -> bytes | int:

@@ -73,10 +73,9 @@ def write(
 
     databases: strings are bytes; a value of any other type goes through accessors[type(value)], which tells its
     (kind, neutral value); without accessors it is that pair. Empty databases are left out. version: what the reader
-    takes (more than 11 gives 11; functions need 10). aux: fields in their order. compress: strings that repeat
-    themselves (lzf.repetitive). on_keys: is told the number of keys in each portion before it is yielded.
+    takes (80: it is Valkey 9; the file then says 11; functions need 10). aux: fields in their order. compress: strings
+    that repeat themselves (lzf.repetitive). on_keys: is told the number of keys in each portion before it is yielded.
     """
-    version = min(version, rdb.NEWEST_WRITTEN_VERSION)
     libraries = list(functions)
     if libraries:
         version = max(version, rdb.FUNCTIONS_VERSION)
@@ -107,7 +106,7 @@ def _body(
     chunk_bytes: int,
 ) -> Iterator[tuple[int, bytes]]:
     """Everything before the checksum: (keys that end in the portion, portion)."""
-    parts = [b"REDIS%04d" % version]
+    parts = [b"REDIS%04d" % min(version, rdb.NEWEST_WRITTEN_VERSION)]
     for name, value in aux:
         parts += (b"\xfa", string(name), string(value))
     for code in libraries:
@@ -193,7 +192,7 @@ def encode_value(
         return rdb.TYPE_SORTED_SET_2, _scores(value, encode, chunk_bytes)
     if kind == rdb.STREAM:
         if version >= rdb.STREAM_3_VERSION:
-            return rdb.TYPE_STREAM_3, _stream(value, 3, encode)
+            return rdb.TYPE_STREAM_3, _stream(value, 3, encode, version >= rdb.VALKEY_VERSION)
         if version >= rdb.STREAM_2_VERSION:
             return rdb.TYPE_STREAM_2, _stream(value, 2, encode)
         return rdb.TYPE_STREAM, _stream(value, 1, encode)
@@ -251,10 +250,10 @@ def _two(identifier: tuple[int, int]) -> bytes:
     return length(identifier[0]) + length(identifier[1])
 
 
-def _stream(stream: RdbStream, form: int, encode: Encode) -> Iterator[bytes]:
+def _stream(stream: RdbStream, form: int, encode: Encode, valkey: bool = False) -> Iterator[bytes]:
     yield length(len(stream.nodes))
     for node in stream.nodes:
-        master, data = write_node(node)
+        master, data = write_node(node, valkey=valkey)
         yield string(master) + encode(data)
     yield length(len(stream)) + _two(stream.last_id)
     if form >= 2:
