@@ -20,7 +20,7 @@ from replicator.core.commands.registry import (
     command,
 )
 from replicator.core.keyspace.database import NOTIFY_STRING
-from replicator.core.keyspace.encoding import mark_raw
+from replicator.core.keyspace.encoding import marked
 from replicator.core.wire import reply
 from replicator.core.wire.numbers import parse_int
 
@@ -146,7 +146,11 @@ def _bitfield(ctx: Context, key: bytes, steps: list[_Step]) -> bytes:
             answers.append(reply.integer(_read(data if writing else before, step)))
             continue
         old = _read(data, step)
-        wanted = step.operand if step.name == b"SET" else old + step.operand
+        if step.name == b"SET":
+            # Stock takes what is set into an unsigned field as an unsigned number: -1 is the largest one.
+            wanted = step.operand if step.signed else step.operand % 2**64
+        else:
+            wanted = old + step.operand
         new = _fit(wanted, step)
         if new is None:
             answers.append(ctx.null)
@@ -162,8 +166,7 @@ def _bitfield(ctx: Context, key: bytes, steps: list[_Step]) -> bytes:
 def _keep(ctx: Context, key: bytes, made: bytes, changes: int, *, grown: bool) -> None:
     db = ctx.db
     if changes or grown:
-        mark_raw(ctx.keyspace, made)
-        db.put(key, made)
+        db.put(key, marked(ctx.keyspace, made))
         db.changed(key, b"setbit", NOTIFY_STRING)
 
 

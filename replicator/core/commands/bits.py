@@ -18,7 +18,7 @@ from replicator.core.commands.registry import (
 )
 from replicator.core.commands.string_ranges import overwrite
 from replicator.core.keyspace.database import NOTIFY_GENERIC, NOTIFY_STRING, WrongType
-from replicator.core.keyspace.encoding import mark_raw
+from replicator.core.keyspace.encoding import marked
 from replicator.core.wire import reply
 from replicator.core.wire.numbers import INT64_MAX, parse_int
 
@@ -65,8 +65,7 @@ def setbit(ctx: Context, argv: list[bytes]) -> bytes:
     after = before | mask if argv[3] == b"1" else before & ~mask
     if after != before or at >= len(value):
         value = overwrite(value, at, bytes((after,)))
-    mark_raw(ctx.keyspace, value)
-    db.put(key, value)
+    db.put(key, marked(ctx.keyspace, value))
     db.changed(key, b"setbit", NOTIFY_STRING)
     return reply.ONE if before & mask else reply.ZERO
 
@@ -94,6 +93,14 @@ def getbit(ctx: Context, argv: list[bytes]) -> bytes:
     return reply.ONE if value[at] & (0x80 >> (offset & 7)) else reply.ZERO
 
 
+def _counts_bits(word: bytes) -> bool:
+    """Whether a range is given in bits; raises CommandError."""
+    unit = word.upper()
+    if unit not in (b"BIT", b"BYTE"):
+        raise CommandError(SYNTAX)
+    return unit == b"BIT"
+
+
 def _range(argv: list[bytes], at: int) -> tuple[int, int | None, bool]:
     """start, end (None: not given) and whether they count bits, from argv[at:]."""
     start = parse_int(argv[at])
@@ -103,10 +110,7 @@ def _range(argv: list[bytes], at: int) -> tuple[int, int | None, bool]:
     bits = False
     if len(argv) > at + 1:
         if len(argv) > at + 2:
-            unit = argv[at + 2].upper()
-            if unit not in (b"BIT", b"BYTE"):
-                raise CommandError(SYNTAX)
-            bits = unit == b"BIT"
+            bits = _counts_bits(argv[at + 2])
         end = parse_int(argv[at + 1])
         if end is None:
             raise CommandError(NOT_AN_INTEGER)
@@ -143,10 +147,12 @@ def bitcount(ctx: Context, argv: list[bytes]) -> bytes:
         return reply.integer(int.from_bytes(value, "big").bit_count())
     if len(argv) not in (4, 5):
         raise CommandError(SYNTAX)
-    start, end, bits = _range(argv, 2)
-    assert end is not None
+    start, end = parse_int(argv[2]), parse_int(argv[3])
+    if start is None or end is None:
+        raise CommandError(NOT_AN_INTEGER)
     if start < 0 and end < 0 and start > end:
         return reply.ZERO
+    bits = len(argv) == 5 and _counts_bits(argv[4])
     start, end = _clip(start, end, len(value) * 8 if bits else len(value))
     if start > end:
         return reply.ZERO
@@ -254,7 +260,7 @@ def bitop(ctx: Context, argv: list[bytes]) -> bytes:
             db.remove(target)
             db.changed(target, b"del", NOTIFY_GENERIC)
         return reply.ZERO
-    db.store(target, _combine(operation, sources, size))
+    db.store(target, marked(ctx.keyspace, _combine(operation, sources, size)))
     db.changed(target, b"set", NOTIFY_STRING)
     return reply.integer(size)
 

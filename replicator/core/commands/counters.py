@@ -13,6 +13,7 @@ from replicator.core.commands.registry import (
     command,
 )
 from replicator.core.keyspace.database import NOTIFY_STRING
+from replicator.core.keyspace.encoding import marked
 from replicator.core.wire import long_double, reply
 from replicator.core.wire.numbers import INT64_MAX, INT64_MIN, parse_int
 
@@ -142,7 +143,7 @@ def incrbyfloat(ctx: Context, argv: list[bytes]) -> bytes:
     db = ctx.db
     key = argv[1]
     text = db.for_write(key, bytes)
-    made = add_float(text, argv[2])
+    made = marked(ctx.keyspace, add_float(text, argv[2]), b"embstr")
     db.put(key, made)
     db.changed(key, b"incrbyfloat", NOTIFY_STRING)
     # The sum and not the summand: rounding must not differ between servers, and an expiry stays.

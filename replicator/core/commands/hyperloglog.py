@@ -20,7 +20,7 @@ from replicator.core.commands.registry import (
 )
 from replicator.core.keyspace import hyperloglog as hll
 from replicator.core.keyspace.database import NOTIFY_STRING
-from replicator.core.keyspace.encoding import mark_raw
+from replicator.core.keyspace.encoding import marked
 from replicator.core.wire import reply
 
 _NOT_A_SKETCH = "WRONGTYPE Key is not a valid HyperLogLog string value."
@@ -69,8 +69,7 @@ def pfadd(ctx: Context, argv: list[bytes]) -> bytes:
 
 
 def _keep(ctx: Context, key: bytes, value: bytes, event: bytes) -> None:
-    mark_raw(ctx.keyspace, value)
-    ctx.db.put(key, value)
+    ctx.db.put(key, marked(ctx.keyspace, value))
     ctx.db.changed(key, event, NOTIFY_STRING)
 
 

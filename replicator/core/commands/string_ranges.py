@@ -17,7 +17,7 @@ from replicator.core.commands.registry import (
     command,
 )
 from replicator.core.keyspace.database import NOTIFY_STRING
-from replicator.core.keyspace.encoding import mark_raw
+from replicator.core.keyspace.encoding import marked
 from replicator.core.wire import reply
 from replicator.core.wire.numbers import parse_int
 
@@ -57,9 +57,7 @@ def append(ctx: Context, argv: list[bytes]) -> bytes:
     else:
         length = len(value) + len(suffix)
         check_length(ctx, length)
-        longer = value + suffix
-        mark_raw(ctx.keyspace, longer)
-        db.put(key, longer)
+        db.put(key, marked(ctx.keyspace, value + suffix))
     db.changed(key, b"append", NOTIFY_STRING)
     return reply.integer(length)
 
@@ -115,8 +113,7 @@ def setrange(ctx: Context, argv: list[bytes]) -> bytes:
         return reply.ZERO if value is None else reply.integer(len(value))
     end = offset + len(part)
     check_length(ctx, end)
-    made = overwrite(value or b"", offset, part)
-    mark_raw(ctx.keyspace, made)
+    made = marked(ctx.keyspace, overwrite(value or b"", offset, part))
     db.put(key, made)
     db.changed(key, b"setrange", NOTIFY_STRING)
     return reply.integer(len(made))

@@ -129,7 +129,7 @@ def _set_options(argv: list[bytes]) -> tuple[bytes, bytes | None, bytes, bool, b
             fetch = True
         elif option == b"KEEPTTL" and unit is None:
             keep = True
-        elif option in _UNITS and not keep and unit is None and at + 1 < len(argv):
+        elif option in _UNITS and not keep and unit in (None, option) and at + 1 < len(argv):
             unit = option
             at += 1
             amount = argv[at]
@@ -355,7 +355,9 @@ def getex(ctx: Context, argv: list[bytes]) -> bytes:
     db = ctx.db
     key = argv[1]
     option = argv[2].upper() if len(argv) > 2 else b""
-    if option and len(argv) != (3 if option == b"PERSIST" else 4 if option in _UNITS else 0):
+    step = 1 if option == b"PERSIST" else 2 if option in _UNITS else len(argv)
+    # The same option may come again, and the last one counts.
+    if (len(argv) - 2) % step or any(argv[at].upper() != option for at in range(2, len(argv), step)):
         raise CommandError(SYNTAX)
     value = db.string(key)
     if value is None:
@@ -365,7 +367,7 @@ def getex(ctx: Context, argv: list[bytes]) -> bytes:
             db.changed(key, b"persist", NOTIFY_GENERIC)
             ctx.replicate(b"PERSIST", key)
     elif option:
-        when = expiry_of(ctx, argv[3], option, "getex")
+        when = expiry_of(ctx, argv[-1], option, "getex")
         if at_once_expired(ctx, when):
             db.remove(key)
             db.changed(key, b"del", NOTIFY_GENERIC)

@@ -305,7 +305,8 @@ class Keyspace:
         self.on_change: Callable[[Database, bytes], None] | None = None  # memory accounting, when there is a limit
         # all keys of a database went or came at once (FLUSHDB, SWAPDB, a load): memory accounting, client-side caching
         self.on_replaced: list[Callable[[Database], None]] = []
-        self.raw_strings: dict[int, bytes] = {}  # short strings that were changed in place; see encoding.py
+        # id -> (short string, its encoding), of those whose text does not tell it; see encoding.py
+        self.marked_strings: dict[int, tuple[bytes, bytes]] = {}
         self.hits = 0
         self.misses = 0
         self.expired = 0

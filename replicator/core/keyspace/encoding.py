@@ -9,8 +9,8 @@ again), and three cheap things remember that:
   (`peak`); adding, the hot path, notes nothing;
 - the answer "hashtable" once given stays (`peak` again).
 
-A string that APPEND, SETRANGE or SETBIT has worked on is "raw" even if it is short. Strings are plain bytes and carry
-no mark, so the keyspace keeps the few last such objects by identity (`mark_raw`).
+A string that APPEND, SETRANGE or SETBIT has worked on is "raw" even if it is short, and a sum of INCRBYFLOAT is never
+"int". Strings are plain bytes and carry no mark, so the keyspace keeps the last such objects by identity (`marked`).
 
 Source: https://redis.io/docs/latest/commands/object-encoding/ and redis.conf's advanced configuration.
 """
@@ -25,8 +25,8 @@ from replicator.core.keyspace.values import OUTGROWN, Hash, List, Set, Value, is
 
 # Strings up to this length share one allocation with their header in stock servers.
 EMBEDDED = 44
-# How many short strings are remembered as raw; older ones answer "embstr" again.
-MAX_RAW = 4096
+# How many short strings are remembered to have another encoding than their text suggests; older ones are forgotten.
+MAX_MARKED = 4096
 
 
 class Settings(Protocol):
@@ -51,19 +51,29 @@ def encoding(keyspace: Keyspace, value: Value, config: Settings) -> bytes:
 
 
 def _string_encoding(keyspace: Keyspace, value: bytes) -> bytes:
-    length = len(value)
-    if length > EMBEDDED or keyspace.raw_strings.get(id(value)) is value:
+    if len(value) > EMBEDDED:
         return b"raw"
+    mark = keyspace.marked_strings.get(id(value))
+    if mark is not None and mark[0] is value:
+        return mark[1]
     return b"int" if is_integer(value) else b"embstr"
 
 
-def mark_raw(keyspace: Keyspace, value: bytes) -> None:
-    """The value, new and about to be stored, was made by changing another in place."""
-    if 1 < len(value) <= EMBEDDED:
-        marked = keyspace.raw_strings
-        marked[id(value)] = value
-        if len(marked) > MAX_RAW:
-            del marked[next(iter(marked))]
+def marked(keyspace: Keyspace, value: bytes, name: bytes = b"raw") -> bytes:
+    """The value to store for one that has this encoding because of how it was made, however short it is."""
+    length = len(value)
+    if not 0 < length <= EMBEDDED:
+        return value
+    # The mark hangs on the object, so it must be one that nobody else has. The interpreter shares objects of one byte,
+    # but not those that come out of an integer.
+    value = bytes(bytearray(value)) if length > 1 else value[0].to_bytes(1, "big")
+    if length == 1 and value is bytes((value[0],)):
+        return value
+    known = keyspace.marked_strings
+    known[id(value)] = (value, name)
+    if len(known) > MAX_MARKED:
+        del known[next(iter(known))]
+    return value
 
 
 def is_intset(value: Set, config: Settings) -> bool:
