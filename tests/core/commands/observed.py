@@ -221,8 +221,7 @@ class Observed:
     ) -> None:
         """Send all commands to both, which then hold no keys but these, and assert that nothing differs."""
         self.client.call(b"FLUSHALL")
-        if protocol == 3:
-            self.client.call(b"HELLO", b"3")
+        self.client.call(b"HELLO", b"%d" % protocol)
         for db in node.keyspace.databases:
             db.clear()
         node.first.use_protocol(protocol)
