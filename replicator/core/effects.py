@@ -214,8 +214,9 @@ class Sleep:
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """The process ends with this code once all effects before it are carried out and what was sent has been flushed as
-    far as sockets take it without waiting. crash: end at once as by a crash (DEBUG SEGFAULT), flushing nothing."""
+    """The process ends with this code once all effects before it are carried out and what was sent, and what
+    streams have to be pulled, has been flushed as far as sockets take it without waiting. crash: end at once as by a
+    crash (DEBUG SEGFAULT), flushing nothing."""
 
     code: int
     crash: bool = False

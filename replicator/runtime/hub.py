@@ -51,6 +51,8 @@ YIELD_S: Final = 0.01
 # its next command at once is then served without the scheduler's detour.
 LINGER_S: Final = 0.001
 
+# What a read would tell of.
+READABLE: Final = select.EPOLLIN | select.EPOLLERR | select.EPOLLHUP
 # A sleep without any plan.
 IDLE_MOST_S: Final = 3600.0
 
@@ -259,8 +261,10 @@ class Hub:
                     self.links.unusual(link, mask)
                     if self._told:
                         self._settle()
-                    if not mask & IN or links.get(fd) is not link:
+                    if not mask & READABLE or links.get(fd) is not link:
                         continue
+                if not link.interest & IN:
+                    continue  # paused or being closed since the poll
                 try:
                     data = link.recv(link.read_bytes)
                 except (BlockingIOError, InterruptedError):
@@ -402,6 +406,9 @@ class Hub:
         if not effect.crash:
             self.links.withheld = False
             self.links.flush_dirty()
+            for link in list(self.links.streams.values()):
+                if not link.queue:
+                    self.links.pull(link)
         self.ended = Ended(effect.code, effect.crash)
 
     def _shut(self) -> None:

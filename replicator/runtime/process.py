@@ -27,6 +27,7 @@ from replicator.runtime.watchdog import Watchdog
 # A machine's memory is keys and values: plain objects that no collection can free. Looking for cycles less often keeps
 # the pauses of a large heap away; those that our own code makes are few.
 _COLLECT_AFTER = (50_000, 50, 100)
+Announced = Callable[[str, tuple[tuple[str, str | int | None], ...]], None]
 BUG_REPORT_BEGIN = "\n\n=== REPLICATOR BUG REPORT START: Cut & paste starting from here ===\n"
 BUG_REPORT_END = "\n=== REPLICATOR BUG REPORT END ===\n\n"
 
@@ -173,12 +174,14 @@ def daemonize() -> None:
         os.close(null)
 
 
-def serve(build: Callable[[Services], Machine], options: ServeOptions) -> int:
+def serve(
+    build: Callable[[Services], Machine], options: ServeOptions, announce: Announced = lambda name, fields: None
+) -> int:
     """Run a server in this process until its machine exits; returns the exit code.
 
     build: makes the machine once the log stands and before anything is bound, so it may write the start banner to
-    services.log; it must not ask services that need the hub. A listener that cannot be made: told in the log, exit code
-    1. To be called in the main thread.
+    services.log; it must not ask services that need the hub. announce: takes what effects.Announce says. A listener
+    that cannot be made: told in the log, exit code 1. To be called in the main thread.
     """
     if options.daemonize:
         daemonize()
@@ -210,7 +213,7 @@ def serve(build: Callable[[Services], Machine], options: ServeOptions) -> int:
         for line in error.lines:
             log.write(Level.WARNING, line)
         return 1
-    return _run(machine, services, listeners)
+    return _run(machine, services, listeners, announce)
 
 
 def _close_all(listeners: list[Listener]) -> None:
@@ -218,12 +221,13 @@ def _close_all(listeners: list[Listener]) -> None:
         listener.close()
 
 
-def _run(machine: Machine, services: Services, listeners: list[Listener]) -> int:
+def _run(machine: Machine, services: Services, listeners: list[Listener], announce: Announced) -> int:
     options, log = services.options, services.log
     child_log = LogFile(log.path, options.log_level, "C")
     hub = services.hub = Hub(
         machine,
         log=log.write,
+        announce=announce,
         directory=os.getcwd(),
         keepalive_s=options.keepalive_s,
         linger_s=LINGER_S,

@@ -279,6 +279,31 @@ def what_a_paused_client_said_before_it_went_is_read_afterwards(world: World) ->
     assert toy.closed() == [(1, "Client closed connection")]
 
 
+def a_connection_paused_or_closed_by_anothers_request_is_read_no_more(world: World) -> None:
+    """Even when its bytes had come in already: both requests wait while the machine sleeps, the first to be told stops
+    the other."""
+    for stop in (
+        lambda conn: do.PauseReading(conn, True),
+        lambda conn: do.Close(conn, "out", flush=True),
+        lambda conn: do.Close(conn, "out"),
+    ):
+
+        def answer(event: told.Event, now: Now) -> list[do.Effect]:
+            if isinstance(event, told.Received):
+                return [do.Sleep(100_000)] if event.conn == 1 else [stop(5 - event.conn)]  # noqa: B023 # used at once
+            return []
+
+        toy = Toy(answer)
+        host = world.start(toy)
+        clients = [world.connect(host) for _ in range(3)]
+        world.run_until(lambda: len(toy.of(told.Opened)) == 3)  # noqa: B023
+        for client in clients:
+            client.send(b"x")
+        world.run_until(lambda: len(toy.of(told.Received)) == 2)  # noqa: B023
+        world.run_for(30)
+        assert len(toy.of(told.Received)) == 2
+
+
 def _streaming(event: told.Event, now: Now) -> list[do.Effect]:
     return [do.Stream(event.conn)] if isinstance(event, told.Opened) and event.conn == 1 else []
 
@@ -337,6 +362,21 @@ def a_stream_goes_behind_what_was_sent(world: World) -> None:
     assert client.receive(9_000_013)[-13:] == b"sent streamed"
 
 
+def what_streams_have_to_be_pulled_goes_out_before_an_exit(world: World) -> None:
+    def answer(event: told.Event, now: Now) -> list[do.Effect]:
+        if isinstance(event, told.Received):
+            toy.streams[1] = bytearray(b"the last write")
+            return [do.Exit(0)]
+        return _streaming(event, now)
+
+    toy = Toy(answer)
+    host = world.start(toy)
+    replica = world.connect(host)
+    world.run_until(lambda: len(toy.of(told.Opened)) == 1)
+    world.connect(host).send(b"x")
+    assert replica.receive_to_end() == b"the last write"
+
+
 def an_exit_gives_the_code_and_what_was_sent_before_goes_out(world: World) -> None:
     toy = Toy(answering(lambda event: [do.Send(event.conn, b"bye"), do.Exit(7), do.Send(event.conn, b"never")]))
     host = world.start(toy)
@@ -369,8 +409,10 @@ CHECKS: list[Check] = [
     nothing_is_read_while_paused,
     a_paused_client_that_goes_away_is_told,
     what_a_paused_client_said_before_it_went_is_read_afterwards,
+    a_connection_paused_or_closed_by_anothers_request_is_read_no_more,
     a_stream_is_pulled_after_every_event,
     a_slow_stream_waits_in_the_machine_and_its_acks_are_read,
     a_stream_goes_behind_what_was_sent,
+    what_streams_have_to_be_pulled_goes_out_before_an_exit,
     an_exit_gives_the_code_and_what_was_sent_before_goes_out,
 ]
