@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from replicator.core.commands.registry import CommandError
 from replicator.core.wire.numbers import parse_int
 
 INT = 2**31 - 1
@@ -20,8 +21,11 @@ PORT = 65535
 Check = Callable[[str], str | None]  # a reason to refuse the text, or None
 
 
-class ConfigError(Exception):
-    """A directive or value that is refused; the text is the reason as stock words it, without "ERR"."""
+class ConfigError(CommandError):
+    """A directive or value that is refused; the text is the reason as stock words it, without "ERR".
+
+    Where it leaves Config's set_many and save_file it is a whole error reply, and so an error of the CONFIG command.
+    """
 
 
 def as_bytes(text: str) -> bytes:

@@ -1,7 +1,7 @@
 """CONFIG: read, change and save the configuration of a running node.
 
-The node provides server.config (core/config.py), server.reset_statistics() and server.rewrite_config(), which raises
-ConfigError with the reply's text.
+The node provides server.config (core/config.py, whose errors are CommandErrors), server.reset_statistics() and
+server.rewrite_config().
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from replicator.core.commands.registry import (
     command,
     container,
 )
-from replicator.core.config_kinds import ConfigError, as_bytes, as_text
 from replicator.core.wire import reply
 
 GROUP = "server"
+_TEXT = ("utf-8", "surrogateescape")  # any bytes survive the way to text and back
 _FLAGS = ADMIN | NO_SCRIPT | LOADING | STALE
 _HELP = (
     "CONFIG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
@@ -56,11 +56,11 @@ def config_get(ctx: Context, argv: list[bytes]) -> bytes:
     config = ctx.server.config
     found: dict[str, str] = {}  # each name once, in the spelling that was asked for first
     for pattern in argv[2:]:
-        for name in config.names(as_text(pattern)):
+        for name in config.names(pattern.decode(*_TEXT)):
             found.setdefault(name.lower(), name)
     items = []
     for key, name in found.items():
-        items += [reply.bulk(as_bytes(name)), reply.bulk(as_bytes(config.text(key)))]
+        items += [reply.bulk(name.encode(*_TEXT)), reply.bulk(config.text(key).encode(*_TEXT))]
     return reply.mapping(items, ctx.resp3)
 
 
@@ -80,17 +80,14 @@ def config_set(ctx: Context, argv: list[bytes]) -> bytes:
     """CONFIG SET parameter value [parameter value ...]"""
     if len(argv) % 2:
         raise CommandError(SYNTAX)
-    words = [as_text(argument) for argument in argv[2:]]
+    words = [argument.decode(*_TEXT) for argument in argv[2:]]
     config = ctx.server.config
     allowed = config["enable-protected-configs"]
     local = not ctx.peer or ctx.peer.startswith(("127.", "[::1]", "/"))
-    try:
-        config.set_many(
-            list(zip(words[::2], words[1::2], strict=True)),
-            protected=allowed == "yes" or (allowed == "local" and local),
-        )
-    except ConfigError as problem:
-        raise CommandError(str(problem)) from None
+    config.set_many(
+        list(zip(words[::2], words[1::2], strict=True)),
+        protected=allowed == "yes" or (allowed == "local" and local),
+    )
     return reply.OK
 
 
@@ -122,10 +119,7 @@ def config_resetstat(ctx: Context, argv: list[bytes]) -> bytes:
 )
 def config_rewrite(ctx: Context, argv: list[bytes]) -> bytes:
     """CONFIG REWRITE"""
-    try:
-        ctx.server.rewrite_config()
-    except ConfigError as problem:
-        raise CommandError(str(problem)) from None
+    ctx.server.rewrite_config()
     return reply.OK
 
 
