@@ -165,8 +165,8 @@ def _bitfield(ctx: Context, key: bytes, steps: list[_Step]) -> bytes:
 
 def _keep(ctx: Context, key: bytes, made: bytes, changes: int, *, grown: bool) -> None:
     db = ctx.db
+    db.put(key, marked(ctx.keyspace, made))
     if changes or grown:
-        db.put(key, marked(ctx.keyspace, made))
         db.changed(key, b"setbit", NOTIFY_STRING)
 
 

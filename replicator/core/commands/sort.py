@@ -153,6 +153,8 @@ def _sort(ctx: Context, key: bytes, wish: _Wish) -> bytes:
     source = db.lookup(key)
     if source is not None and not isinstance(source, List | Set | SortedSet):
         raise WrongType
+    if isinstance(source, SortedSet):
+        source.flat = False  # stock unpacks it for good, which OBJECT ENCODING shows
     unsorted = wish.by is not None and b"*" not in wish.by
     if unsorted and isinstance(source, Set) and (wish.store is not None or ctx.script is not None):
         # The order of a set is nobody's promise, and what is stored must be the same on every server.
