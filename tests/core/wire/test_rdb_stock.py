@@ -104,7 +104,7 @@ def random_keyspace(chance: Random) -> Keyspace:
     keyspace.now_ms = NOW
     for index in (0, 3, 15):
         database = keyspace.databases[index]
-        for number in range(60):
+        for number in range(42):
             key = b"k%d:" % number + text(chance)[:100]
             some = [text(chance) for _ in range(chance.choice((1, 3, 20, 140)))]
             value: Any = [
@@ -128,7 +128,7 @@ def test_a_stock_server_loads_what_we_write_and_we_load_what_it_saves(engine: st
         path = dump_file(wire)
         for number in range(ROUNDS):
             keyspace = random_keyspace(chance)
-            for version in VERSIONS[engine]:
+            for version in VERSIONS[engine] if number == 0 else [chance.choice(VERSIONS[engine])]:
                 squeeze, checksum = chance.random() < 0.5, chance.random() < 0.8
                 functions = [make.LIBRARY] if version >= 10 and number == 0 else []
                 written = b"".join(
@@ -148,7 +148,7 @@ def test_a_stock_server_loads_what_we_write_and_we_load_what_it_saves(engine: st
                 assert wire.call("DEBUG", "DIGEST") == digest
                 assert wire.call("CONFIG", "SET", "rdbcompression", chance.choice(("yes", "no"))) == b"OK"
                 assert wire.call("SAVE") == b"OK"
-                back, loader = load(path.read_bytes(), chance.choice((7, 1000, 65536)))
+                back, loader = load(path.read_bytes(), chance.choice((1000, 65536)))
                 assert digest_keyspace(back).encode() == digest
                 assert loader.functions == functions
                 for ours, theirs in zip(keyspace.databases, back.databases, strict=True):

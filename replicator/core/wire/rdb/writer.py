@@ -158,13 +158,13 @@ def _database(
             number, body = encode_value(kind, neutral, version, squeeze or string, chunk_bytes)
             parts += (bytes((number,)), string(key))
             size += key_size
-            for block in body:
-                parts.append(block)
-                size += len(block)
-                if size >= chunk_bytes:
+            for block in filter(None, body):
+                if size >= chunk_bytes:  # not behind the last block: the key ends with that
                     yield 0, b"".join(parts)
                     parts.clear()
                     size = 0
+                parts.append(block)
+                size += len(block)
         if size >= chunk_bytes:
             yield keys, b"".join(parts)
             parts.clear()
