@@ -169,6 +169,7 @@ class Node:
             self.replica.deadline_ms(),
             self.handover.deadline_ms(),
             self._expiry_deadline(),
+            self.snapshots.deadline_ms(),
         ):
             if other is not None and other < soonest:
                 soonest = other

@@ -149,6 +149,12 @@ class Snapshots:
             key_delay_us=int(node.config["rdb-key-save-delay"]),
         )
 
+    def deadline_ms(self) -> int | None:
+        """When replicas that wait are due a snapshot (mono ms)."""
+        if self.running is not None or not self.node.primary.links:
+            return None
+        return self.node.primary.snapshot_due_ms()
+
     # -- what becomes of it ------------------------------------------------------------------------------------------
 
     def started(self, event: SnapshotStarted) -> None:
@@ -170,8 +176,6 @@ class Snapshots:
             return
         self.running = None
         self.last_cow = event.cow_bytes
-        megabytes = event.cow_bytes >> 20
-        node.log(Level.NOTICE, f"Fork CoW for RDB: current {megabytes} MB, peak {megabytes} MB, average {megabytes} MB")
         if running.diskless:
             up = sum(1 for link in node.primary.links.values() if link.generation == event.generation)
             node.log(Level.NOTICE, f"Diskless rdb transfer, done reading from pipe, {up} replicas still up.")
