@@ -81,7 +81,7 @@ class Commands:
         if self.chance.random() < 0.5:
             return [b"ZADD", b"lex", b"0", pick(MEMBERS), b"0", pick(MEMBERS)]
         name = pick((b"ZLEXCOUNT", b"ZRANGEBYLEX", b"ZREVRANGEBYLEX", b"ZREMRANGEBYLEX", b"ZRANGE", b"ZRANGESTORE"))
-        key = b"lex" if self.chance.random() < 0.9 else pick((b"txt", b"missing"))
+        key = b"lex" if self.chance.random() < 0.9 else pick((b"txt", b"nowhere"))
         bounds = [pick(LEX), pick(LEX)]
         if name == b"ZREMRANGEBYLEX" and self.chance.random() < 0.8:
             bounds = [b"[a", b"(b"]
