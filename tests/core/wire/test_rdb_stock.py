@@ -14,11 +14,10 @@ import pytest
 from replicator.core.commands.serialize import value_from
 from replicator.core.digest import digest_keyspace
 from replicator.core.keyspace.database import Keyspace
-from replicator.core.keyspace.stream import LARGEST_ID, Stream
+from replicator.core.keyspace.stream import LARGEST_ID, Consumer, Group, Stream
 from replicator.core.keyspace.values import Hash, List, Set
 from replicator.core.persistence import KeyspaceLoader, snapshot_chunks
-from replicator.core.wire.rdb import RdbReader, nodes_of
-from replicator.core.wire.rdb.stream import RdbStream
+from replicator.core.wire.rdb import RdbNode, RdbReader, RdbStream
 from tests.golden.rdb import make
 from tests.stock import Wire, binary, running
 
@@ -86,16 +85,12 @@ def stream_value(chance: Random) -> Stream:
     return stream
 
 
-def _group(stream: Stream, chance: Random) -> Any:
-    from replicator.core.keyspace.stream import Group
-
+def _group(stream: Stream, chance: Random) -> Group:
     last = chance.choice([(0, 0), stream.last_id, *[identifier for identifier, _ in stream.entries()][:3]])
     return Group(last, stream.read_up_to(last))
 
 
-def _consumer(name: bytes) -> Any:
-    from replicator.core.keyspace.stream import Consumer
-
+def _consumer(name: bytes) -> Consumer:
     return Consumer(name, NOW - 1000, NOW - 900)
 
 
@@ -188,24 +183,22 @@ def test_what_we_write_passes_the_servers_own_sanitizing(engine: str) -> None:
             assert wire.call("DEBUG", "DIGEST") == digest_keyspace(keyspace).encode()
 
 
-@pytest.mark.parametrize("size", [16377, 16378, 16379, 2097145, 2097146, 2097147])
 @pytest.mark.parametrize(("engine", "version"), [("redis6", 9), ("redis7", 10), ("valkey9", 80)])
-def test_long_entries_of_a_stream_node_are_found_from_both_ends(engine: str, version: int, size: int) -> None:
+def test_long_entries_of_a_stream_node_are_found_from_both_ends(engine: str, version: int) -> None:
     """Where the length behind an entry grows by a byte, Redis and Valkey differ: each gets, and gives, its own form."""
-    entries = [((number, 0), [b"f", b"x" * size]) for number in (1, 2, 3)]
-    stream = RdbStream(nodes_of(entries), (3, 0), (1, 0))
-    stream.nodes = [*nodes_of(entries[:1])]
-    stream.nodes[0].entries = list(entries)
-    keyspace = Keyspace()
-    keyspace.databases[0].values[b"s"] = value_from("stream", stream)
     with stock(engine) as wire:
-        dump_file(wire).write_bytes(b"".join(snapshot_chunks(keyspace, version=version)))
-        assert wire.call("DEBUG", "RELOAD", "NOSAVE") == b"OK"
-        expected = [[b"%d-0" % ms, list(fields)] for (ms, _), fields in entries]
-        assert wire.call("XREVRANGE", "s", "+", "-") == expected[::-1]
-        assert wire.call("XRANGE", "s", "-", "+") == expected
-        assert wire.call("SAVE") == b"OK"
-        assert digest_keyspace(load(dump_file(wire).read_bytes())[0]) == digest_keyspace(keyspace)
+        for size in (16377, 16378, 16379, 2097145, 2097146, 2097147):
+            entries: list[Any] = [((number, 0), [b"f", b"x" * size]) for number in (1, 2, 3)]
+            stream = RdbStream([RdbNode((1, 0), [b"f"], entries)], (3, 0), (1, 0))
+            keyspace = Keyspace()
+            keyspace.databases[0].values[b"s"] = value_from("stream", stream)
+            dump_file(wire).write_bytes(b"".join(snapshot_chunks(keyspace, version=version)))
+            assert wire.call("DEBUG", "RELOAD", "NOSAVE") == b"OK"
+            expected = [[b"%d-0" % ms, fields] for (ms, _), fields in entries]
+            assert wire.call("XREVRANGE", "s", "+", "-") == expected[::-1]
+            assert wire.call("XRANGE", "s", "-", "+") == expected
+            assert wire.call("SAVE") == b"OK"
+            assert digest_keyspace(load(dump_file(wire).read_bytes())[0]) == digest_keyspace(keyspace)
 
 
 def test_groups_of_the_oldest_form_get_the_counts_that_redis_7_guesses() -> None:
@@ -238,23 +231,23 @@ def test_groups_of_the_oldest_form_get_the_counts_that_redis_7_guesses() -> None
             assert ours == theirs
 
 
-def test_every_combination_of_servers_passes_the_golden_data_on() -> None:
+@pytest.mark.parametrize("target", make.ENGINES)
+def test_every_combination_of_servers_passes_the_golden_data_on(target: str) -> None:
     """Its scores are printed differently by the servers: what they save again is compared instead."""
-    for engine in make.ENGINES:
-        keyspace, loader = load((make.HERE / f"{engine}-compressed.rdb").read_bytes())
-        assert loader.keys == sum(map(len, make.contents().values())) + len(make.STREAMS)
-        digest = digest_keyspace(keyspace)
-        again, _ = load(b"".join(snapshot_chunks(keyspace, version=11, compress=True)))
-        assert digest_keyspace(again) == digest
-        for target in make.ENGINES:
-            with stock(target) as wire:
-                path = dump_file(wire)
-                path.write_bytes(b"".join(snapshot_chunks(keyspace, version=VERSIONS[target][-1])))
-                assert wire.call("DEBUG", "RELOAD", "NOSAVE") == b"OK"
-                if target != "valkey9":
-                    assert wire.call("DEBUG", "DIGEST") == digest.encode()
-                assert wire.call("SAVE") == b"OK"
-                assert digest_keyspace(load(path.read_bytes())[0]) == digest
+    with stock(target) as wire:
+        path = dump_file(wire)
+        for engine in make.ENGINES:
+            keyspace, loader = load((make.HERE / f"{engine}-compressed.rdb").read_bytes())
+            assert loader.keys == sum(map(len, make.contents().values())) + len(make.STREAMS)
+            digest = digest_keyspace(keyspace)
+            again, _ = load(b"".join(snapshot_chunks(keyspace, version=11, compress=True)))
+            assert digest_keyspace(again) == digest
+            path.write_bytes(b"".join(snapshot_chunks(keyspace, version=VERSIONS[target][-1])))
+            assert wire.call("DEBUG", "RELOAD", "NOSAVE") == b"OK"
+            if target != "valkey9":
+                assert wire.call("DEBUG", "DIGEST") == digest.encode()
+            assert wire.call("SAVE") == b"OK"
+            assert digest_keyspace(load(path.read_bytes())[0]) == digest
 
 
 def test_a_random_stream_has_its_last_entry_where_stock_finds_it() -> None:
