@@ -24,6 +24,8 @@ ZERO = b":0\r\n"
 ONE = b":1\r\n"
 
 _INTEGERS = tuple(b":%d\r\n" % n for n in range(10_000))
+# What stands before a bulk string of such a length: looking it up takes half the time of formatting it.
+_BULK_HEADS = tuple(b"$%d\r\n" % n for n in range(1024))
 
 
 def integer(value: int) -> bytes:
@@ -56,8 +58,16 @@ def array(items: Sequence[bytes]) -> bytes:
 
 def bulks(values: Iterable[bytes]) -> bytes:
     """An array of bulk strings."""
-    items = [b"$%d\r\n%b\r\n" % (len(value), value) for value in values]
-    return b"*%d\r\n%b" % (len(items), b"".join(items))
+    if not isinstance(values, list):
+        values = list(values)
+    if not values:
+        return EMPTY_ARRAY
+    heads = _BULK_HEADS
+    try:
+        items = [heads[len(value)] + value for value in values]
+    except IndexError:
+        items = [b"$%d\r\n%b" % (len(value), value) for value in values]
+    return b"*%d\r\n%b\r\n" % (len(items), b"\r\n".join(items))
 
 
 def null(resp3: bool) -> bytes:
