@@ -38,6 +38,8 @@ BAD_DIRECTIVE = "Bad directive or wrong number of arguments"
 WRONG_NUMBER = "wrong number of arguments"
 # Directives that are no settings: they may stand in a file many times and CONFIG GET does not know them.
 STATEMENTS = ("include", "rename-command", "user", "loadmodule")
+# Left over from older servers: accepted and dropped, as stock does.
+OBSOLETE = ("list-max-ziplist-entries", "list-max-ziplist-value")
 
 Callback = Callable[[Any], None]
 
@@ -258,7 +260,7 @@ class Config:
         for name, given in (extra or {}).items():
             lines.append((name, list(given)))
         known = {name for name, _ in lines}
-        return rewrite_text(old_text, lines, canonical, [name for name in STATEMENTS if name not in known])
+        return rewrite_text(old_text, lines, canonical, [name for name in (*STATEMENTS, *OBSOLETE) if name not in known])
 
     def save_file(self, extra: Mapping[str, Sequence[str]] | None = None) -> None:
         """CONFIG REWRITE: rewrite the file that the node was started with. Raises ConfigError with the error reply."""
@@ -352,6 +354,8 @@ class _Loader:
             config.users += (args,)
         elif directive.name == "loadmodule" and args:
             raise ConfigError("modules cannot be loaded here")
+        elif directive.name in OBSOLETE and len(args) == 1:
+            return
         else:
             raise ConfigError(BAD_DIRECTIVE)
 

@@ -358,7 +358,7 @@ class Percentiles(Kind):
         values = []
         for word in words:
             try:
-                values.append(float(word) if "_" not in word else float("nan"))
+                values.append(float("" if "_" in word else word))
             except ValueError:
                 raise ConfigError("Invalid latency-tracking-info-percentiles parameters") from None
             if not 0 <= values[-1] <= 100:

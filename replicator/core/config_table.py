@@ -177,7 +177,7 @@ DIRECTIVES = (
     text("masteruser", ""),
     number("maxclients", 10000, 1, UINT),
     size("maxmemory", 0, 0, ULONG),
-    Spec("maxmemory-clients", Size(0, ULONG, percent=True), 0),
+    Spec("maxmemory-clients", Size(0, LONG, percent=True), 0),
     number("maxmemory-eviction-tenacity", 10, 0, 100, effect=False),
     choice(
         "maxmemory-policy",

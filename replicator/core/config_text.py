@@ -76,23 +76,24 @@ def argv_lines(argv: Sequence[str]) -> list[str]:
     The word right behind a `--name` is its argument whatever it looks like; only `--save` without one means `save ""`.
     """
     lines: list[str] = []
-    fresh = False  # the line has no argument yet
-    for position, argument in enumerate(argv):
-        if argument.startswith("--") and not (fresh and lines[-1] != "save"):
-            if fresh:
-                lines[-1] += ' ""'
-            lines.append(argument[2:].lower() if argument.lower() == "--save" else argument[2:])
-            fresh = True
+    bare = False  # the line has no argument yet
+    for argument in argv:
+        if argument.startswith("--") and (not bare or lines[-1] == "save"):
+            if bare:
+                lines[-1] = 'save ""'
             if argument.lower() == "--sentinel":
-                lines.pop()
-                fresh = False
-            elif argument.lower() == "--save" and position == len(argv) - 1:
-                lines[-1] += ' ""'
+                bare = False
+                continue
+            name = argument[2:]
+            lines.append("save" if name.lower() == "save" else name)
+            bare = len(name.split()) <= 1  # "--port 7000" may be one word of the command line
             continue
         if not lines:
             lines.append("")
         lines[-1] = f"{lines[-1]} {quoted(argument)}"
-        fresh = False
+        bare = False
+    if bare and lines[-1] == "save":
+        lines[-1] = 'save ""'
     return lines
 
 
