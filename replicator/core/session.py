@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from replicator.core.commands.context import PENDING, Context
 from replicator.core.commands.registry import Command
-from replicator.core.replication.primary import Link
 from replicator.core.wire.request import Argv, RequestDecoder
 
 if TYPE_CHECKING:
     from replicator.core.executor import Executor
+    from replicator.core.replication.primary import Link
 
 # Reply modes of CLIENT REPLY.
 REPLY_ON, REPLY_OFF, REPLY_SKIP, REPLY_SKIP_NEXT = range(4)
