@@ -57,8 +57,6 @@ class LiveClient:
                 return self.sock.recv(most)
             except BlockingIOError:
                 self._wait(select.POLLIN, deadline_s)
-            except ConnectionResetError:
-                return b""
 
     def receive(self, length: int) -> bytes:
         deadline_s = time.monotonic() + LIMIT_MS / 1000

@@ -147,6 +147,22 @@ def a_finished_snapshot_is_sent_as_it_was_even_if_its_name_is_replaced(world: Wo
     assert clients[1].receive(17) == b"$7\r\nanotherbehind"
 
 
+def a_snapshot_file_that_is_missing_is_told_before_what_was_sent_behind_it_leaves(world: World) -> None:
+    def answer(event: told.Event, now: Now) -> list[do.Effect]:
+        if isinstance(event, told.Received):
+            return [do.SendSnapshot(event.conn, 5, "dump.rdb", b"$%d\r\n"), do.Send(event.conn, b"behind")]
+        if isinstance(event, told.FileFailed):
+            return [do.Close(1, event.why)]
+        return []
+
+    toy = Toy(answer)
+    client = world.connect(world.start(toy))
+    client.send(b"send")
+    assert client.receive_to_end() == b""
+    assert toy.of(told.FileFailed) == [told.FileFailed("dump.rdb", "No such file or directory", True)]
+    assert toy.closed() == [(1, "No such file or directory")]
+
+
 def a_client_that_leaves_while_a_snapshot_is_sent_is_closed(world: World) -> None:
     toy = Toy(_on({b"send": lambda conn: [do.SendSnapshot(conn, 5, "dump.rdb", b"")]}))
     host = world.start(toy)
@@ -275,6 +291,7 @@ CHECKS: list[Check] = [
     a_cancelled_snapshot_fails_and_the_next_may_follow_at_once,
     a_second_snapshot_beside_a_running_one_is_refused,
     a_finished_snapshot_is_sent_as_it_was_even_if_its_name_is_replaced,
+    a_snapshot_file_that_is_missing_is_told_before_what_was_sent_behind_it_leaves,
     a_client_that_leaves_while_a_snapshot_is_sent_is_closed,
     a_snapshot_to_connections_reaches_each_with_prefix_and_suffix,
     what_is_sent_during_a_feed_goes_behind_it,

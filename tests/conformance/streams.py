@@ -325,6 +325,27 @@ def a_stream_is_pulled_after_every_event(world: World) -> None:
         assert replica.receive(len(data)) == data
 
 
+def a_stream_is_pulled_until_nothing_is_left(world: World) -> None:
+    """Without any further event, however little a pull gives."""
+
+    class Sparing(Toy):
+        def pull(self, conn: int, limit: int) -> bytes:
+            return super().pull(conn, 10)
+
+    def answer(event: told.Event, now: Now) -> list[do.Effect]:
+        if isinstance(event, told.Received):
+            toy.streams[1] = bytearray(data)
+        return _streaming(event, now)
+
+    data = pattern(2_000)
+    toy = Sparing(answer)
+    host = world.start(toy)
+    replica = world.connect(host)
+    world.run_until(lambda: len(toy.of(told.Opened)) == 1)
+    world.connect(host).send(b"x")
+    assert replica.receive(len(data)) == data
+
+
 def a_slow_stream_waits_in_the_machine_and_its_acks_are_read(world: World) -> None:
     data = pattern(30_000_000)
 
@@ -411,6 +432,7 @@ CHECKS: list[Check] = [
     what_a_paused_client_said_before_it_went_is_read_afterwards,
     a_connection_paused_or_closed_by_anothers_request_is_read_no_more,
     a_stream_is_pulled_after_every_event,
+    a_stream_is_pulled_until_nothing_is_left,
     a_slow_stream_waits_in_the_machine_and_its_acks_are_read,
     a_stream_goes_behind_what_was_sent,
     what_streams_have_to_be_pulled_goes_out_before_an_exit,

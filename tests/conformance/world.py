@@ -38,7 +38,7 @@ class Client(Protocol):
         ...
 
     def receive_to_end(self) -> bytes:
-        """All bytes to the end of the stream (an end by reset counts as one)."""
+        """All bytes to the end of the stream. ConnectionResetError: it was broken off instead of ended."""
         ...
 
     def end_writing(self) -> None:

@@ -41,8 +41,9 @@ def test_a_connection_closed_while_the_child_runs_ends_at_once(spawn: Spawn) -> 
     server = spawn().ready()
     lines = server.connect()
     lines.call("KEYS 1000")
-    started(lines.call("SNAP 20000"))
     other = server.connect()
+    assert other.call("PING") == "PONG"
+    started(lines.call("SNAP 20000"))
     other.sock.shutdown(socket.SHUT_WR)
     begin_s = time.monotonic()
     assert other.sock.recv(1) == b""
