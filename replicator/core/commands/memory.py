@@ -13,7 +13,7 @@ from replicator.core.commands.registry import (
     command,
     container,
 )
-from replicator.core.keyspace.eviction import BASELINE, key_size
+from replicator.core.keyspace.eviction import key_size
 from replicator.core.wire import reply
 from replicator.core.wire.numbers import parse_int
 
@@ -119,8 +119,8 @@ def memory_stats(ctx: Context, argv: list[bytes]) -> bytes:
     evictor = ctx.server.evictor
     buffers = _overheads(ctx)
     extra = sum(buffers.values())
-    data = evictor.used_memory() - BASELINE
-    total = BASELINE + data + extra
+    data = evictor.used_memory() - evictor.baseline
+    total = evictor.baseline + data + extra
     peak = max(evictor.peak, total)
     items: list[bytes] = []
 
@@ -134,7 +134,7 @@ def memory_stats(ctx: Context, argv: list[bytes]) -> bytes:
 
     number("peak.allocated", peak)
     number("total.allocated", total)
-    number("startup.allocated", BASELINE)
+    number("startup.allocated", evictor.baseline)
     for name, size in buffers.items():
         number(name, size)
     tables = 0
@@ -153,11 +153,11 @@ def memory_stats(ctx: Context, argv: list[bytes]) -> bytes:
         )
         encoded = [item for name, size in parts for item in (reply.bulk(name), reply.integer(size))]
         items.append(reply.mapping(encoded, ctx.resp3))
-    number("overhead.total", BASELINE + extra + tables)
+    number("overhead.total", evictor.baseline + extra + tables)
     number("keys.count", count)
     number("keys.bytes-per-key", data // count if count else 0)
     number("dataset.bytes", max(0, data - tables))
-    ratio("dataset.percentage", 100.0 * max(0, data - tables) / max(1, total - BASELINE))
+    ratio("dataset.percentage", 100.0 * max(0, data - tables) / max(1, total - evictor.baseline))
     ratio("peak.percentage", 100.0 * total / peak)
     for name in ("allocator.allocated", "allocator.active", "allocator.resident"):
         number(name, total)
@@ -184,7 +184,7 @@ def memory_doctor(ctx: Context, argv: list[bytes]) -> bytes:
     """MEMORY DOCTOR"""
     evictor = ctx.server.evictor
     used = evictor.used_memory()
-    data = used - BASELINE
+    data = used - evictor.baseline
     if data < _SMALL:
         text = _NOTHING_TO_SAY
     else:

@@ -103,9 +103,10 @@ def _set_with_options(ctx: Context, argv: list[bytes]) -> bytes:
         db.put(key, value)
     else:
         db.store(key, value)
-    db.changed(key, b"set", NOTIFY_STRING)
     if when is not None:
         db.expire_at(key, when)
+    db.changed(key, b"set", NOTIFY_STRING)
+    if when is not None:
         db.notify(NOTIFY_GENERIC, b"expire", key)
         ctx.replicate(b"SET", key, value, b"PXAT", b"%d" % when)
     elif keep:

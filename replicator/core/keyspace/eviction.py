@@ -28,7 +28,7 @@ from replicator.core.keyspace.stream import Stream
 from replicator.core.keyspace.values import Hash, List, Set, Value
 from replicator.core.now import Now
 
-# What an interpreter with our modules takes before the first key: what INFO shows for an empty server.
+# What an interpreter with our modules takes before the first key, where the node has not measured it.
 BASELINE = 16 * 1024 * 1024
 # A bytes object beside its payload, and a key's share of the dictionary (entry and index at the usual fill).
 _BYTES = 33
@@ -108,6 +108,7 @@ class Evictor:
         self.keyspace = keyspace
         self.config = config
         self.random = random
+        self.baseline = BASELINE  # bytes in use before the first key; counts against the limit
         self.limit = 0  # maxmemory in force
         self.policy = "noeviction"
         self.counts_frequency = False  # an LFU policy is configured
@@ -264,7 +265,7 @@ class Evictor:
 
     def used_memory(self) -> int:
         """Estimated bytes in use: exact bookkeeping of estimates under a limit, an extrapolation without one."""
-        used = BASELINE + (self.total if self.limit else self.data_size())
+        used = self.baseline + (self.total if self.limit else self.data_size())
         self.peak = max(self.peak, used)
         return used
 
@@ -285,12 +286,12 @@ class Evictor:
         At most MAX_EVICTIONS keys go in one call; True then means that it is getting better. `now`: of the event.
         """
         limit = self.limit
-        if not limit or self.total + BASELINE <= limit:
+        if not limit or self.total + self.baseline <= limit:
             return True
         if self.policy == "noeviction":
             return False
         evicted = 0
-        while self.total + BASELINE > limit and evicted < MAX_EVICTIONS:
+        while self.total + self.baseline > limit and evicted < MAX_EVICTIONS:
             victim = self._victim()
             if victim is None:
                 return False

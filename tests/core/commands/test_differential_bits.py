@@ -9,7 +9,8 @@ import pytest
 from tests.core.commands.random_streams import KEYS, pick, replay, run_family, word
 
 MAKERS = {
-    "SET": 6, "SETBIT": 8, "GETBIT": 5, "BITCOUNT": 8, "BITPOS": 10, "BITOP": 8, "BITFIELD": 12, "BITFIELD_RO": 3, "GET": 2,
+    "SET": 6, "SETBIT": 8, "GETBIT": 5, "BITCOUNT": 8, "BITPOS": 10, "BITOP": 8, "BITFIELD": 12, "BITFIELD_RO": 3,
+    "GET": 2,
     "LPUSH": 1, "DEL": 2, "ENCODING": 2,
 }  # fmt: skip
 OFFSETS = [b"0", b"1", b"7", b"8", b"9", b"31", b"63", b"64", b"100", b"799", b"-1", b"x", b"4294967296", b""]
@@ -19,7 +20,9 @@ PLACES = [b"0", b"1", b"2", b"-1", b"-2", b"5", b"-5", b"8", b"-8", b"17", b"-17
 def some_bits(chance: Random) -> bytes:
     kind = chance.random()
     if kind < 0.3:
-        return chance.choice([b"", b"\x00", b"\xff", b"\x00" * 9, b"\xff" * 9, b"\xff\xf0\x00", b"\x00\x0f\xff", b"foobar"])
+        return chance.choice(
+            [b"", b"\x00", b"\xff", b"\x00" * 9, b"\xff" * 9, b"\xff\xf0\x00", b"\x00\x0f\xff", b"foobar"]
+        )
     return chance.randbytes(chance.choice([1, 3, 8, 20]))
 
 

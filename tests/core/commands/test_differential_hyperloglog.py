@@ -75,7 +75,12 @@ def test_a_merge_of_sparse_values_has_stocks_bytes() -> None:
             commands = [[b"FLUSHALL"]]
             for key in KEYS:
                 commands.append([b"PFADD", key, *(b"%d" % chance.randrange(10**6) for _ in range(round * 20))])
-            commands += [[b"PFMERGE", b"h0", b"h1", b"h2"], [b"GET", b"h0"], [b"PFMERGE", b"new", *KEYS], [b"GET", b"new"]]
+            commands += [
+                [b"PFMERGE", b"h0", b"h1", b"h2"],
+                [b"GET", b"h0"],
+                [b"PFMERGE", b"new", *KEYS],
+                [b"GET", b"new"],
+            ]
             commands += [[b"PFCOUNT", b"new"], [b"GET", b"new"], [b"PFCOUNT", b"h1", b"h2", b"missing"]]
             assert [node.call(*argv) for argv in commands] == wire.pipeline(commands)
 

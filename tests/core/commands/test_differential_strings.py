@@ -10,8 +10,8 @@ from tests.core.commands.random_streams import KEYS, NUMBERS, TEXTS, pick, repla
 
 MAKERS = {
     "GET": 5, "SET": 10, "SETOPT": 8, "SETNX": 2, "SETEX": 2, "PSETEX": 1, "MSET": 2, "MSETNX": 2, "MGET": 2,
-    "GETSET": 2, "GETDEL": 2, "GETEX": 4, "APPEND": 5, "STRLEN": 2, "SETRANGE": 4, "GETRANGE": 4, "SUBSTR": 1, "INCR": 4,
-    "DECR": 3, "INCRBY": 4, "DECRBY": 3, "INCRBYFLOAT": 8, "LPUSH": 1, "DEL": 2, "PTTL": 3, "ENCODING": 4,
+    "GETSET": 2, "GETDEL": 2, "GETEX": 4, "APPEND": 5, "STRLEN": 2, "SETRANGE": 4, "GETRANGE": 4, "SUBSTR": 1,
+    "INCR": 4, "DECR": 3, "INCRBY": 4, "DECRBY": 3, "INCRBYFLOAT": 8, "LPUSH": 1, "DEL": 2, "PTTL": 3, "ENCODING": 4,
 }  # fmt: skip
 SEVEN_ONLY = {"LCS": 6}
 
@@ -42,7 +42,9 @@ def set_options(chance: Random) -> list[bytes]:
 
 
 def place(chance: Random) -> bytes:
-    return chance.choice([b"0", b"1", b"-1", b"3", b"-3", b"10", b"-10", b"100", b"-100", b"50", b"x", b"4611686018427387904"])
+    return chance.choice(
+        [b"0", b"1", b"-1", b"3", b"-3", b"10", b"-10", b"100", b"-100", b"50", b"x", b"4611686018427387904"]
+    )
 
 
 def make_string_command(chance: Random, makers: dict[str, int] = MAKERS) -> list[bytes]:
@@ -108,7 +110,12 @@ def test_the_longest_common_subsequence_of_random_strings_is_stocks_choice() -> 
         if chance.random() < 0.6:
             text = bytes(chance.choice(b"abcd") for _ in range(chance.choice([0, 3, 10, 70, 300])))
             return [b"SET", chance.choice([b"a", b"b"]), text]
-        return [b"LCS", b"a", b"b", *chance.choice([[], [b"LEN"], [b"IDX"], [b"IDX", b"WITHMATCHLEN", b"MINMATCHLEN", b"3"]])]
+        return [
+            b"LCS",
+            b"a",
+            b"b",
+            *chance.choice([[], [b"LEN"], [b"IDX"], [b"IDX", b"WITHMATCHLEN", b"MINMATCHLEN", b"3"]]),
+        ]
 
     assert run_family("redis7", make, 1500) >= 1500
 
