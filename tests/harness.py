@@ -17,14 +17,17 @@ import hiredis
 
 import replicator.core.commands.catalog  # noqa: F401 # fills the registry
 from replicator.core.commands.context import PENDING, Context
-from replicator.core.commands.registry import REGISTRY, SYNTAX, WRITE, WRONG_TYPE, CommandError
+from replicator.core.commands.registry import REGISTRY, SYNTAX, WRITE, WRONG_TYPE, Command, CommandError
+from replicator.core.commands.scripting import refuse_in_script
 from replicator.core.keyspace.database import Keyspace, WrongType
 from replicator.core.keyspace.eviction import Evictor
 from replicator.core.now import Now
+from replicator.core.scripting.state import Scripting
 from replicator.core.wire import reply
 
 # What commands ask of the configuration, at stock's defaults; a test may change node.server.config.
 DIRECTIVES = {
+    "busy-reply-threshold": 5000,
     "cluster-enabled": False,
     "hash-max-listpack-entries": 128,
     "hash-max-listpack-value": 64,
@@ -85,6 +88,14 @@ class Harness:
         self.keyspace.now_ms = START.unix_ms
         self.server.evictor = Evictor(self.keyspace, self.server.config, self.server.random)
         self.server.memory_overheads = dict
+        self.meter_us = 0  # what server.meter reads
+        self.logged: list[tuple[int, bytes]] = []  # by redis.log
+        self.server.meter = lambda: self.meter_us
+        self.server.script_log = lambda level, message: self.logged.append((level, message))
+        self.server.script_refusal = lambda ctx, flags, legacy: None
+        self.server.script_may_run = lambda ctx, argv: None if self._resolve(argv) is None else True
+        self.server.run_script_command = self._run_script_command
+        self.server.scripting = Scripting(self.server)
         self.replies: dict[HarnessContext, list[Any]] = {}
         self.first = self.caller()
 
@@ -133,8 +144,11 @@ class Harness:
             entry = sub
         if not entry.least <= len(argv) <= entry.most:
             return reply.error(f"ERR wrong number of arguments for '{entry.full_name}' command")
-        keyspace = self.keyspace
         ctx.argv = argv
+        return self._execute(ctx, entry, argv)
+
+    def _execute(self, ctx: Context, entry: Command, argv: list[bytes]) -> bytes:
+        keyspace = self.keyspace
         keyspace.verbatim = True
         before, db = keyspace.dirty, ctx.db
         try:
@@ -149,6 +163,25 @@ class Harness:
             assert entry.flags & WRITE or entry.name in ("pfcount", "publish", "spublish"), argv
             keyspace.effects.append((db.index, argv))
         return answer
+
+    def _resolve(self, argv: list[bytes]) -> Command | None:
+        """The command or subcommand; a container alone stands for itself."""
+        entry = self.table.get(argv[0].lower())
+        if entry is not None and entry.subcommands and len(argv) > 1:
+            return entry.subcommands.get(argv[1].lower().decode("utf-8", "replace"))
+        return entry
+
+    def _run_script_command(self, ctx: Context, argv: list[bytes]) -> bytes:
+        entry = self._resolve(argv)
+        problem = refuse_in_script(ctx, entry, argv)
+        if problem is not None:
+            return reply.error(problem)
+        assert entry is not None
+        verbatim = self.keyspace.verbatim
+        try:
+            return self._execute(ctx, entry, argv)
+        finally:
+            self.keyspace.verbatim = verbatim
 
     def _unblock(self, ctx: HarnessContext, answer: bytes) -> None:
         assert ctx.waiting is not None

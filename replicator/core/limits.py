@@ -31,3 +31,8 @@ MAX_RANDOM_MEMBERS = 1 << 24
 OUTPUT_HELD_BYTES = 64 * 1024 * 1024
 # A connection that is closed after its output has gone out, and whose peer takes nothing of it for so long, is dropped.
 CLOSE_FLUSH_MS = 10_000
+# All that scripts hold in their interpreter: an allocation beyond it fails inside the script ("not enough memory").
+# Room for a value of MAX_BULK and the copies that a script makes of it.
+MAX_SCRIPT_MEMORY = 1024 * 1024 * 1024
+# Scripts remembered because EVAL ran them (those of SCRIPT LOAD stay): the oldest go first.
+MAX_EVAL_SCRIPTS = 10_000
