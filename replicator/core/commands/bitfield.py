@@ -131,7 +131,8 @@ def _bitfield(ctx: Context, key: bytes, steps: list[_Step]) -> bytes:
     writing = [step for step in steps if step.name != b"GET"]
     if writing:
         before = db.for_write(key, bytes) or b""
-        # Stock makes room for every field before it looks at any value, even for one that then fails to fit.
+        # Stock makes room for every field before it looks at any value, even for one that then fails to fit. (It does
+        # not tell its replicas if nothing else changes; we do, so that both hold the same.)
         need = max((step.offset + step.width + 7) >> 3 for step in writing)
         data = bytearray(before)
         if need > len(data):
@@ -155,8 +156,9 @@ def _bitfield(ctx: Context, key: bytes, steps: list[_Step]) -> bytes:
         if new is None:
             answers.append(ctx.null)
             continue
-        _write(data, step, new)
-        changes += 1
+        if new != old:
+            _write(data, step, new)
+            changes += 1
         answers.append(reply.integer(old if step.name == b"SET" else new))
     if writing:
         _keep(ctx, key, bytes(data), changes, grown=len(data) != len(before))

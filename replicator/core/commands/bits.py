@@ -18,7 +18,7 @@ from replicator.core.commands.registry import (
 )
 from replicator.core.commands.string_ranges import overwrite
 from replicator.core.keyspace.database import NOTIFY_GENERIC, NOTIFY_STRING, WrongType
-from replicator.core.keyspace.encoding import marked
+from replicator.core.keyspace.encoding import EMBEDDED, marked
 from replicator.core.wire import reply
 from replicator.core.wire.numbers import INT64_MAX, parse_int
 
@@ -64,9 +64,11 @@ def setbit(ctx: Context, argv: list[bytes]) -> bytes:
     before = value[at] if at < len(value) else 0
     after = before | mask if argv[3] == b"1" else before & ~mask
     if after != before or at >= len(value):
-        value = overwrite(value, at, bytes((after,)))
-    db.put(key, marked(ctx.keyspace, value))
-    db.changed(key, b"setbit", NOTIFY_STRING)
+        db.put(key, marked(ctx.keyspace, overwrite(value, at, bytes((after,)))))
+        db.changed(key, b"setbit", NOTIFY_STRING)
+    elif len(value) <= EMBEDDED:
+        # Nothing has changed but the encoding.
+        db.put(key, marked(ctx.keyspace, value))
     return reply.ONE if before & mask else reply.ZERO
 
 

@@ -17,14 +17,14 @@ from replicator.core.keyspace.database import Database
 from replicator.core.wire import reply
 from replicator.core.wire.numbers import parse_int
 
+_OUT_OF_RANGE = "ERR DB index is out of range"
 
-def parse_database(ctx: Context, text: bytes, not_a_number: str = NOT_AN_INTEGER) -> int:
+
+def parse_database(ctx: Context, text: bytes) -> int:
     """The number of an existing database; raises CommandError."""
-    number = parse_int(text)
-    if number is None or not -(2**31) <= number < 2**31:
-        raise CommandError(not_a_number)
+    number = _index(text, NOT_AN_INTEGER)
     if not 0 <= number < len(ctx.keyspace.databases):
-        raise CommandError("ERR DB index is out of range")
+        raise CommandError(_OUT_OF_RANGE)
     return number
 
 
@@ -41,7 +41,11 @@ def parse_database(ctx: Context, text: bytes, not_a_number: str = NOT_AN_INTEGER
 )
 def select(ctx: Context, argv: list[bytes]) -> bytes:
     """SELECT index"""
-    number = parse_database(ctx, argv[1])
+    number = _index(argv[1], NOT_AN_INTEGER)
+    if number and ctx.server.config["cluster-enabled"]:
+        raise CommandError("ERR SELECT is not allowed in cluster mode")
+    if not 0 <= number < len(ctx.keyspace.databases):
+        raise CommandError(_OUT_OF_RANGE)
     ctx.db = ctx.keyspace.databases[number]
     return reply.OK
 
@@ -114,11 +118,13 @@ def flushall(ctx: Context, argv: list[bytes]) -> bytes:
 )
 def swapdb(ctx: Context, argv: list[bytes]) -> bytes:
     """SWAPDB index1 index2"""
+    if ctx.server.config["cluster-enabled"]:
+        raise CommandError("ERR SWAPDB is not allowed in cluster mode")
     first = _index(argv[1], "ERR invalid first DB index")
     second = _index(argv[2], "ERR invalid second DB index")
     databases = ctx.keyspace.databases
     if not (0 <= first < len(databases) and 0 <= second < len(databases)):
-        raise CommandError("ERR DB index is out of range")
+        raise CommandError(_OUT_OF_RANGE)
     if first != second:
         _swap(databases[first], databases[second])
     ctx.keyspace.dirty += 1

@@ -287,6 +287,8 @@ def _rename(ctx: Context, key: bytes, new_key: bytes, *, replace: bool) -> bool:
 )
 def move(ctx: Context, argv: list[bytes]) -> bytes:
     """MOVE key db"""
+    if ctx.server.config["cluster-enabled"]:
+        raise CommandError("ERR MOVE is not allowed in cluster mode")
     db = ctx.db
     key = argv[1]
     target = ctx.keyspace.databases[parse_database(ctx, argv[2])]
@@ -330,6 +332,8 @@ def copy(ctx: Context, argv: list[bytes]) -> bytes:
         else:
             raise CommandError(SYNTAX)
         at += 1
+    if target.index and ctx.server.config["cluster-enabled"]:
+        raise CommandError("ERR Copying to another database is not allowed in cluster mode")
     if target is db and key == new_key:
         raise CommandError("ERR source and destination objects are the same")
     value = db.lookup(key)

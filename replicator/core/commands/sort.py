@@ -133,8 +133,7 @@ def _options(ctx: Context, argv: list[bytes], *, may_store: bool) -> _Wish:
                 _refuse_in_cluster(ctx, "BY")
             at += 1
         elif option == b"GET" and left >= 1:
-            if argv[at + 1] != b"#":
-                _refuse_in_cluster(ctx, "GET")
+            _refuse_in_cluster(ctx, "GET")
             wish.patterns.append(argv[at + 1])
             at += 1
         else:
@@ -145,7 +144,7 @@ def _options(ctx: Context, argv: list[bytes], *, may_store: bool) -> _Wish:
 
 def _refuse_in_cluster(ctx: Context, option: str) -> None:
     if ctx.server.config["cluster-enabled"]:
-        raise CommandError(f"ERR {option} option of SORT denied in cluster mode.")
+        raise CommandError(f"ERR {option} option of SORT denied in Cluster mode.")
 
 
 def _sort(ctx: Context, key: bytes, wish: _Wish) -> bytes:

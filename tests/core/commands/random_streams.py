@@ -59,6 +59,8 @@ def normalize(argv: list[bytes], answer: Any) -> Any:
         return round(answer / (100 if name == b"TTL" else 100_000))
     if name in (b"EXPIRETIME", b"PEXPIRETIME") and isinstance(answer, int) and answer > 0:
         return round(answer / (100 if name == b"EXPIRETIME" else 100_000))
+    if argv[1:2] == [b"IDLETIME"] and isinstance(answer, int):
+        return answer > 100
     if name == b"SCAN" and isinstance(answer, list):
         return sorted(answer[1])
     if name == b"SORT" and isinstance(answer, list) and b"nosort" in argv:
