@@ -130,7 +130,7 @@ def _kill(player: Player, action: Kill) -> Doing:
     )
     player.fault(kind, node, text + (f"; {distances}" if distances else ""))
     player.put(KillNode(node, action.power_loss))
-    player.view(node).stopped = False
+    player.view(node).stopped, player.view(node).dark = False, action.power_loss
     yield _until_ended(player, node)
     return ""
 

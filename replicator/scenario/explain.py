@@ -123,17 +123,13 @@ class Explainer:
         """min-replicas-to-write if the primary had not heard of any replica for long enough, otherwise WAIT."""
         samples = self._samples.get(operation.node, [])
         index = bisect_right(self._received.get(operation.node, []), operation.end_ms or 0) - 1
-        if index < 0:
+        if index < 0 or samples[index].role != "master" or self.history.min_replicas:
+            # Where it was set already, the write came before the servers' count of good replicas, once a second, had moved.
             return "WAIT 1"
-        last = samples[index]
-        # The count of good replicas moves once a second, so the sample before the answer speaks for the write.
-        if last.role == "master" and (
-            last.online_replicas == 0 or last.lag_s is None or last.lag_s > self.history.max_lag_s
-        ):
+        lag = samples[index].lag_s if samples[index].online_replicas else None
+        if lag is None or lag > self.history.max_lag_s:
             return "min-replicas-to-write 1"
-        if last.lag_s is not None and last.lag_s > 1:
-            return f"WAIT 1, or min-replicas-to-write 1 with min-replicas-max-lag {last.lag_s - 1}"
-        return "WAIT 1"
+        return f"WAIT 1, or min-replicas-to-write 1 with min-replicas-max-lag {lag - 1}" if lag > 1 else "WAIT 1"
 
 
 def _distance(bounds: tuple[int | None, int | None], offset: int) -> str:

@@ -29,6 +29,8 @@ CHUNK = 64 * 1024
 HELD_BYTES = 4 * 1024 * 1024
 # A throttled direction moves in steps of this length.
 THROTTLE_STEP_MS = 10
+# Time that a throttled direction did not use (woken late, nothing to send) it may make up for, up to so much.
+THROTTLE_BURST_MS = 40
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -74,7 +76,7 @@ class Forwarder:
         self._links: dict[tuple[str, str], Link] = {}
         self._connections: dict[Connection, None] = {}
         self._dark: dict[str, trio.Event] = {}
-        self._serving: dict[str, trio.CancelScope] = {}
+        self._serving: dict[str, trio.SocketListener] = {}
         self.moved = 0
 
     def link(self, source: str, target: str) -> Link:
@@ -113,21 +115,25 @@ class Forwarder:
         nursery: where the connections live; they outlast the listener.
         """
         accepting = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
-        with trio.CancelScope() as scope:
-            self._serving[callee] = scope
-            while True:
-                try:
-                    near = await accepting.accept()
-                except OSError:
-                    continue  # the caller gave up before it was accepted
-                nursery.start_soon(self._carry, near, callee, target)
-        accepting.socket.close()
+        self._serving[callee] = accepting
+        while True:
+            try:
+                near = await accepting.accept()
+            except trio.ClosedResourceError:
+                return
+            except OSError:
+                continue  # the caller gave up before it was accepted
+            nursery.start_soon(self._carry, near, callee, target)
 
     def shut(self, callee: str) -> None:
         """Nobody listens at the node's announced address any more: callers are refused."""
-        scope = self._serving.pop(callee, None)
-        if scope is not None:
-            scope.cancel()
+        accepting = self._serving.pop(callee, None)
+        if accepting is not None:
+            accepting.socket.close()
+
+    def shut_all(self) -> None:
+        for callee in list(self._serving):
+            self.shut(callee)
 
     async def _carry(self, near: trio.SocketStream, callee: str, target: tuple[str, int]) -> None:
         try:
@@ -236,7 +242,8 @@ class Pump:
             self.forwarder.moved += len(data)
             rule = self.link.rule
             if rule.rate:
-                self.link.free_at = max(trio.current_time(), self.link.free_at) + len(data) / rule.rate
+                earliest = trio.current_time() - THROTTLE_BURST_MS / 1000
+                self.link.free_at = max(earliest, self.link.free_at) + len(data) / rule.rate
             if rule.mode == "pass" and not (rule.delay_ms or rule.jitter_ms or self._queue or self._sending):
                 await self._send(data)
                 continue

@@ -115,6 +115,7 @@ class History:
         self.read_backs: list[ReadBack] = []
         self.primary = ""
         self.max_lag_s = 10
+        self.min_replicas = 0
         self.acknowledged = 0
         self.last_ok: Operation | None = None
         self._sink = sink
@@ -146,20 +147,23 @@ class History:
         self.milestones.append(Milestone(at_ms, kind, node))
         self._put("milestone", self.milestones[-1])
 
-    def close(self, at_ms: int, read_backs: Iterable[ReadBack], primary: str, max_lag_s: int) -> None:
+    def close(
+        self, at_ms: int, read_backs: Iterable[ReadBack], primary: str, max_lag_s: int = 10, min_replicas: int = 0
+    ) -> None:
         """No more comes: what is open is unknown for good, and this is what the survivors hold.
 
-        primary: whose data decide. max_lag_s: the nodes' min-replicas-max-lag.
+        primary: whose data decide. max_lag_s, min_replicas: the nodes' min-replicas-max-lag and min-replicas-to-write.
         """
         for operation in self.operations:
             if operation.status is Status.OPEN:
                 self.end(operation, Status.INFO, at_ms, "the play ended before an answer came")
         self.read_backs = list(read_backs)
-        self.primary, self.max_lag_s = primary, max_lag_s
+        self.primary, self.max_lag_s, self.min_replicas = primary, max_lag_s, min_replicas
         for read_back in self.read_backs:
             self._put("read", read_back)
         if self._sink:
-            self._sink({"type": "end", "at_ms": at_ms, "primary": primary, "max_lag_s": max_lag_s})
+            limits = {"max_lag_s": max_lag_s, "min_replicas": min_replicas}
+            self._sink({"type": "end", "at_ms": at_ms, "primary": primary, **limits})
 
     def _put(self, kind: str, record: Any) -> None:
         if self._sink:
@@ -216,7 +220,8 @@ def _take(history: History, kind: str, record: dict[str, Any]) -> None:
         case "read":
             history.read_backs.append(ReadBack(**record))
         case "end":
-            history.primary, history.max_lag_s = record["primary"], record["max_lag_s"]
+            history.primary, history.max_lag_s = record["primary"], int(record["max_lag_s"])
+            history.min_replicas = int(record["min_replicas"])
             history.operations.sort(key=lambda operation: operation.id)
         case _:
             raise ValueError(f"{kind!r} is no kind of record")

@@ -121,6 +121,7 @@ _PARTIAL = re.compile(
     rf"Partial resynchronization request from {_ADDRESS} accepted\. Sending (?P<bytes>\d+) bytes of backlog starting from "
     r"offset (?P<offset>\d+)"
 )
+FIRST_SYNC = "the replica has no history to continue (first synchronization)"
 _ASKS = re.compile(rf"Replica {_ADDRESS} asks for synchronization")
 
 
@@ -135,7 +136,8 @@ class Observer:
         self.lines: list[tuple[int, str, str]] = []
         self.watch: Callable[[Happening], None] | None = None
         self._party_at = party_at
-        self._refusal: dict[str, tuple[str, str]] = {}
+        self._asking: dict[str, str] = {}
+        self._granted: dict[str, tuple[Sync, Happening]] = {}
 
     def record(self, at_ms: int, kind: str, node: str, text: str, level: int = 1, **fields: Any) -> Happening:
         happening = Happening(at_ms, kind, node, text, level, fields)
@@ -201,7 +203,7 @@ class Observer:
         view.refused = "refused" in error or "closed" in error or "reset" in error
         if view.answers and view.down_since(at_ms) is not None:
             view.answers = False
-            self.record(view.unanswered_since, "node.down", node, f"{node} does not answer ({error})", 1)
+            self.record(at_ms, "node.down", node, f"{node} does not answer ({error})", 1)
 
     def restarted(self, node: str) -> None:
         """A new process begins: its counters start at zero, nothing is known of it."""
@@ -222,19 +224,18 @@ class Observer:
         self.lines.append((at_ms, node, line))
         asks = _ASKS.match(line)
         if asks:
-            self._refusal.pop(node, None)
+            self._asking[node] = asks["address"]
+            self._granted.pop(node, None)
             return
         for pattern, reason in _REFUSALS:
             match = pattern.match(line)
             if match:
-                self._refusal[node] = ("stock", reason(match))
+                # Stock says "Full resync requested" only where no history was asked for: the refusal itself is the grant.
+                self._full(node, self._asking.get(node, ""), reason(match), at_ms)
                 return
         full = _FULL.match(line)
         if full:
-            reason_text = self._refusal.pop(
-                node, ("", "the replica has no history to continue (first synchronization)")
-            )[1]
-            self._sync("full", node, full["address"], reason_text, at_ms)
+            self._full(node, full["address"], FIRST_SYNC, at_ms)
             return
         partial = _PARTIAL.match(line)
         if partial:
@@ -243,23 +244,29 @@ class Observer:
             return
         own = _OWN_REASON.match(line)
         if own:
-            self._explained(node, own["address"].rstrip(":,"), own["detail"])
+            self._full(node, own["address"].rstrip(":,"), own["detail"].removeprefix("because of "), at_ms)
 
-    def _sync(self, kind: str, primary: str, address: str, reason: str, at_ms: int) -> None:
-        replica = self._party_at(address) or address
-        self.syncs.append(Sync(at_ms, kind, primary, replica, reason))
-        word = "full" if kind == "full" else "partial"
-        self.record(at_ms, f"sync.{kind}", replica, f"{word} resynchronization of {replica} from {primary}: {reason}",
-                    1, primary=primary, reason=reason)  # fmt: skip
+    def _full(self, primary: str, address: str, reason: str, at_ms: int) -> None:
+        """A full resynchronization was granted; several lines may say so, and each may know more of its reason."""
+        granted = self._granted.get(primary)
+        if granted is None:
+            self._granted[primary] = self._sync("full", primary, address, reason, at_ms)
+        elif reason != FIRST_SYNC:
+            sync, event = granted
+            sync.reason = reason
+            event.fields["reason"] = reason
+            event.text = _sync_text(sync)
 
-    def _explained(self, primary: str, address: str, detail: str) -> None:
-        """Our own server's line that tells why no partial resynchronization was possible, before or behind the request's."""
+    def _sync(self, kind: str, primary: str, address: str, reason: str, at_ms: int) -> tuple[Sync, Happening]:
         replica = self._party_at(address) or address
-        for sync in reversed(self.syncs[-4:]):
-            if sync.primary == primary and sync.kind == "full" and sync.replica == replica:
-                sync.reason = detail
-                return
-        self._refusal[primary] = ("own", detail)
+        sync = Sync(at_ms, kind, primary, replica, reason)
+        self.syncs.append(sync)
+        fields = {"primary": primary, "reason": reason}
+        return sync, self.record(at_ms, f"sync.{kind}", replica, _sync_text(sync), 1, **fields)
+
+
+def _sync_text(sync: Sync) -> str:
+    return f"{sync.kind} resynchronization of {sync.replica} from {sync.primary}: {sync.reason}"
 
 
 def _lag(value: str) -> int | None:

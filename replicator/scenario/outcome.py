@@ -59,6 +59,7 @@ class Outcome:
     lines: list[tuple[int, str, str]]
     details: dict[str, Any]
     expectations: list[Judged] = field(default_factory=list)
+    abouts: dict[str, str] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:

@@ -132,6 +132,7 @@ class Player:
         self._samples: dict[int, tuple[str, str, int]] = {}
         self._sampling: dict[str, dict[str, str]] = {}
         self._sample_due = 0
+        self._unwritten: Failover | None = None
         self._wait = Wait(lambda: True)
         self._course: Course = self._play()
 
@@ -182,6 +183,7 @@ class Player:
                 self._wait = self._course.send(held)
             except StopIteration:
                 self.finished = True
+        self._notice_writable()
         requests, self._requests = self._requests, []
         return requests
 
@@ -305,8 +307,9 @@ class Player:
         if not found or found[0].node != self.directory.primary:
             self.record("play.unreadable", self.directory.primary, "the primary cannot be read at the end", 2)
         self.results.ended_at_ms = self.at()
-        max_lag = int(str(self.script.config.get("min-replicas-max-lag", 10)))
-        self.history.close(self.at(), found, self.directory.primary, max_lag)
+        max_lag, least = (int(str(self.script.config.get(f"min-replicas-{name}", standard)))
+                          for name, standard in (("max-lag", 10), ("to-write", 0)))  # fmt: skip
+        self.history.close(self.at(), found, self.directory.primary, max_lag, least)
         self._note_writable()
         self.record("play.end", "", "read back and done", 0)
 
@@ -448,6 +451,16 @@ class Player:
                     self.results.digests.append(Digest(node, *place, value))
                     break
 
+    def _notice_writable(self) -> None:
+        """The first write that the newest primary acknowledges is told when it happens."""
+        last = self.history.last_ok
+        if self._unwritten is None or last is None or last.node != self._unwritten.promoted or last.end_ms is None:
+            return
+        if last.invoke_ms >= self._unwritten.promoted_at_ms:
+            text = f"{last.node} acknowledges its first write"
+            self.observer.record(last.end_ms, "writable", last.node, text, 2)
+            self._unwritten.writable_at_ms, self._unwritten = last.end_ms, None
+
     def _note_writable(self) -> None:
         for failover in self.results.failovers:
             ends = [
@@ -457,9 +470,6 @@ class Player:
                 and operation.end_ms is not None and operation.invoke_ms >= failover.promoted_at_ms
             ]  # fmt: skip
             failover.writable_at_ms = min(ends, default=None)
-            if failover.writable_at_ms is not None:
-                text = f"{failover.promoted} acknowledges its first write"
-                self.observer.record(failover.writable_at_ms, "writable", failover.promoted, text, 2)
         self.observer.events.sort(key=lambda event: event.at_ms)
 
     # Watching the nodes.
@@ -467,6 +477,8 @@ class Player:
     def _sample(self) -> None:
         for node, view in self.observer.views.items():
             if not view.running or node in self._sampling:
+                if view.dark:
+                    self.observer.silent(node, "silence", self.at())
                 continue
             self._sampling[node] = {}
             self.observer.asked(node, self.at())
@@ -492,7 +504,7 @@ class Player:
         view = self.view(node)
         view.running, view.ended = False, True
         self.record("node.ended", node, f"{node}'s process has ended ({how})", 1, how=how)
-        self.observer.silent(node, "connection refused", self.at())
+        self.observer.silent(node, "silence" if view.dark else "connection refused", self.at())
 
     # Failovers.
 
@@ -503,17 +515,18 @@ class Player:
         fault = self._fault_before(promotion)
         failover.detected_at_ms = promotion.at_ms
         if fault is not None:
-            failover.fault, failover.fault_at_ms = f"{fault.kind} {fault.node}", fault.at_ms
+            failover.fault, failover.fault_at_ms = f"{fault.kind} {fault.node.replace('|', ' <-> ')}", fault.at_ms
             signs = [
                 event.at_ms
                 for event in self.observer.events
                 if event.at_ms >= fault.at_ms and (
-                    (event.kind in ("node.down", "node.ended") and event.node == promotion.before)
+                    (event.kind == "node.down" and event.node == promotion.before)
                     or (event.kind == "link.down" and event.fields.get("upstream") == promotion.before)
                 )
             ]  # fmt: skip
             failover.detected_at_ms = min([*signs, promotion.at_ms])
         self.results.failovers.append(failover)
+        self._unwritten = failover
 
     def _fault_before(self, promotion: Promotion) -> Milestone | None:
         since = max((one.promoted_at_ms for one in self.results.failovers), default=-1)

@@ -238,20 +238,22 @@ class ProcessStage:
 
     async def _run(self, player: Player) -> None:
         self._player = player
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            for index, node in enumerate(self._nodes):
-                private = (self.block.private(index), self.port)
-                control = self._controls[node] = _Control(self, private)
-                nursery.start_soon(control.run)
-            self._carry_out(player.begin(self._now()))
-            while not player.finished:
-                self._poke = trio.Event()
-                deadline = player.deadline_ms()
-                with trio.move_on_at(float("inf") if deadline is None else deadline / 1000 + 0.0005):
-                    await self._poke.wait()
-                self._carry_out(player.advance(self._now()))
-            nursery.cancel_scope.cancel()
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                for index, node in enumerate(self._nodes):
+                    control = self._controls[node] = _Control(self, (self.block.private(index), self.port))
+                    nursery.start_soon(control.run)
+                self._carry_out(player.begin(self._now()))
+                while not player.finished:
+                    self._poke = trio.Event()
+                    deadline = player.deadline_ms()
+                    with trio.move_on_at(float("inf") if deadline is None else deadline / 1000 + 0.0005):
+                        await self._poke.wait()
+                    self._carry_out(player.advance(self._now()))
+                nursery.cancel_scope.cancel()
+        finally:
+            self.forwarder.shut_all()
 
     def _now(self) -> Now:
         now_ms = self.now_ms()

@@ -1,0 +1,219 @@
+"""The commands `scenario`, `simulate` and `history`: they parse, call and print."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import ExitStack
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+from rich.console import Console
+
+from replicator.scenario.checkers import check as check_history
+from replicator.scenario.history import HistoryError, read_lines
+from replicator.scenario.html_report import page
+from replicator.scenario.loading import ScriptError, load
+from replicator.scenario.outcome import Outcome, joined
+from replicator.scenario.report import Terminal
+from replicator.scenario.running import MakeStage, run_file
+from replicator.scenario.script import Script
+from replicator.scenario.stages.base import Stage, StageError
+
+FAILED, WRONG_FILE = 1, 2
+HELP = {"help_option_names": ["-h", "--help"]}
+
+
+def _refuse(message: str) -> NoReturn:
+    click.echo(message, err=True)
+    sys.exit(WRONG_FILE)
+
+
+@click.group(context_settings=HELP)
+def scenario() -> None:
+    """Play scripted failovers, list them, check their files."""
+
+
+@scenario.command("run", context_settings=HELP)
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--on", type=click.Choice(["live", "sim", "stock"]), help="live: our nodes as processes (the default); sim: "
+              "in virtual time; stock: Redis or Valkey servers.")  # fmt: skip
+@click.option("--engine", metavar="redis|valkey|PATH", help="Which stock server; implies --on stock.")
+@click.option("--seed", type=int, default=0, show_default=True, help="For all that is drawn.")
+@click.option(
+    "--json", "json_to", metavar="FILE|-", help="The result as JSON; - prints it, and nothing else, on stdout."
+)
+@click.option("--report", type=click.Path(path_type=Path), metavar="FILE.html", help="A report to look at.")
+@click.option("--history", "history_to", type=click.Path(path_type=Path), metavar="FILE",
+              help="Every operation, one JSON line each, for `replicator history check`.")  # fmt: skip
+@click.option("--keep", type=click.Path(path_type=Path), metavar="FOLDER", help="Keep the nodes' data and logs there.")
+@click.option("--quiet", is_flag=True, help="Tell the verdicts alone.")
+def run(
+    files: tuple[Path, ...], on: str | None, engine: str | None, seed: int, json_to: str | None, report: Path | None,
+    history_to: Path | None, keep: Path | None, quiet: bool,
+) -> None:  # fmt: skip
+    """Play scenario FILEs. Exit 0: every expectation held; 1: one failed; 2: a file is wrong."""
+    if engine is not None and on not in (None, "stock"):
+        _refuse(f"--engine {engine} goes with --on stock, not with --on {on}")
+    make_stage = stage_maker(on or ("stock" if engine else "live"), engine, keep)
+    for file in files:
+        try:
+            load(file)
+        except ScriptError as wrong:
+            _refuse(str(wrong))
+    terminal = Terminal(Console(stderr=json_to == "-", highlight=False), quiet)
+    scenarios: list[list[Outcome]] = []
+    with ExitStack() as stack:
+        lines = stack.enter_context(history_to.open("w", encoding="utf-8")) if history_to else None
+        for file in files:
+            try:
+                scenarios.append(run_file(file, make_stage, seed, terminal, lines))
+            except StageError as problem:
+                _refuse(f"{file}: {problem}")
+            except KeyboardInterrupt:
+                click.echo("interrupted; all nodes are ended", err=True)
+                sys.exit(130)
+    _write(scenarios, json_to, report)
+    if report is not None:
+        terminal.console.print(f"  report: {report}")
+    sys.exit(0 if all(one.ok for outcomes in scenarios for one in outcomes) else FAILED)
+
+
+def _write(scenarios: list[list[Outcome]], json_to: str | None, report: Path | None) -> None:
+    if json_to is not None:
+        results: list[dict[str, Any]] = [joined(outcomes) for outcomes in scenarios]
+        text = json.dumps(results[0] if len(results) == 1 else results, indent=2)
+        if json_to == "-":
+            click.echo(text)
+        else:
+            Path(json_to).write_text(text + "\n", "utf-8")
+    if report is not None:
+        report.write_text(page(scenarios), "utf-8")
+
+
+def stage_maker(on: str, engine: str | None, keep: Path | None) -> MakeStage:
+    """What makes the stages of a run. Exits 2 where there is no such stage here."""
+    if on == "sim":
+        try:
+            simulation = import_module("replicator.simulation.stage")
+        except ImportError:
+            _refuse("the simulated stage is not part of this installation; --on live and --on stock are")
+
+        def simulated(script: Script, variant: str, seed: int) -> Stage:
+            made: Stage = simulation.SimulatedStage(script, seed)
+            return made
+
+        return simulated
+    from replicator.scenario.stages import engines
+    from replicator.scenario.stages.processes import ProcessStage
+
+    try:
+        program = engines.ours() if on == "live" else engines.stock(engine or "redis")
+    except StageError as problem:
+        _refuse(str(problem))
+
+    def processes(script: Script, variant: str, seed: int) -> Stage:
+        folder = keep / variant.replace(" ", "-").replace("/", "-") if keep is not None and variant else keep
+        return ProcessStage(on, program, script, seed, folder)
+
+    return processes
+
+
+LIBRARY = Path("scenarios")
+
+
+@scenario.command("list", context_settings=HELP)
+@click.argument("folder", default=LIBRARY, type=click.Path(path_type=Path))
+def list_(folder: Path) -> None:
+    """The scenarios of a FOLDER (default: scenarios/), a line each."""
+    files = sorted(folder.glob("*.toml"))
+    if not files and folder == LIBRARY:
+        folder = Path(__file__).resolve().parents[2] / "scenarios"
+        files = sorted(folder.glob("*.toml"))
+    if not files:
+        _refuse(f"{folder}: there are no scenarios (*.toml)")
+    width = max(len(str(file)) for file in files)
+    wrong = False
+    for file in files:
+        try:
+            script, variants = load(file)
+        except ScriptError as problem:
+            click.echo(str(problem), err=True)
+            wrong = True
+            continue
+        more = f" ({len(variants)} variants)" if script.variants else ""
+        click.echo(f"{str(file):<{width}}  {script.title}{more}")
+    if wrong:
+        sys.exit(WRONG_FILE)
+
+
+@scenario.command("check", context_settings=HELP)
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+def check(files: tuple[Path, ...]) -> None:
+    """Check scenario FILEs without playing them. Exit 0: all can be played; 2: one is wrong."""
+    wrong = False
+    for file in files:
+        try:
+            script, variants = load(file)
+        except ScriptError as problem:
+            click.echo(str(problem), err=True)
+            wrong = True
+            continue
+        nodes, clients = len(script.upstreams()), len(script.client_names())
+        more = f", {len(variants)} variants" if script.variants else ""
+        click.echo(f"{file}: fine ({nodes} nodes, {clients} clients, {len(script.steps)} steps{more})")
+    if wrong:
+        sys.exit(WRONG_FILE)
+
+
+@click.command(context_settings={**HELP, "ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def simulate(arguments: tuple[str, ...]) -> None:
+    """Search seeds for a run in which an expectation fails."""
+    _refuse(
+        "replicator simulate: the simulation is not part of this installation; `replicator scenario run` plays live"
+    )
+
+
+@click.group(context_settings=HELP)
+def history() -> None:
+    """Read the history that a scenario run has left."""
+
+
+@history.command("check", context_settings=HELP)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="The verdict as JSON.")
+def history_check(file: Path, as_json: bool) -> None:
+    """Judge a history FILE alone. Exit 0: no acknowledged write is lost and nothing is out of place; 1: otherwise; 2: the
+    file cannot be read."""
+    try:
+        with file.open(encoding="utf-8") as lines:
+            runs = read_lines(lines)
+    except (OSError, UnicodeDecodeError, HistoryError) as problem:
+        _refuse(f"{file}: {problem}")
+    clean, plains = bool(runs), []
+    for about, found in runs:
+        try:
+            verdict = check_history(found)
+        except ValueError as problem:
+            _refuse(f"{file}: {problem}")
+        clean = clean and not verdict.lost and not any(verdict.anomalies().values())
+        plains.append({**about, **verdict.plain()})
+        if not as_json:
+            name = " ".join(filter(None, (about.get("scenario", "history"), about.get("variant", ""))))
+            figures = ", ".join(f"{value} {key.replace('_', ' ')}" for key, value in verdict.writes().items())
+            click.echo(f"{name}: {figures}")
+            for key, texts in verdict.anomalies().items():
+                for text in texts:
+                    click.echo(f"  {key.replace('_', ' ')}: {text}")
+            for write in verdict.lost:
+                click.echo(
+                    f"  lost: {write.client} {write.key} = {write.value}: {write.why}; {write.would_have_prevented}"
+                )
+    if not runs:
+        _refuse(f"{file}: holds no run")
+    if as_json:
+        click.echo(json.dumps(plains[0] if len(plains) == 1 else plains, indent=2))
+    sys.exit(0 if clean else FAILED)
