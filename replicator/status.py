@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import hiredis
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.console import Console, Group
 
 Address = tuple[str, int]
 
@@ -328,27 +329,27 @@ def _rows(node: NodeView, stem: str = "", branch: str = "") -> Iterator[tuple[No
         yield from _rows(replica, stem + ("   " if last else "│  "), stem + ("└─ " if last else "├─ "))
 
 
-def render(walk: Walk) -> Group:
-    """The topology as a table that draws the tree in its first column."""
+def render(walk: Walk, *, wide: bool = True) -> Group:
+    """The topology as a table that draws the tree in its first column. wide: there is room for replication ids."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for title in ("node", "role", "link", "id"):
+    for title in ("node", "role", "link", *(["id"] if wide else [])):
         table.add_column(title, no_wrap=True)
     for title in ("offset", "behind", "lag", "good replicas"):
         table.add_column(title, justify="right", no_wrap=True)
     for node, name in _rows(walk.root):
         mark = " *" if node is walk.asked else ""
         if not node.reachable:
-            table.add_row(name, node.role, Text(f"unreachable: {node.error}", style="red"))
+            table.add_row(name + mark, node.role, Text("unreachable", style="red"))
             continue
         table.add_row(
             name + mark,
             node.role,
             Text(_link_text(node), style="red" if node.link == "down" else "yellow" if node.link == "syncing" else ""),
-            node.replication_id[:8],
+            *([node.replication_id[:8]] if wide else []),
             str(node.offset),
             "" if node.behind_bytes is None else size_text(node.behind_bytes),
             "" if node.lag_seconds is None else f"{node.lag_seconds} s",
@@ -373,6 +374,9 @@ def _good_text(node: NodeView) -> str:
 def _notes(walk: Walk) -> Iterator[str]:
     """Sentences below the table."""
     top = walk.root
+    for node in walk_nodes(top):
+        if node.error:
+            yield f"{node.address}: {node.error}"
     yield f"* was asked; {top.address} is {top.version}" if top.reachable else "* was asked"
     if top.backlog is not None:
         backlog = top.backlog
@@ -394,9 +398,15 @@ def show(walk: Walk, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(plain(walk)), flush=True)
     else:
-        from rich.console import Console
+        console = _console()
+        console.print(render(walk, wide=console.width >= 100))
 
-        Console().print(render(walk))
+
+def _console() -> Console:
+    """The terminal; what is not one (a pipe, a file) has room for whole lines."""
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=200)
 
 
 def watch_forever(look: Callable[[], Walk], interval: float, *, as_json: bool) -> None:
@@ -408,9 +418,11 @@ def watch_forever(look: Callable[[], Walk], interval: float, *, as_json: bool) -
             while True:
                 show(look(), as_json=True)
                 time.sleep(interval)
-        with Live(render(look()), auto_refresh=False) as live:
+        console = _console()
+        wide = console.width >= 100
+        with Live(render(look(), wide=wide), console=console, auto_refresh=False) as live:
             while True:
                 time.sleep(interval)
-                live.update(render(look()), refresh=True)
+                live.update(render(look(), wide=wide), refresh=True)
     except KeyboardInterrupt:
         return

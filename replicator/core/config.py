@@ -223,7 +223,10 @@ class Config:
         for spec in specs:
             if spec.name == "dir" and attempted["dir"] != before["dir"]:
                 self.store.enter(before["dir"])
-            self._tell(spec.name, attempted)
+            try:
+                self._tell(spec.name, attempted)
+            except ConfigError:
+                continue  # who refused the new value may refuse again; the old one stands all the same
 
     # -- files and the command line ----------------------------------------------------------------------------------
 
@@ -260,7 +263,8 @@ class Config:
         for name, given in (extra or {}).items():
             lines.append((name, list(given)))
         known = {name for name, _ in lines}
-        return rewrite_text(old_text, lines, canonical, [name for name in (*STATEMENTS, *OBSOLETE) if name not in known])
+        kept = [name for name in (*STATEMENTS, *OBSOLETE) if name not in known]
+        return rewrite_text(old_text, lines, canonical, kept)
 
     def save_file(self, extra: Mapping[str, Sequence[str]] | None = None) -> None:
         """CONFIG REWRITE: rewrite the file that the node was started with. Raises ConfigError with the error reply."""
