@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 
+from replicator.core.commands.serialize import value_from
+from replicator.core.keyspace.database import Keyspace
+from replicator.core.persistence import KeyspaceLoader, snapshot_chunks
 from replicator.core.wire.rdb import RdbError, RdbReader, Refused, dump_payload, nodes_of, restore_payload, write
 from replicator.core.wire.rdb.format import CRC64
 from replicator.core.wire.rdb.lzf import compress
 from replicator.core.wire.rdb.payload import read_value
-from replicator.core.wire.rdb.stream import RdbConsumer, RdbGroup, RdbPending, RdbStream
+from replicator.core.wire.rdb.stream import RdbConsumer, RdbGroup, RdbNode, RdbPending, RdbStream, write_node
 from tests.core.wire.rdb_collector import Collector
 from tests.golden.rdb import make
 
@@ -45,12 +48,16 @@ def file_of(body: bytes, version: int = 10, magic: bytes = b"REDIS") -> bytes:
     return data + CRC64.calc(data).to_bytes(8, "little")
 
 
-def read(data: bytes, *, check_crc: bool = True, portion: int = 0) -> Collector:
-    sink = Collector()
+def feed(sink: Any, data: bytes, *, check_crc: bool = True, portion: int = 0) -> None:
     reader = RdbReader(sink, check_crc=check_crc)
     for start in range(0, len(data), portion or len(data) or 1):
         reader.feed(data[start : start + (portion or len(data))])
     reader.close()
+
+
+def read(data: bytes, *, check_crc: bool = True, portion: int = 0) -> Collector:
+    sink = Collector()
+    feed(sink, data, check_crc=check_crc, portion=portion)
     return sink
 
 
@@ -95,8 +102,11 @@ def test_a_damaged_file_raises_rdb_error_or_nothing(engine: str | None) -> None:
     for number in range((1500 if engine is None else 150) * ROUNDS):
         data = damaged(whole, chance)
         try:
-            read(data, check_crc=False, portion=chance.choice((0, 7, 1000)))
+            keyspace = Keyspace()
+            loader = KeyspaceLoader(keyspace, keep_expired=True)
+            feed(loader, data, check_crc=False, portion=chance.choice((0, 7, 1000)))
             outcomes["read"] += 1
+            assert b"".join(snapshot_chunks(keyspace, version=11))
         except RdbError as problem:
             outcomes["refused"] += 1
             assert 0 <= problem.offset <= len(data)
@@ -127,7 +137,7 @@ def test_a_damaged_payload_raises_rdb_error_or_nothing(engine: str) -> None:
     for body in found:
         for _ in range(40 * ROUNDS):
             try:
-                read_value(damaged(body, chance), 11)
+                value_from(*read_value(damaged(body, chance), 11))
             except RdbError:
                 refused += 1
     assert refused > len(found)
@@ -295,3 +305,63 @@ def test_compressed_data_that_lies_about_its_length_is_refused() -> None:
 
 def test_the_golden_files_lie_beside_their_maker() -> None:
     assert len(list(Path(make.HERE).glob("*.rdb"))) == len(make.ENGINES) * len(make.FILES)
+
+
+def stream_file(*groups: bytes) -> bytes:
+    """A stream without entries whose last id is 9-0, with these groups as the file has them."""
+    return file_of(b"\x0f" + b"\x01s\x00\x00\x09\x00" + bytes((len(groups),)) + b"".join(groups))
+
+
+def raw(ms: int) -> bytes:
+    return ms.to_bytes(8, "big") + bytes(8)
+
+
+def consumer(name: bytes, *pending: int) -> bytes:
+    return bytes((len(name),)) + name + bytes(8) + bytes((len(pending),)) + b"".join(map(raw, pending))
+
+
+def group(name: bytes, pending: list[int], *consumers: bytes) -> bytes:
+    entries = b"".join(raw(ms) + bytes(8) + b"\x01" for ms in pending)
+    head = bytes((len(name),)) + name + b"\x00\x00" + bytes((len(pending),)) + entries
+    return head + bytes((len(consumers),)) + b"".join(consumers)
+
+
+def test_pending_entries_that_do_not_fit_their_consumers_are_refused() -> None:
+    fine = read(stream_file(group(b"g", [1, 2], consumer(b"", 2), consumer(b"b", 1)))).data[0][b"s"][1]
+    assert [(entry.id, entry.consumer) for entry in fine.groups[0].pending] == [((1, 0), b"b"), ((2, 0), b"")]
+    for bad, message in (
+        (group(b"g", [1, 1], consumer(b"a", 1)), "a group has a pending entry twice"),
+        (group(b"g", [1], consumer(b"a", 1), consumer(b"a")), "a group has a consumer twice"),
+        (group(b"g", [1, 2], consumer(b"a", 1), consumer(b"b", 1)), "a consumer has a pending entry that its"),
+        (group(b"g", [1], consumer(b"a", 2)), "a consumer has a pending entry that its group has not"),
+        (group(b"g", [1, 2], consumer(b"a", 2)), "a pending entry has no consumer"),
+        (group(b"g", []) + group(b"g", []), "a stream has a group twice"),
+    ):
+        count = 2 if message.startswith("a stream") else 1
+        data = b"\x0f\x01s\x00\x00\x09\x00" + bytes((count,)) + bad
+        assert message in error_of(file_of(data)).message
+
+
+def test_many_consumers_are_read_in_no_more_than_linear_time() -> None:
+    """With a comparison of each with each this would take minutes."""
+    many = [consumer(b"%06d" % number) for number in range(60_000)]
+    body = b"\x01g\x00\x00\x00\x80" + len(many).to_bytes(4, "big") + b"".join(many)
+    stream = read(file_of(b"\x0f\x01s\x00\x00\x09\x00\x01" + body)).data[0][b"s"][1]
+    assert len(stream.groups[0].consumers) == 60_000
+
+
+def test_nodes_out_of_order_are_refused() -> None:
+    def node(master: int, *entries: int) -> bytes:
+        made = RdbNode((master, 0), [b"f"], [((ms, 0), [b"f", b"v"]) for ms in entries])
+        name, data = write_node(made)
+        return b"\x10" + name + bytes((len(data),)) + data
+
+    def file(*nodes: bytes, length: int) -> bytes:
+        return file_of(b"\x0f\x01s" + bytes((len(nodes),)) + b"".join(nodes) + bytes((length,)) + b"\x09\x00\x00")
+
+    assert len(read(file(node(1, 2), node(3, 3), length=2)).data[0][b"s"][1]) == 2
+    for nodes in ((node(3, 2),), (node(1, 1, 2), node(2, 3)), (node(3, 3), node(1, 1))):
+        assert "nodes are out of order" in error_of(file(*nodes, length=2)).message
+    assert "entries are out of order" in error_of(file(node(1, 2, 1), length=2)).message
+    assert "not the entries it claims" in error_of(file(node(1, 1), length=2)).message
+    assert "entries are out of order" in error_of(file(node(1, 1, 12), length=2)).message

@@ -182,6 +182,8 @@ class ValueReader(Cursor):
             except Corrupt as problem:
                 raise self._error(str(problem)) from None
             if node.entries:
+                if node.master > node.entries[0][0] or (ids and node.master <= ids[-1]):
+                    raise self._error("a stream's nodes are out of order")
                 stream.nodes.append(node)
                 ids += [identifier for identifier, _ in node.entries]
             count -= 1
@@ -227,34 +229,35 @@ class ValueReader(Cursor):
                 raise self._error("a group has a pending entry twice")
             pending[identifier] = RdbPending(identifier, b"", delivered, (yield from self._count()))
             count -= 1
-        owned = 0
+        unowned = dict(pending)
+        names: set[bytes] = set()
         count = yield from self._count()
         while count:
-            consumer, entries = yield from self._consumer(form)
-            if any(consumer.name == other.name for other in group.consumers):
+            consumer, identifiers = yield from self._consumer(form)
+            if consumer.name in names:
                 raise self._error("a group has a consumer twice")
+            names.add(consumer.name)
             group.consumers.append(consumer)
-            for identifier in entries:
-                if (entry := pending.get(identifier)) is None:
-                    raise self._error("a consumer has a pending entry that its group has not")
+            for identifier in identifiers:
+                if (entry := unowned.pop(identifier, None)) is None:
+                    raise self._error("a consumer has a pending entry that its group has not, or another has too")
                 entry.consumer = consumer.name
-            owned += len(entries)
             count -= 1
-        if owned != len(pending):
-            raise self._error("a pending entry has not exactly one consumer")
+        if unowned:
+            raise self._error("a pending entry has no consumer")
         group.pending = [pending[identifier] for identifier in sorted(pending)]
         return group
 
-    def _consumer(self, form: int) -> Generator[int, None, tuple[RdbConsumer, dict[StreamId, None]]]:
+    def _consumer(self, form: int) -> Generator[int, None, tuple[RdbConsumer, list[StreamId]]]:
         name = yield from self._string()
         (seen,) = INT64((yield from self._take(8)))
         active = seen
         if form >= 3:
             (active,) = INT64((yield from self._take(8)))
-        entries: dict[StreamId, None] = {}
+        entries: list[StreamId] = []
         count = yield from self._count()
         while count:
-            entries[read_id((yield from self._take(16)))] = None
+            entries.append(read_id((yield from self._take(16))))
             count -= 1
         return RdbConsumer(name, seen, active), entries
 
