@@ -21,6 +21,9 @@ from replicator.core.keyspace.values import Hash, List, Set, Value
 
 T = TypeVar("T")
 
+# Nobody waits for these.
+_NEVER_AWAITED = (bytes, Set, Hash, type(None))
+
 # Classes of keyspace notifications, as the letters of notify-keyspace-events.
 NOTIFY_GENERIC = 1  # g
 NOTIFY_STRING = 2  # $
@@ -271,11 +274,23 @@ class Database:
             for context in watchers:
                 context.dirty_watch = True
         if self.awaited and key in self.awaited:
-            keyspace.ready[(self.index, key)] = None
+            self._make_ready(key)
         if keyspace.on_touch is not None:
             keyspace.on_touch(self, key)
         if keyspace.on_change is not None:
             keyspace.on_change(self, key)
+
+    def _make_ready(self, key: bytes) -> None:
+        """Let those who wait for the key be served, in the order in which keys came to hold what can be waited for.
+
+        In one transaction "DEL a, LPUSH b, LPUSH a" makes b ready before a.
+        """
+        ready = self.keyspace.ready
+        place = (self.index, key)
+        holds = type(self.values.get(key)) not in _NEVER_AWAITED
+        if holds and ready.get(place) is False:
+            del ready[place]
+        ready[place] = ready.get(place, False) or holds
 
     def rehook(self) -> None:
         """Recompute `hooked`; to be called when watched, awaited or the keyspace's on_touch or on_change changes."""
@@ -293,7 +308,8 @@ class Keyspace:
         self.dirty = 0  # changes ever made
         self.effects: list[tuple[int, list[bytes]]] = []  # what replicas must be told, not yet handed on
         self.verbatim = True  # the running command is its own effect
-        self.ready: dict[tuple[int, bytes], None] = {}  # awaited keys that changed
+        # awaited keys that changed; whether they have held a list, a sorted set or a stream since
+        self.ready: dict[tuple[int, bytes], bool] = {}
         self.expires_keys = True  # a primary deletes expired keys; a replica only hides them
         self.applying = False  # commands come from our primary: logically expired keys are still there for them
         self.loading = False  # a snapshot is being loaded
@@ -334,6 +350,6 @@ class Keyspace:
             mine.key_index = Index(mine.values) if self.notify_flags & NOTIFY_NEW else None
             for key in mine.awaited:
                 if key in mine.values:
-                    self.ready[(mine.index, key)] = None
+                    self.ready[(mine.index, key)] = True
             for told in self.on_replaced:
                 told(mine)

@@ -45,7 +45,7 @@ class Commands:
             return argv
         if roll < 0.01:
             argv = argv[:-1] or argv
-        elif roll < 0.02:
+        elif roll < 0.02 and not argv[0].startswith((b"B", b"SRAND")):  # no long waits, no endless replies
             argv = [*argv, self.word()]
         if roll > 0.8:
             argv = [argv[0].lower(), *argv[1:]]
