@@ -68,6 +68,12 @@ class LiveClient:
             data += some
         return bytes(data)
 
+    def take(self) -> bytes:
+        try:
+            return self.sock.recv(1 << 20)
+        except BlockingIOError:
+            return b""
+
     def receive_to_end(self) -> bytes:
         deadline_s = time.monotonic() + LIMIT_MS / 1000
         data = bytearray()

@@ -37,6 +37,10 @@ class Client(Protocol):
         """Exactly so many bytes, letting the world run until they have come. EOFError: the stream ended before."""
         ...
 
+    def take(self) -> bytes:
+        """What has come by now, perhaps nothing."""
+        ...
+
     def receive_to_end(self) -> bytes:
         """All bytes to the end of the stream. ConnectionResetError: it was broken off instead of ended."""
         ...

@@ -227,6 +227,23 @@ def test_a_flushing_close_that_nobody_reads_is_given_up(world: LiveWorld, monkey
     assert toy.closed() == [(1, "quit")]
 
 
+def test_a_client_in_the_midst_of_writing_gets_the_error_that_closes_its_connection(world: LiveWorld) -> None:
+    """A close with unread bytes would be a reset, which fails the client's write before it reads the reason."""
+
+    def answer(event: told.Received) -> list[do.Effect]:
+        return [do.Send(event.conn, b"-ERR Protocol error\r\n"), do.Close(event.conn, "protocol", flush=True)]
+
+    host = world.start(Toy(answering(answer)))
+    host.hub.door.listeners[0].sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    with socket.socket() as sock:
+        sock.settimeout(10)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        sock.connect(host.address)
+        sock.sendall(b"x" * 800_000)
+        assert sock.makefile("rb").readline() == b"-ERR Protocol error\r\n"
+        assert sock.recv(1) == b""
+
+
 def test_everything_is_closed_when_a_hub_is_cancelled(world: LiveWorld) -> None:
     def inventory() -> int:
         return len(os.listdir("/proc/self/fd"))
