@@ -241,6 +241,24 @@ def the_slowest_connection_holds_the_child_and_one_that_vanishes_does_not(world:
     assert sorted(event.conn for event in toy.seen if isinstance(event, told.SnapshotSent)) == [1, 2]
 
 
+def a_connection_that_vanishes_no_longer_holds_the_child(world: World) -> None:
+    data = pattern(20_000_000)
+    parts = [data[begin : begin + 100_000] for begin in range(0, len(data), 100_000)]
+    toy = Toy(_on({b"go": _feeding(_of(*parts), (1, 2))}))
+    host = world.start(toy)
+    reading, deaf = world.connect(host), world.connect(host)
+    world.run_until(lambda: len(toy.of(told.Opened)) == 2)
+    world.connect(host).send(b"go")
+    received = reading.receive(1_000)
+    for _ in range(30):
+        received += reading.take()
+        world.run_for(3)
+    assert len(received) < len(data) and not _ended(toy)
+    deaf.reset()
+    whole = b"$EOF:mark\r\n" + data + b"mark"
+    assert received + reading.receive(len(whole) - len(received)) == whole
+
+
 def a_feed_without_connections_waits_for_its_cancellation(world: World) -> None:
     toy = Toy(_on({b"go": _feeding(_endless, (1,)), b"stop": lambda conn: [do.CancelSnapshot(4)]}))
     host = world.start(toy)
@@ -302,6 +320,7 @@ CHECKS: list[Check] = [
     a_snapshot_to_connections_reaches_each_with_prefix_and_suffix,
     what_is_sent_during_a_feed_goes_behind_it,
     the_slowest_connection_holds_the_child_and_one_that_vanishes_does_not,
+    a_connection_that_vanishes_no_longer_holds_the_child,
     a_feed_without_connections_waits_for_its_cancellation,
     a_feed_whose_child_fails_sends_no_suffix,
     a_key_delay_slows_the_snapshot_down,
