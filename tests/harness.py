@@ -17,6 +17,7 @@ import hiredis
 
 import replicator.core.commands.catalog  # noqa: F401 # fills the registry
 from replicator.core.commands.context import PENDING, Context
+from replicator.core.commands.pubsub import PubSub
 from replicator.core.commands.registry import REGISTRY, SYNTAX, WRITE, WRONG_TYPE, Command, CommandError
 from replicator.core.commands.scripting import refuse_in_script
 from replicator.core.keyspace.database import Keyspace, WrongType
@@ -96,6 +97,7 @@ class Harness:
         self.server.script_may_run = lambda ctx, argv: None if self._resolve(argv) is None else True
         self.server.run_script_command = self._run_script_command
         self.server.scripting = Scripting(self.server)
+        self.server.pubsub = PubSub()
         self.replies: dict[HarnessContext, list[Any]] = {}
         self.first = self.caller()
 

@@ -112,6 +112,10 @@ class Session(Context):
             self.executor.touched[self] = None
         self.out.append(data)
 
+    def subscriptions_changed(self) -> None:
+        """Let the executor look closely at the commands of a subscriber."""
+        self.executor.regate(self)
+
     def close(self, why: str, *, after_reply: bool = True) -> None:
         """Close this connection: when its replies are out, or at once."""
         if not self.closing:

@@ -145,5 +145,8 @@ class Context:
     def push(self, data: bytes) -> None:
         """Send encoded bytes to this caller outside any reply (messages, invalidations, monitor lines)."""
 
+    def subscriptions_changed(self) -> None:
+        """The caller has begun or ended subscriptions: which commands it may send can be another matter now."""
+
     def close(self, why: str, *, after_reply: bool = True) -> None:
         """Close the caller's connection."""

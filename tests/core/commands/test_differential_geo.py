@@ -1,0 +1,59 @@
+"""Geospatial commands answer as stock servers do: the same random commands to both, replies and digests compared."""
+
+from __future__ import annotations
+
+import os
+from random import Random
+from typing import Any
+
+import pytest
+
+from tests.core.commands.geo_commands import Commands
+from tests.differential import compare
+from tests.harness import Harness
+from tests.stock import Wire, binary, running
+
+LONG = 50 if os.environ.get("REPLICATOR_LONG") else 1
+
+
+def normalize(argv: list[bytes], answer: Any) -> Any:
+    """Without ASC or DESC the order of a search is nobody's promise; with COUNT and ANY neither is the choice."""
+    if not argv[0].upper().startswith((b"GEOSEARCH", b"GEORADIUS")) or not isinstance(answer, list):
+        return answer
+    words = [word.lower() for word in argv]
+    if b"any" in words:
+        return len(answer)
+    if b"asc" in words or b"desc" in words or b"count" in words:
+        return answer
+    return sorted(answer, key=repr)
+
+
+def storable(argv: list[bytes]) -> bool:
+    """Whether a command stores what both sides must choose alike."""
+    words = [word.lower() for word in argv]
+    stores = words[0] == b"geosearchstore" or b"store" in words or b"storedist" in words
+    return not (stores and b"any" in words)
+
+
+def run(engine: str, seed: int, rounds: int, protocol: int) -> None:
+    with running(engine) as port:
+        wire = Wire(port)
+        if protocol == 3:
+            wire.call("HELLO", 3)
+        for at in range(rounds):
+            node = Harness()
+            node.first.use_protocol(protocol)
+            commands = [argv for argv in Commands(Random(seed + at)).take(400) if storable(argv)]
+            compare([[b"SET", b"txt", b"1"], *commands], wire, node, normalize)
+        wire.close()
+
+
+@pytest.mark.skipif(not binary("redis7"), reason="no Redis 7.0 here")
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_random_commands_get_the_replies_and_leave_the_data_of_redis_7(protocol: int) -> None:
+    run("redis7", 1000 * protocol, 6 * LONG if protocol == 2 else 3 * LONG, protocol)
+
+
+@pytest.mark.skipif(not binary("valkey9"), reason="no Valkey here")
+def test_random_commands_leave_the_data_of_valkey_9() -> None:
+    run("valkey9", 5000, 2 * LONG, 2)

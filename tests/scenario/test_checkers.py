@@ -1,0 +1,313 @@
+"""Every verdict, by histories made by hand."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from replicator.scenario.checkers import Verdict, check
+from replicator.scenario.history import History, HistoryError, Operation, Promotion, ReadBack, Sample, Status, read_lines
+
+OK, FAIL, INFO = Status.OK, Status.FAIL, Status.INFO
+
+
+class Made:
+    """A history and what is read back from its primary."""
+
+    def __init__(self, primary: str = "b", sink: list[str] | None = None) -> None:
+        self.history = History(None if sink is None else lambda record: sink.append(json.dumps(record)))
+        self.back = ReadBack(primary)
+        self.ms = 0
+
+    def did(
+        self, kind: str, key: str, value: str, status: Status = OK, node: str = "a", *, client: str = "c1",
+        at: tuple[int, int] | None = None, offset: int | None = None, result: int | None = None,
+        expected: str | None = None,
+    ) -> Operation:  # fmt: skip
+        begin, end = at or (self.ms, self.ms + 5)
+        self.ms = max(self.ms, end) + 5
+        operation = self.history.invoke(client, kind, key, value, node, begin)
+        operation.offset, operation.result, operation.expected = offset, result, expected
+        self.history.end(operation, status, end, "" if status is OK else "why")
+        return operation
+
+    def verdict(self, **limits: int) -> Verdict:
+        self.history.close(self.ms + 100, [self.back], self.back.node, **limits)
+        return check(self.history)
+
+
+def test_a_confirmed_write_that_is_there_is_kept() -> None:
+    made = Made()
+    made.did("set", "k", "v1")
+    made.back.registers["k"] = "v1"
+    verdict = made.verdict()
+    assert verdict.writes() == {
+        "acknowledged": 1, "kept": 1, "lost": 0, "failed": 0, "unknown": 0, "unknown_kept": 0,
+    }  # fmt: skip
+    assert not any(verdict.anomalies().values())
+
+
+def test_a_confirmed_write_that_is_not_there_is_lost() -> None:
+    made = Made()
+    made.did("set", "k", "v1")
+    made.back.registers["k"] = None
+    assert [one.value for one in made.verdict().lost] == ["v1"]
+
+
+def test_of_a_register_the_writes_behind_the_final_value_are_lost_and_those_before_it_kept() -> None:
+    made = Made()
+    for value in ("v1", "v2", "v3", "v4"):
+        made.did("set", "k", value)
+    made.back.registers["k"] = "v2"
+    verdict = made.verdict()
+    assert [one.value for one in verdict.lost] == ["v3", "v4"] and verdict.kept == 2
+
+
+def test_an_unknown_write_is_never_lost_and_counted_if_it_is_there() -> None:
+    made = Made()
+    made.did("set", "k", "v1", INFO)
+    made.did("set", "other", "v2", INFO)
+    made.back.registers.update({"k": "v1", "other": None})
+    verdict = made.verdict()
+    assert (verdict.unknown, verdict.unknown_kept, verdict.lost) == (2, 1, [])
+
+
+def test_an_operation_still_open_at_the_end_is_unknown() -> None:
+    made = Made()
+    made.history.invoke("c1", "set", "k", "v", "a", 0)
+    made.back.registers["k"] = None
+    assert made.verdict().unknown == 1
+
+
+def test_a_refused_write_that_is_there_is_resurrected() -> None:
+    made = Made()
+    made.did("set", "k", "v1", FAIL)
+    made.did("rpush", "l", "e1", FAIL)
+    made.back.registers["k"] = "v1"
+    made.back.lists["l"] = ["e1"]
+    verdict = made.verdict()
+    assert verdict.resurrected == ["k = v1", "l: e1"] and verdict.failed == 2
+
+
+def test_a_value_that_nobody_wrote_is_a_phantom() -> None:
+    made = Made()
+    made.did("set", "k", "v1")
+    made.did("rpush", "l", "e1")
+    made.back.registers.update({"k": "ghost", "unheard": "x"})
+    made.back.lists["l"] = ["e1", "ghost"]
+    made.back.counters["count:c1"] = 3
+    verdict = made.verdict()
+    assert sorted(verdict.phantom) == ["count:c1 = 3", "k = ghost", "l: ghost", "unheard = x"]
+    assert [one.value for one in verdict.lost] == ["v1"]
+
+
+def test_list_elements_are_kept_lost_and_duplicated() -> None:
+    made = Made()
+    for value in ("e1", "e2", "e3"):
+        made.did("rpush", "l", value)
+    made.back.lists["l"] = ["e1", "e3", "e3"]
+    verdict = made.verdict()
+    assert [one.value for one in verdict.lost] == ["e2"]
+    assert verdict.duplicated == ["l: e3 (2 times)"] and verdict.reordered == []
+
+
+def test_an_element_that_ended_before_another_began_must_stand_before_it() -> None:
+    made = Made()
+    made.did("rpush", "l", "first", at=(0, 10))
+    made.did("rpush", "l", "second", at=(20, 30), client="c2")
+    made.back.lists["l"] = ["second", "first"]
+    assert made.verdict().reordered == ["l: second"]
+
+
+def test_elements_written_at_the_same_time_may_stand_in_any_order() -> None:
+    made = Made()
+    made.did("rpush", "l", "first", at=(0, 25))
+    made.did("rpush", "l", "second", at=(20, 30), client="c2")
+    made.back.lists["l"] = ["second", "first"]
+    assert made.verdict().reordered == []
+
+
+def test_an_unknown_element_may_stand_anywhere_behind_its_begin() -> None:
+    made = Made()
+    made.did("rpush", "l", "late", INFO, at=(0, 10))
+    made.did("rpush", "l", "quick", at=(20, 30))
+    made.back.lists["l"] = ["quick", "late"]
+    verdict = made.verdict()
+    assert verdict.reordered == [] and verdict.unknown_kept == 1
+
+
+def test_a_counter_that_went_back_lost_the_increments_above() -> None:
+    made = Made()
+    for result in (1, 2, 3, 4):
+        made.did("incr", "count:c1", "", result=result)
+    for result in (3, 4):
+        made.did("incr", "count:c1", "", node="b", result=result)
+    made.back.counters["count:c1"] = 4
+    verdict = made.verdict()
+    assert [(one.value, one.acknowledged_by) for one in verdict.lost] == [("3", "a"), ("4", "a")]
+    assert verdict.kept == 4 and verdict.phantom == []
+
+
+def test_a_final_value_below_an_answer_lost_increments_and_above_counts_the_unknown() -> None:
+    made = Made()
+    for result in (1, 2, 3):
+        made.did("incr", "count:c1", "", result=result)
+    made.back.counters["count:c1"] = 1
+    assert len(made.verdict().lost) == 2
+    made = Made()
+    made.did("incr", "count:c1", "", result=1)
+    made.did("incr", "count:c1", "", INFO)
+    made.back.counters["count:c1"] = 2
+    verdict = made.verdict()
+    assert (verdict.unknown_kept, verdict.lost, verdict.phantom) == (1, [], [])
+
+
+@pytest.mark.parametrize(("status", "name"), [(FAIL, "resurrected"), (OK, "phantom")])
+def test_a_counter_above_all_that_was_written_is_noticed(status: Status, name: str) -> None:
+    made = Made()
+    made.did("incr", "count:c1", "", status, result=1 if status is OK else None)
+    made.back.counters["count:c1"] = 2 if status is OK else 1
+    assert len(made.verdict().anomalies()[name]) == 1
+
+
+def test_a_read_of_something_older_is_stale() -> None:
+    made = Made()
+    made.did("set", "k", "v1")
+    made.did("get", "k", "v0", node="b", expected="v1")
+    made.did("get", "k", "v1", expected="v1")
+    made.did("get", "k", "anything")
+    made.back.registers["k"] = "v1"
+    verdict = made.verdict()
+    assert len(verdict.stale_reads) == 1 and "v0 instead of v1" in verdict.stale_reads[0] and verdict.reads == 3
+
+
+def test_a_history_without_a_read_back_cannot_be_judged() -> None:
+    history = History()
+    history.close(10, [], "b")
+    with pytest.raises(ValueError, match="no write can be judged"):
+        check(history)
+
+
+# Why a write is lost.
+
+
+def lost_with(made: Made, **limits: int) -> tuple[str, str, int | None]:
+    verdict = made.verdict(**limits)
+    assert len(verdict.lost) == 1
+    one = verdict.lost[0]
+    return one.why, one.would_have_prevented, one.promoted_offset
+
+
+def test_a_write_beyond_the_promoted_offset_is_explained_by_both_offsets() -> None:
+    made = Made()
+    made.did("set", "k", "v", at=(100, 110), offset=1500)
+    made.back.registers["k"] = None
+    made.history.promoted(Promotion(400, "b", "a", 1200, "id"))
+    why, prevented, offset = lost_with(made)
+    assert "300 bytes beyond offset 1200, where b stood" in why
+    assert (prevented, offset) == ("WAIT 1", 1200)
+
+
+def test_a_write_behind_the_promotion_is_explained_by_two_primaries() -> None:
+    made = Made()
+    made.did("set", "k", "v", at=(500, 510), offset=1500)
+    made.back.registers["k"] = None
+    made.history.promoted(Promotion(400, "b", "a", 1200, "id"))
+    why, _, offset = lost_with(made)
+    assert "110 ms after b had been promoted" in why and "two primaries" in why and offset == 1200
+
+
+@pytest.mark.parametrize(
+    ("online", "lag", "limits", "prevented"),
+    [
+        (0, None, {}, "min-replicas-to-write 1"),
+        (1, 12, {}, "min-replicas-to-write 1"),
+        (1, 3, {"max_lag_s": 2}, "min-replicas-to-write 1"),
+        (1, 3, {}, "WAIT 1, or min-replicas-to-write 1 with min-replicas-max-lag 2"),
+        (1, 0, {}, "WAIT 1"),
+        (0, None, {"min_replicas": 1}, "WAIT 1"),
+    ],
+)
+def test_what_would_have_prevented_it_follows_from_what_the_primary_knew_of_its_replicas(
+    online: int, lag: int | None, limits: dict[str, int], prevented: str
+) -> None:
+    made = Made()
+    made.history.sample(Sample("a", 90, 91, "master", "id", 1400, online, lag))
+    made.did("set", "k", "v", at=(100, 110), offset=1500)
+    made.back.registers["k"] = None
+    made.history.promoted(Promotion(400, "b", "a", 1200, "id"))
+    assert lost_with(made, **limits)[1] == prevented
+
+
+def test_a_replica_that_had_the_write_and_was_passed_over_is_named() -> None:
+    made = Made()
+    made.did("set", "k", "v", offset=1500)
+    made.back.registers["k"] = None
+    made.history.promoted(Promotion(400, "b", "a", 1200, "id", {"c": 1500, "d": 1100}))
+    why, prevented, _ = lost_with(made)
+    assert why.startswith("c had it (offset 1500), but b was promoted") and prevented.startswith("promoting c")
+
+
+def test_without_role_the_offset_lies_between_two_samples() -> None:
+    made = Made()
+    for sent, offset in ((10, 1000), (60, 1300), (160, 1700), (200, 2000)):
+        made.history.sample(Sample("a", sent, sent + 5, "master", "id", offset, 1, 0))
+    made.did("set", "k", "v", at=(100, 110))
+    made.back.registers["k"] = None
+    made.history.promoted(Promotion(400, "b", "a", 1200, "id"))
+    (one,) = made.verdict().lost
+    assert one.offset_at_ack is None and one.offset_bounds == (1300, 1700)
+    assert "100 to 500 bytes beyond offset 1200" in one.why
+
+
+def test_a_primary_that_came_back_empty_is_the_reason_without_a_promotion() -> None:
+    made = Made(primary="a")
+    made.did("set", "k", "v")
+    made.history.milestone(300, "kill", "a")
+    made.history.milestone(400, "wipe", "a")
+    made.back.registers["k"] = None
+    why, prevented, offset = lost_with(made)
+    assert "came back without it after a restart" in why and "promoting a replica" in prevented and offset is None
+
+
+def test_a_loss_that_nothing_explains_is_called_a_fault_of_the_server() -> None:
+    made = Made(primary="a")
+    made.did("set", "k", "v", offset=10)
+    made.back.registers["k"] = None
+    assert "fault of the server" in lost_with(made)[0]
+
+
+def test_a_loss_that_the_promoted_node_held_is_not_blamed_on_the_promotion() -> None:
+    made = Made()
+    made.did("set", "k", "v", offset=1000)
+    made.back.registers["k"] = None
+    made.history.promoted(Promotion(400, "b", "a", 1200, "id"))
+    assert "fault of the server" in lost_with(made)[0]
+
+
+# The file.
+
+
+def test_a_history_file_is_judged_like_the_history_itself() -> None:
+    lines: list[str] = ['{"type":"run","scenario":"s"}']
+    made = Made(sink=lines)
+    made.history.sample(Sample("a", 1, 2, "master", "id", 900, 0, None))
+    made.did("set", "k", "v", offset=1500)
+    made.did("rpush", "l", "e", INFO)
+    made.did("incr", "count:c1", "", result=1)
+    made.history.promoted(Promotion(400, "b", "a", 1200, "id", {"c": 3}))
+    made.history.milestone(410, "repoint", "c")
+    made.back.registers["k"] = None
+    made.back.lists["l"] = ["e"]
+    made.back.counters["count:c1"] = 1
+    own = made.verdict(max_lag_s=3)
+    ((about, read),) = read_lines(lines)
+    assert about == {"scenario": "s"} and check(read).plain() == own.plain()
+    assert own.plain()["writes"]["lost"] == 1 and own.plain()["writes"]["unknown_kept"] == 1
+
+
+@pytest.mark.parametrize("line", ["{", "[]", '{"type":"op"}', '{"type":"guess"}', '{"no":1}'])
+def test_a_broken_history_file_is_refused_with_its_line(line: str) -> None:
+    with pytest.raises(HistoryError, match="line 2"):
+        read_lines(['{"type":"run"}', line])
