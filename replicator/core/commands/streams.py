@@ -286,7 +286,7 @@ def xadd(ctx: Context, argv: list[bytes]) -> bytes:
     stream = db.for_write(key, Stream)
     if stream is None and not trim.make:
         return ctx.null
-    id = _new_id(ctx, stream or Stream(), wanted, any_seq)
+    id = _new_id(ctx, Stream() if stream is None else stream, wanted, any_seq)
     if stream is None:
         if any_seq and wanted is not None and wanted[0] == 0:
             id = (0, 1)
@@ -408,13 +408,13 @@ def xsetid(ctx: Context, argv: list[bytes]) -> bytes:
 
 
 def _check_set_id(stream: Stream, last: Id, added: int | None) -> None:
-    if last < stream.max_deleted_id:
-        raise CommandError("ERR The ID specified in XSETID is smaller than current max_deleted_entry_id")
     if stream.length:
-        if last < stream.nodes[-1].ids[-1]:
+        if last < stream.top_id:
             raise CommandError("ERR The ID specified in XSETID is smaller than the target stream top item")
         if added is not None and stream.length > added:
             raise CommandError("ERR The entries_added specified in XSETID is smaller than the target stream length")
+    if last < stream.max_deleted_id:
+        raise CommandError("ERR The ID specified in XSETID is smaller than current max_deleted_entry_id")
 
 
 def quiet_change(ctx: Context, key: bytes, event: bytes = b"") -> None:

@@ -114,7 +114,7 @@ def xgroup_create(ctx: Context, argv: list[bytes]) -> bytes:
     if argv[4] == b"$":
         last: Id = (0, 0) if stream is None else stream.last_id
     else:
-        last = parse_any_id(argv[4])
+        last = parse_id(argv[4])
     if stream is None:
         stream = Stream()
         ctx.db.put(key, stream)
@@ -171,7 +171,7 @@ def xgroup_destroy(ctx: Context, argv: list[bytes]) -> bytes:
         return reply.ZERO
     quiet_change(ctx, key, b"xgroup-destroy")
     if key in ctx.db.awaited:
-        ctx.keyspace.ready[(ctx.db.index, key)] = None  # who waits for the group must hear that it is gone
+        ctx.keyspace.ready.setdefault((ctx.db.index, key), False)  # who waits for the group must hear that it is gone
     return reply.ONE
 
 

@@ -41,7 +41,6 @@ class _Read:
         self.consumer = b""
         self.no_ack = False
         self.at = 0  # where the keys begin
-        name = "XREADGROUP" if grouped else "XREAD"
         at, size = 1, len(argv)
         while at < size:
             word, left = argv[at].lower(), size - 1 - at
@@ -75,7 +74,7 @@ class _Read:
             raise CommandError(SYNTAX)
         if (size - self.at) % 2:
             raise CommandError(
-                f"ERR Unbalanced {name} list of streams: for each stream key an ID or '$' must be specified."
+                "ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be specified."
             )
         if grouped and self.group is None:
             raise CommandError("ERR Missing GROUP option for XREADGROUP")
@@ -151,7 +150,7 @@ def xread(ctx: Context, argv: list[bytes]) -> bytes:
     for key, id in zip(read.keys, after, strict=True):
         value = ctx.db.find(key)
         start = next_id(id)
-        if type(value) is Stream and value.length and start is not None and value.nodes[-1].ids[-1] >= start:
+        if type(value) is Stream and value.length and start is not None and value.top_id >= start:
             parts.append((key, entries_reply(islice(value.range(start, LARGEST_ID), read.count))))
             if ctx.retrying:
                 break  # who has waited gets the stream that ended the wait
@@ -249,7 +248,7 @@ def xreadgroup(ctx: Context, argv: list[bytes]) -> bytes:
     for key, stream, group, after in plan:
         if after is not None:
             parts.append((key, _history(ctx, key, stream, group, read, after)))
-        elif stream.last_id > group.last_id:
+        elif stream.length and stream.top_id > group.last_id:
             parts.append((key, _deliver(ctx, key, stream, group, read)))
             if ctx.retrying:
                 break  # who has waited gets the stream that ended the wait

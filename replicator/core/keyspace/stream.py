@@ -78,12 +78,15 @@ def _packed(data: bytes) -> int:
 
 
 class Node:
-    """A run of entries. master: the id of its first entry ever; names: the field names of that entry."""
+    """A run of entries. master, last: the ids of its first and last entry ever, deleted or not; names: the first's fields.
 
-    __slots__ = ("body", "deleted", "fields", "ids", "master", "names")
+    All entries may be trimmed away one by one and the node stay, as stock's does, until a trim drops it whole.
+    """
+
+    __slots__ = ("body", "deleted", "fields", "ids", "last", "master", "names")
 
     def __init__(self, master: Id, names: Fields) -> None:
-        self.master = master
+        self.master = self.last = master
         self.names = tuple(names)
         self.ids: list[Id] = []
         self.fields: list[Fields] = []
@@ -106,6 +109,7 @@ class Node:
         else:
             size += _packed_int(len(fields) // 2) + sum(map(_packed, fields)) + _packed_int(len(fields) + 4)
         self.body += size
+        self.last = id
         self.ids.append(id)
         self.fields.append(fields)
 
@@ -224,7 +228,7 @@ class Stream:
     kind = Kind.STREAM
 
     def __init__(self) -> None:
-        self.nodes: list[Node] = []  # none of them empty
+        self.nodes: list[Node] = []
         self.length = 0
         self.last_id: Id = ZERO_ID
         self.max_deleted_id: Id = ZERO_ID
@@ -237,7 +241,18 @@ class Stream:
     @property
     def first_id(self) -> Id:
         """The id of the first entry, 0-0 if there is none."""
-        return self.nodes[0].ids[0] if self.nodes else ZERO_ID
+        for node in self.nodes:
+            if node.ids:
+                return node.ids[0]
+        return ZERO_ID
+
+    @property
+    def top_id(self) -> Id:
+        """The id of the last entry that is there, 0-0 if there is none."""
+        for node in reversed(self.nodes):
+            if node.ids:
+                return node.ids[-1]
+        return ZERO_ID
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
@@ -251,7 +266,7 @@ class Stream:
         for at in range(self._node_of(start), len(self.nodes)):
             node = self.nodes[at]
             ids = node.ids
-            for i in range(bisect_left(ids, start) if ids[0] < start else 0, len(ids)):
+            for i in range(bisect_left(ids, start), len(ids)):
                 if ids[i] > end:
                     return
                 yield ids[i], node.fields[i]
@@ -263,7 +278,7 @@ class Stream:
         for at in range(self._node_of(end), -1, -1):
             node = self.nodes[at]
             ids = node.ids
-            stop = len(ids) if ids[-1] <= end else bisect_left(ids, (end[0], end[1] + 1))
+            stop = bisect_left(ids, (end[0], end[1] + 1))
             for i in range(stop - 1, -1, -1):
                 if ids[i] < start:
                     return
@@ -315,15 +330,18 @@ class Stream:
         self.entries_added += 1
         self.last_id = id
 
-    def load_node(self, master: Id, names: Fields, entries: Iterable[tuple[Id, Fields]], deleted: int) -> None:
+    def load_node(
+        self, master: Id, names: Fields, entries: Iterable[tuple[Id, Fields]], deleted: int, last: Id | None = None
+    ) -> None:
         """Add a whole node behind all others, as a snapshot has it; last_id and entries_added are for the caller."""
         node = Node(master, names)
         for id, fields in entries:
             node.append(id, fields)
         node.deleted = deleted
-        if node.ids:
-            self.nodes.append(node)
-            self.length += len(node.ids)
+        if last is not None:
+            node.last = last
+        self.nodes.append(node)
+        self.length += len(node.ids)
 
     def delete(self, id: Id) -> bool:
         """Take out the entry; whether it was there."""
@@ -365,7 +383,7 @@ class Stream:
         dropped = whole = 0
         for node in self.nodes:
             size = len(node.ids)
-            if node.ids[0] >= least or (limit and dropped + size > limit) or node.ids[-1] >= least:
+            if (limit and dropped + size > limit) or node.last >= least:
                 break
             dropped += size
             whole += 1
@@ -389,7 +407,10 @@ class Stream:
 
     def has_gap_after(self, start: Id) -> bool:
         """Whether an entry at or behind start was deleted, so that counting from there cannot be trusted."""
-        return bool(self.length) and self.max_deleted_id != ZERO_ID and start <= self.max_deleted_id <= self.last_id
+        deleted = self.max_deleted_id
+        return (
+            bool(self.length) and deleted != ZERO_ID and self.first_id <= deleted and start <= deleted <= self.last_id
+        )
 
     def read_up_to(self, id: Id) -> int | None:
         """How many entries were ever added up to this id, or None where that cannot be known any more."""
