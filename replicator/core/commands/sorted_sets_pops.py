@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import ceil, isinf
-
+from replicator.core.commands.blocking import counted_keys, positive, timeout_ms
 from replicator.core.commands.context import Context
 from replicator.core.commands.registry import (
     BLOCKING,
@@ -18,24 +16,7 @@ from replicator.core.commands.registry import (
 from replicator.core.commands.sorted_sets import KEY, NOT_IN_RANGE, pairs_reply, removed_from, sorted_set_command
 from replicator.core.keyspace.sorted_set import SortedSet
 from replicator.core.wire import reply
-from replicator.core.wire.numbers import INT64_MAX, parse_float, parse_int
-
-
-def timeout_ms(data: bytes) -> int | None:
-    """A blocking command's timeout in seconds (fractions allowed) as ms, None for 0 (for ever); raises CommandError."""
-    seconds = parse_float(data)
-    if seconds is None:
-        raise CommandError("ERR timeout is not a float or out of range")
-    if seconds < 0 or isinf(seconds) or seconds * 1000 > INT64_MAX:
-        raise CommandError("ERR timeout is negative")
-    return ceil(seconds * 1000) or None
-
-
-def _positive(data: bytes, what: str) -> int:
-    value = parse_int(data)
-    if value is None or not 0 < value < 2**31:
-        raise CommandError(f"ERR {what} should be greater than 0")
-    return value
+from replicator.core.wire.numbers import parse_int
 
 
 def _take(ctx: Context, key: bytes, zset: SortedSet, highest: bool, count: int) -> list[tuple[float, bytes]]:
@@ -159,7 +140,7 @@ def bzpopmax(ctx: Context, argv: list[bytes]) -> bytes:
 
 def _parse_multi(argv: list[bytes], at: int) -> tuple[list[bytes], bool, int]:
     """Keys, whether the highest are wanted, and the count, of `numkeys key ... MIN|MAX [COUNT count]` at argv[at]."""
-    number = _positive(argv[at], "numkeys")
+    number = positive(argv[at], "numkeys")
     keys = argv[at + 1 : at + 1 + number]
     rest = argv[at + 1 + number :]
     if not rest or rest[0].lower() not in (b"min", b"max"):
@@ -168,7 +149,7 @@ def _parse_multi(argv: list[bytes], at: int) -> tuple[list[bytes], bool, int]:
     if len(rest) > 1:
         if len(rest) == 2 or rest[1].lower() != b"count":
             raise CommandError(SYNTAX)
-        count = _positive(rest[2], "count")
+        count = positive(rest[2], "count")
         if len(rest) > 3:
             raise CommandError(SYNTAX)
     return keys, rest[0].lower() == b"max", count
@@ -187,16 +168,11 @@ def _pop_first(ctx: Context, keys: list[bytes], highest: bool, count: int) -> by
     return None
 
 
-def _multi_keys(at: int, argv: list[bytes]) -> Sequence[int]:
-    number = parse_int(argv[at]) if len(argv) > at else None
-    return range(at + 1, min(len(argv), at + 1 + max(0, number or 0)))
-
-
 @sorted_set_command(
     "zmpop",
     arity=-4,
     flags=WRITE | MOVABLE_KEYS,
-    find_keys=lambda argv: _multi_keys(1, argv),
+    find_keys=lambda argv: counted_keys(argv, 1),
     access="RW",
     since="7.0.0",
     complexity="O(K) + O(M*log(N)) where K is the number of keys, N the number of elements and M the number popped.",
@@ -214,7 +190,7 @@ def zmpop(ctx: Context, argv: list[bytes]) -> bytes:
     "bzmpop",
     arity=-5,
     flags=WRITE | BLOCKING | MOVABLE_KEYS,
-    find_keys=lambda argv: _multi_keys(2, argv),
+    find_keys=lambda argv: counted_keys(argv, 2),
     access="RW",
     since="7.0.0",
     complexity="O(K) + O(M*log(N)) where K is the number of keys, N the number of elements and M the number popped.",

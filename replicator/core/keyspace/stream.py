@@ -78,7 +78,7 @@ def _packed(data: bytes) -> int:
 
 
 class Node:
-    """A run of entries. master, last: the ids of its first and last entry ever, deleted or not; names: the first's fields.
+    """A run of entries. master, last: the ids of its first and last entry ever, deleted or not; names: of the first.
 
     All entries may be trimmed away one by one and the node stay, as stock's does, until a trim drops it whole.
     """

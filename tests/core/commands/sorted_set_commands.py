@@ -32,11 +32,12 @@ SCORE_BOUNDS = (
 
 
 class Commands:
-    """Draws commands; odd: scores too whose digits servers print differently."""
+    """Draws commands; odd: also what differs between servers: the digits of some scores, leniency about bounds."""
 
     def __init__(self, chance: Random, odd: bool = True) -> None:
         self.chance = chance
         self.scores = EXACT_SCORES * 3 + (ODD_SCORES * 2 if odd else ()) + BAD_SCORES
+        self.bounds = SCORE_BOUNDS + (LENIENT_BOUNDS if odd else ())
         self.makers: list[Callable[[], list[bytes]]] = [
             *[self.zadd] * 8,
             *[self.lexical] * 2,
@@ -130,7 +131,7 @@ class Commands:
         if self.chance.random() < 0.25:
             options += [b"LIMIT", pick(INTEGERS), pick(INTEGERS)]
         if self.chance.random() < 0.5:
-            bounds, options = [pick(SCORE_BOUNDS), pick(SCORE_BOUNDS)], [*options, b"byscore"]
+            bounds, options = [pick(self.bounds), pick(self.bounds)], [*options, b"byscore"]
         else:
             bounds = [pick(INTEGERS), pick(INTEGERS)]
         if self.chance.random() < 0.2:
@@ -143,7 +144,7 @@ class Commands:
         key = self.key()
         if name == b"ZREVRANGE":
             return [name, key, pick(INTEGERS), pick(INTEGERS), *self.some(b"withscores", b"rev")]
-        bounds = [pick(SCORE_BOUNDS), pick(SCORE_BOUNDS)]
+        bounds = [pick(self.bounds), pick(self.bounds)]
         if name == b"ZCOUNT":
             return [name, key, *bounds]
         limit = [b"limit", pick(INTEGERS), pick(INTEGERS)] if self.chance.random() < 0.4 else []
@@ -157,7 +158,7 @@ class Commands:
             return [name, key, *[self.member() for _ in range(pick((1, 2, 5)))]]
         if name == b"ZREMRANGEBYRANK":
             return [name, key, pick((b"0", b"1", b"-1", b"x")), pick((b"0", b"1", b"-1", b"2"))]
-        return [name, key, pick(SCORE_BOUNDS), pick(SCORE_BOUNDS)]
+        return [name, key, pick(self.bounds), pick(self.bounds)]
 
     def pops(self) -> list[bytes]:
         pick = self.chance.choice

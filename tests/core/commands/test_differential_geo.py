@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from random import Random
 from typing import Any
 
+import hiredis
 import pytest
 
 from tests.core.commands.geo_commands import Commands
@@ -35,17 +37,20 @@ def storable(argv: list[bytes]) -> bool:
     return not (stores and b"any" in words)
 
 
+def wordless(argv: list[bytes], answer: Any) -> Any:
+    """Other servers word their errors otherwise: compared is that there is one."""
+    return "error" if isinstance(answer, hiredis.ReplyError) else normalize(argv, answer)
+
+
 def run(engine: str, seed: int, rounds: int, protocol: int) -> None:
-    with running(engine) as port:
-        wire = Wire(port)
+    with running(engine) as port, closing(Wire(port)) as wire:
         if protocol == 3:
             wire.call("HELLO", 3)
         for at in range(rounds):
             node = Harness()
             node.first.use_protocol(protocol)
             commands = [argv for argv in Commands(Random(seed + at)).take(400) if storable(argv)]
-            compare([[b"SET", b"txt", b"1"], *commands], wire, node, normalize)
-        wire.close()
+            compare([[b"SET", b"txt", b"1"], *commands], wire, node, normalize if engine == "redis7" else wordless)
 
 
 @pytest.mark.skipif(not binary("redis7"), reason="no Redis 7.0 here")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from random import Random
 from typing import Any
 
+import hiredis
 import pytest
 
 from tests.core.commands.sorted_set_commands import Commands
@@ -14,7 +16,6 @@ from tests.harness import Harness
 from tests.stock import Wire, binary, running
 
 LONG = 50 if os.environ.get("REPLICATOR_LONG") else 1
-ENGINES = [engine for engine in ("redis7", "redis6", "valkey9") if binary(engine)]
 
 
 def normalize(argv: list[bytes], answer: Any) -> Any:
@@ -26,9 +27,13 @@ def normalize(argv: list[bytes], answer: Any) -> Any:
     return answer
 
 
-def run(engine: str, seed: int, rounds: int, protocol: int, odd: bool, names: frozenset[bytes] | None = None) -> None:
-    with running(engine) as port:
-        wire = Wire(port)
+def wordless(argv: list[bytes], answer: Any) -> Any:
+    """Other servers word their errors otherwise: compared is that there is one."""
+    return "error" if isinstance(answer, hiredis.ReplyError) else normalize(argv, answer)
+
+
+def run(engine: str, seed: int, rounds: int, protocol: int, odd: bool) -> None:
+    with running(engine) as port, closing(Wire(port)) as wire:
         if protocol == 3:
             wire.call("HELLO", 3)
         for at in range(rounds):
@@ -36,18 +41,15 @@ def run(engine: str, seed: int, rounds: int, protocol: int, odd: bool, names: fr
             node.first.use_protocol(protocol)
             node.first.deny_blocking = True
             commands = [[b"SET", b"txt", b"1"], *Commands(Random(seed + at), odd).take(400)]
-            if names is not None:
-                commands = [argv for argv in commands if argv[0].upper() not in names]
-            compare(commands, wire, node, normalize)
-        wire.close()
+            compare(commands, wire, node, normalize if engine == "redis7" else wordless)
 
 
-@pytest.mark.skipif("redis7" not in ENGINES, reason="no Redis 7.0 here")
+@pytest.mark.skipif(not binary("redis7"), reason="no Redis 7.0 here")
 @pytest.mark.parametrize("protocol", [2, 3])
 def test_random_commands_get_the_replies_and_leave_the_data_of_redis_7(protocol: int) -> None:
-    run("redis7", 1000 * protocol, 5 * LONG * (protocol == 2) * 2 or 5 * LONG, protocol, odd=True)
+    run("redis7", 1000 * protocol, 10 * LONG if protocol == 2 else 5 * LONG, protocol, odd=True)
 
 
-@pytest.mark.skipif("valkey9" not in ENGINES, reason="no Valkey here")
+@pytest.mark.skipif(not binary("valkey9"), reason="no Valkey here")
 def test_random_commands_leave_the_data_of_valkey_9() -> None:
     run("valkey9", 5000, 2 * LONG, 2, odd=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from random import Random
 from typing import Any
 
@@ -47,8 +48,7 @@ def normalize(argv: list[bytes], answer: Any) -> Any:
 
 
 def run(engine: str, seed: int, rounds: int, protocol: int) -> None:
-    with running(engine) as port:
-        wire = Wire(port)
+    with running(engine) as port, closing(Wire(port)) as wire:
         if protocol == 3:
             wire.call("HELLO", 3)
         for at in range(rounds):
@@ -56,7 +56,6 @@ def run(engine: str, seed: int, rounds: int, protocol: int) -> None:
             node.first.use_protocol(protocol)
             node.first.deny_blocking = True
             compare([[b"SET", b"txt", b"1"], *Commands(Random(seed + at)).take(400)], wire, node, normalize)
-        wire.close()
 
 
 @pytest.mark.skipif(not binary("redis7"), reason="no Redis 7.0 here")
