@@ -126,6 +126,7 @@ class Config:
         self._values: dict[str, Any] = {spec.name: spec.default for spec in SPECS.values()}
         self._values["dir"] = self.store.enter("")
         self._callbacks: dict[str, list[Callback]] = {}
+        self._contributors: dict[str, Callable[[], Sequence[str]]] = {}
         self._given: dict[str, None] = {}  # directives that files or the command line have set
         self.users: tuple[tuple[str, ...], ...] = ()  # the words behind each `user` line
         self.renames: tuple[tuple[str, str], ...] = ()  # (old, new) of each rename-command; "" takes it away
@@ -246,6 +247,10 @@ class Config:
         if self._values["daemonize"] and not self._values["pidfile"]:
             self._values["pidfile"] = "/var/run/redis.pid"
 
+    def contribute(self, name: str, lines: Callable[[], Sequence[str]]) -> None:
+        """Let CONFIG REWRITE ask another component for all lines of a directive ("user": what ACL knows by then)."""
+        self._contributors[name] = lines
+
     def rewrite(self, old_text: str, extra: Mapping[str, Sequence[str]] | None = None) -> str:
         """The configuration file's new text (CONFIG REWRITE): comments and order stay, values change in place.
 
@@ -266,11 +271,12 @@ class Config:
         kept = [name for name in (*STATEMENTS, *OBSOLETE) if name not in known]
         return rewrite_text(old_text, lines, canonical, kept)
 
-    def save_file(self, extra: Mapping[str, Sequence[str]] | None = None) -> None:
+    def save_file(self) -> None:
         """CONFIG REWRITE: rewrite the file that the node was started with. Raises ConfigError with the error reply."""
         if not self.store.path:
             raise ConfigError("ERR The server is running without a config file")
         try:
+            extra = {name: lines() for name, lines in self._contributors.items()}
             self.store.write(self.rewrite(self.store.read() or "", extra))
         except ConfigError as problem:
             raise ConfigError(f"ERR Rewriting config file: {problem}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import hiredis
@@ -64,7 +65,6 @@ def test_answers_are_those_of_redis_7() -> None:
     config = Config()
     config.set_many([("save", "")])  # as tests.stock starts its servers
     node = node_with(config)
-    node.server.rewrite_config = node.server.config.save_file
     with running("redis7") as port:
         wire = Wire(port)
         for call in CALLS:
@@ -119,13 +119,12 @@ def test_protected_directives_need_permission(allowed: str, peer: str, answer: b
     assert reply == answer or str(reply).endswith(str(answer))
 
 
-def test_resetstat_and_rewrite_call_the_node() -> None:
+def test_resetstat_and_rewrite_do_their_work() -> None:
     store = MemoryStore("port 1\n", "/etc/redis.conf")
     config = Config(store)
     config.load(store.text or "")
     node, called = node_with(config), list[str]()
-    node.server.reset_statistics = lambda: called.append("reset")
-    node.server.rewrite_config = config.save_file
+    node.server.services = SimpleNamespace(reset_statistics=lambda: called.append("reset"))
     config.assign("port", 2)
     assert node.call("CONFIG", "RESETSTAT") == b"OK"
     assert node.call("CONFIG", "REWRITE") == b"OK"

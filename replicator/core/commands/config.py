@@ -1,7 +1,6 @@
 """CONFIG: read, change and save the configuration of a running node.
 
-The node provides server.config (core/config.py, whose errors are CommandErrors), server.reset_statistics() and
-server.rewrite_config().
+The node provides server.config (core/config.py, whose errors are CommandErrors) and server.services.reset_statistics().
 """
 
 from __future__ import annotations
@@ -103,7 +102,7 @@ def config_set(ctx: Context, argv: list[bytes]) -> bytes:
 )
 def config_resetstat(ctx: Context, argv: list[bytes]) -> bytes:
     """CONFIG RESETSTAT"""
-    ctx.server.reset_statistics()
+    ctx.server.services.reset_statistics()
     return reply.OK
 
 
@@ -119,7 +118,7 @@ def config_resetstat(ctx: Context, argv: list[bytes]) -> bytes:
 )
 def config_rewrite(ctx: Context, argv: list[bytes]) -> bytes:
     """CONFIG REWRITE"""
-    ctx.server.rewrite_config()
+    ctx.server.config.save_file()
     return reply.OK
 
 
