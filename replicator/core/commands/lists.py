@@ -52,6 +52,17 @@ def integer_argument(text: bytes) -> int:
 
 
 # -- pushing ---------------------------------------------------------------------------------------------------------
+# The four commands of every queue (LPUSH, RPUSH, LPOP, RPOP) do the work of Database.for_write and changed in place
+# where nobody looks on: it is a quarter of their time.
+
+
+def _list_to_fill(db: Database, key: bytes) -> List:
+    """The list at key, made if need be; raises WrongType."""
+    value = db.for_write(key, List)
+    if value is None:
+        value = List()
+        db.store(key, value)
+    return value
 
 
 @one_key(
@@ -68,16 +79,19 @@ def integer_argument(text: bytes) -> int:
 def lpush(ctx: Context, argv: list[bytes]) -> bytes:
     """LPUSH key element [element ...]"""
     db = ctx.db
+    keyspace = db.keyspace
     key = argv[1]
-    value = db.for_write(key, List)
-    if value is None:
-        value = List()
-        db.store(key, value)
+    value = db.values.get(key)
+    if type(value) is not List or key in db.expires or keyspace.on_access is not None:
+        value = _list_to_fill(db, key)
     if len(argv) == 3:
         value.appendleft(argv[2])
     else:
         value.extendleft(argv[2:])
-    db.changed(key, b"lpush", NOTIFY_LIST)
+    if db.hooked or keyspace.notify_flags:
+        db.changed(key, b"lpush", NOTIFY_LIST)
+    else:
+        keyspace.dirty += 1
     return reply.integer(len(value))
 
 
@@ -95,16 +109,19 @@ def lpush(ctx: Context, argv: list[bytes]) -> bytes:
 def rpush(ctx: Context, argv: list[bytes]) -> bytes:
     """RPUSH key element [element ...]"""
     db = ctx.db
+    keyspace = db.keyspace
     key = argv[1]
-    value = db.for_write(key, List)
-    if value is None:
-        value = List()
-        db.store(key, value)
+    value = db.values.get(key)
+    if type(value) is not List or key in db.expires or keyspace.on_access is not None:
+        value = _list_to_fill(db, key)
     if len(argv) == 3:
         value.append(argv[2])
     else:
         value.extend(argv[2:])
-    db.changed(key, b"rpush", NOTIFY_LIST)
+    if db.hooked or keyspace.notify_flags:
+        db.changed(key, b"rpush", NOTIFY_LIST)
+    else:
+        keyspace.dirty += 1
     return reply.integer(len(value))
 
 
@@ -177,12 +194,18 @@ def lpop(ctx: Context, argv: list[bytes]) -> bytes:
     if len(argv) != 2:
         return _pop_count(ctx, argv, True)
     db = ctx.db
+    keyspace = db.keyspace
     key = argv[1]
-    value = db.for_write(key, List)
-    if value is None:
-        return ctx.null
+    value = db.values.get(key)
+    if type(value) is not List or key in db.expires or keyspace.on_access is not None:
+        value = db.for_write(key, List)
+        if value is None:
+            return ctx.null
     element = value.popleft()
-    shrunk(db, key, value, b"lpop")
+    if value and not db.hooked and not keyspace.notify_flags:
+        keyspace.dirty += 1
+    else:
+        shrunk(db, key, value, b"lpop")
     return b"$%d\r\n%b\r\n" % (len(element), element)
 
 
@@ -202,12 +225,18 @@ def rpop(ctx: Context, argv: list[bytes]) -> bytes:
     if len(argv) != 2:
         return _pop_count(ctx, argv, False)
     db = ctx.db
+    keyspace = db.keyspace
     key = argv[1]
-    value = db.for_write(key, List)
-    if value is None:
-        return ctx.null
+    value = db.values.get(key)
+    if type(value) is not List or key in db.expires or keyspace.on_access is not None:
+        value = db.for_write(key, List)
+        if value is None:
+            return ctx.null
     element = value.pop()
-    shrunk(db, key, value, b"rpop")
+    if value and not db.hooked and not keyspace.notify_flags:
+        keyspace.dirty += 1
+    else:
+        shrunk(db, key, value, b"rpop")
     return b"$%d\r\n%b\r\n" % (len(element), element)
 
 

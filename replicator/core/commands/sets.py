@@ -78,11 +78,15 @@ def shrunk(db: Database, key: bytes, value: Set, event: bytes) -> None:
 def sadd(ctx: Context, argv: list[bytes]) -> bytes:
     """SADD key member [member ...]"""
     db = ctx.db
+    keyspace = db.keyspace
     key = argv[1]
-    value = db.for_write(key, Set)
-    if value is None:
-        value = Set()
-        db.store(key, value)
+    value = db.values.get(key)
+    # Database.for_write in place: a good part of the time of one member.
+    if type(value) is not Set or key in db.expires or keyspace.on_access is not None:
+        value = db.for_write(key, Set)
+        if value is None:
+            value = Set()
+            db.store(key, value)
     place, items = value.place, value.items
     before = len(items)
     if len(argv) == 3:
@@ -98,7 +102,10 @@ def sadd(ctx: Context, argv: list[bytes]) -> bytes:
                 items.append(member)
         if len(items) == before:
             return reply.ZERO
-    db.changed(key, b"sadd", NOTIFY_SET)
+    if db.hooked or keyspace.notify_flags:
+        db.changed(key, b"sadd", NOTIFY_SET)
+    else:
+        keyspace.dirty += 1
     return reply.integer(len(items) - before)
 
 

@@ -208,6 +208,39 @@ def test_one_who_rotates_a_list_that_two_wait_for_serves_both(node: Harness) -> 
     assert node.call("LRANGE", "a", 0, -1) == [b"x"]
 
 
+def transaction(node: Harness, *commands: str) -> None:
+    """Run commands as EXEC does: who waits is served when all have run."""
+    node.first.deny_blocking = True
+    for text in commands:
+        node._run(node.first, words(text))
+    node.first.deny_blocking = False
+    node._serve_ready()
+
+
+def test_of_several_lists_that_one_transaction_fills_the_one_filled_first_serves(node: Harness) -> None:
+    ctx = node.caller()
+    node.call("BLPOP", "a", "b", "c", 0, ctx=ctx)
+    transaction(node, "RPUSH c 3", "RPUSH b 2", "RPUSH a 1")
+    assert node.unblocked(ctx) == [[b"c", b"3"]]
+
+
+@pytest.mark.parametrize("first", ["DEL a", "SET a text", "SADD a member"])
+def test_a_key_that_is_deleted_or_overwritten_before_it_is_filled_is_ready_when_it_is_filled(
+    node: Harness, first: str
+) -> None:
+    ctx = node.caller()
+    node.call("BLPOP", "a", "b", 0, ctx=ctx)
+    transaction(node, first, "RPUSH b 2", "DEL a", "RPUSH a 1")
+    assert node.unblocked(ctx) == [[b"b", b"2"]]
+
+
+def test_an_emptied_list_serves_nobody_and_the_next_one_does(node: Harness) -> None:
+    ctx = node.caller()
+    node.call("BLPOP", "a", "b", 0, ctx=ctx)
+    transaction(node, "RPUSH a 1", "RPUSH b 2", "LPOP a")
+    assert node.unblocked(ctx) == [[b"b", b"2"]]
+
+
 def test_something_else_than_a_list_ends_no_waiting_and_a_list_after_it_does(node: Harness) -> None:
     ctx = node.caller()
     node.call("BLPOP", "q", "r", 0, ctx=ctx)
