@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 from replicator.core import limits
+from replicator.core.commands.pubsub import PubSub
 from replicator.core.commands.registry import BLOCKING, WRITE, Command, CommandError
 from replicator.core.config import Config
 from replicator.core.effects import (
@@ -46,12 +47,15 @@ from replicator.core.executor import ANY, Executor
 from replicator.core.following import LOAD_CHUNK, Following
 from replicator.core.handover import Handover
 from replicator.core.keyspace.database import Keyspace
+from replicator.core.keyspace.eviction import Evictor
 from replicator.core.loading import Loading, RdbError, start_load
 from replicator.core.now import Now
 from replicator.core.orders import Orders
 from replicator.core.replication.history import History
 from replicator.core.replication.primary import Primary
 from replicator.core.replication.replica import Replica
+from replicator.core.script_host import ScriptHost
+from replicator.core.scripting.state import Scripting
 from replicator.core.services import Services
 from replicator.core.session import Session
 from replicator.core.snapshots import Snapshots
@@ -118,7 +122,16 @@ class Node:
         self.ping_ms = 0
         self.connections_received = 0
         self.connections_rejected = 0
+        self.pubsub: PubSub
+        self.evictor: Evictor
+        self.scripting: Scripting
         self.services = Services(self)
+        scripts = ScriptHost(self)
+        self.run_script_command = scripts.run_script_command
+        self.script_may_run = scripts.script_may_run
+        self.script_refusal = scripts.script_refusal
+        self.script_log = scripts.script_log
+        self.meter = self.surroundings.meter
         self._handlers: dict[type, Callable[[Any], None]] = {
             Started: self._started,
             Opened: self._opened,
@@ -719,8 +732,8 @@ class Node:
         self.services.feed_monitors(session, command, argv)
 
     def used_memory(self) -> int:
-        """Bytes the process holds."""
-        return self.surroundings.resident()
+        """Bytes that the data takes, as maxmemory counts them."""
+        return self.evictor.used_memory()
 
     def function_codes(self) -> list[bytes]:
         """Function libraries, for snapshots."""

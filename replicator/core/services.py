@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from replicator.core.commands.registry import DENY_OOM, Command
+from replicator.core.commands.registry import DENY_OOM, Command, CommandError
 from replicator.core.effects import Effect, Level
 from replicator.core.info import render
 from replicator.core.keyspace.database import Keyspace
+from replicator.core.keyspace.eviction import Evictor
+from replicator.core.keyspace.notifications import configure
+from replicator.core.commands.pubsub import PubSub
 from replicator.core.commands.serialize import neutral_value
 from replicator.core.persistence import KeyspaceLoader
+from replicator.core.scripting.state import Scripting
 from replicator.core.session import Session
 from replicator.core.wire import reply
 from replicator.core.wire.rdb import RdbError, RdbReader, dump_payload
@@ -23,6 +27,9 @@ class Services:
 
     def __init__(self, node: Node) -> None:
         self.node = node
+        self.evictor = node.evictor = Evictor(node.keyspace, node.config, node.random)
+        self.pubsub = node.pubsub = PubSub()
+        self.scripting = node.scripting = Scripting(node)
         self.active_expire = True  # DEBUG SET-ACTIVE-EXPIRE
         self.skip_checksum = False  # DEBUG SET-SKIP-CHECKSUM-VALIDATION
         self._ops_sample = (0, 0)
@@ -37,6 +44,7 @@ class Services:
         """Called once all parts of the node stand: hook into configuration and keyspace."""
         node = self.node
         config = node.config
+        self.evictor.reconfigure()
         for name in (
             "min-replicas-to-write",
             "min-replicas-max-lag",
@@ -46,17 +54,24 @@ class Services:
             "stop-writes-on-bgsave-error",
             "maxmemory",
             "maxmemory-policy",
+            "notify-keyspace-events",
         ):
             config.on_change(name, lambda _value: self._reconfigured())
         config.on_change("repl-backlog-size", self._resize_window)
+        self._set_notifications()
         for old, new in config.renames:
             if not node.executor.rename(old.lower(), new):
                 raise ValueError(f"No such command in rename-command: {old}")
 
     def _reconfigured(self) -> None:
+        self.evictor.reconfigure()
+        self._set_notifications()
         self.node.regate()
         for session in self.node.sessions.values():
             self.node.executor.regate(session)
+
+    def _set_notifications(self) -> None:
+        configure(self.node.keyspace, self.pubsub.publish, str(self.node.config["notify-keyspace-events"]))
 
     def _resize_window(self, size: Any) -> None:
         if self.node.history.window is not None:
@@ -66,6 +81,25 @@ class Services:
         """The node begins to run."""
         for name in self.node.config.ineffective():
             self.node.log(Level.NOTICE, f"The directive {name} is accepted and kept but has no effect here")
+
+    def reset_statistics(self) -> None:
+        """CONFIG RESETSTAT: what INFO counts begins at zero again."""
+        node = self.node
+        keyspace, executor = node.keyspace, node.executor
+        keyspace.hits = keyspace.misses = keyspace.expired = keyspace.evicted = 0
+        node.connections_received = node.connections_rejected = 0
+        node.primary.sync_full = node.primary.sync_partial_ok = node.primary.sync_partial_err = 0
+        node.snapshots.last_fork_us = node.snapshots.total_forks = 0
+        # The totals are those of connections that are gone and of those that are there.
+        self.gone_received = -sum(session.total_received for session in node.sessions.values())
+        self.gone_sent = -sum(session.total_sent for session in node.sessions.values())
+        self.reads = 0
+        self._ops_sample = (self._ops_sample[0], 0)
+        executor.total_commands = 0
+        executor.errors.clear()
+        for command in executor.commands.values():
+            for entry in (command, *command.subcommands.values()):
+                entry.calls = entry.usec = entry.rejected = entry.failed = 0
 
     # -- connections -------------------------------------------------------------------------------------------------
 
@@ -100,11 +134,13 @@ class Services:
 
     def forget(self, session: Session) -> None:
         """The session is gone."""
+        self.pubsub.drop(session)
         self.gone_received += session.total_received
         self.gone_sent += session.total_sent
 
     def reset(self, session: Session) -> None:
         """RESET: subscriptions, tracking and the login end."""
+        self.pubsub.drop(session)
         self.greet(session)
 
     def check_output_limit(self, session: Session) -> None:
@@ -173,8 +209,22 @@ class Services:
         """The session's user may do everything."""
         return True
 
+    def has_room(self) -> bool:
+        """Whether memory is within maxmemory, after eviction if need be."""
+        node = self.node
+        if not node.config["maxmemory"] or node.loading is not None:
+            return True
+        if node.replica.active and node.config["replica-ignore-maxmemory"]:
+            return True
+        room = self.evictor.make_room(node.now)
+        if node.keyspace.effects:
+            node.executor.commit(together=False)
+        return room
+
     def check_memory(self) -> None:
         """Make room, or raise OOM."""
+        if not self.has_room():
+            raise CommandError("OOM command not allowed when used memory > 'maxmemory'.")
 
     def check_busy(self, command: Command) -> None:
         """Raise BUSY while a script runs too long."""
@@ -186,10 +236,12 @@ class Services:
 
     def function_codes(self) -> list[bytes]:
         """Function libraries, for snapshots."""
-        return []
+        return self.scripting.library_codes()
 
     def adopt_functions(self, codes: list[bytes]) -> None:
         """Function libraries of a snapshot replace ours."""
+        self.scripting.flush_libraries()
+        self.scripting.load_libraries(codes)
 
     # -- clocks ------------------------------------------------------------------------------------------------------
 
@@ -213,7 +265,11 @@ class Services:
 
     def subscription_fields(self) -> list[tuple[str, object]]:
         """INFO stats: pub/sub."""
-        return []
+        return [
+            ("pubsub_channels", len(self.pubsub.channels)),
+            ("pubsub_patterns", len(self.pubsub.patterns)),
+            ("pubsubshard_channels", len(self.pubsub.shard_channels)),
+        ]
 
     def tracking_fields(self) -> list[tuple[str, object]]:
         """INFO stats: client-side caching."""

@@ -341,7 +341,7 @@ class Replica:
             return
         self._line += data
         while self._line and self.conn:
-            if self.state is ReplicaState.CONNECTED:
+            if self.up:
                 rest, self._line = self._line, b""
                 self.host.apply_stream(rest)
                 return
