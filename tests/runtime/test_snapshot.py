@@ -47,7 +47,7 @@ def test_a_connection_closed_while_the_child_runs_ends_at_once(spawn: Spawn) -> 
     other.sock.shutdown(socket.SHUT_WR)
     begin_s = time.monotonic()
     assert other.sock.recv(1) == b""
-    assert time.monotonic() - begin_s < 0.3
+    assert time.monotonic() - begin_s < 5, "the child lives for 20 s"
 
 
 def test_a_killed_child_fails_the_snapshot_and_not_the_server(spawn: Spawn) -> None:
