@@ -413,8 +413,6 @@ def _check_set_id(stream: Stream, last: Id, added: int | None) -> None:
             raise CommandError("ERR The ID specified in XSETID is smaller than the target stream top item")
         if added is not None and stream.length > added:
             raise CommandError("ERR The entries_added specified in XSETID is smaller than the target stream length")
-    if last < stream.max_deleted_id:
-        raise CommandError("ERR The ID specified in XSETID is smaller than current max_deleted_entry_id")
 
 
 def quiet_change(ctx: Context, key: bytes, event: bytes = b"") -> None:

@@ -34,6 +34,7 @@ class Commands:
     def __init__(self, chance: Random, odd: bool = True) -> None:
         self.chance = chance
         self.scores = EXACT_SCORES * 3 + (ODD_SCORES * 2 if odd else ()) + BAD_SCORES
+        self.offsets = INTEGERS if odd else tuple(text for text in INTEGERS if not text.startswith(b"-"))
         self.bounds = SCORE_BOUNDS + (LENIENT_BOUNDS if odd else ())
         self.makers: list[Callable[[], list[bytes]]] = [
             *[self.zadd] * 8,
@@ -83,7 +84,7 @@ class Commands:
         bounds = [pick(LEX), pick(LEX)]
         if name == b"ZREMRANGEBYLEX" and self.chance.random() < 0.8:
             bounds = [b"[a", b"(b"]
-        limit = [b"LIMIT", pick(INTEGERS), pick(INTEGERS)] if self.chance.random() < 0.3 else []
+        limit = [b"LIMIT", pick(self.offsets), pick(INTEGERS)] if self.chance.random() < 0.3 else []
         if name == b"ZRANGE":
             return [name, key, *bounds, b"BYLEX", *self.some(b"rev", b"withscores"), *limit]
         if name == b"ZRANGESTORE":
@@ -126,7 +127,7 @@ class Commands:
         pick = self.chance.choice
         options = self.some(b"rev", b"withscores", rate=0.4)
         if self.chance.random() < 0.25:
-            options += [b"LIMIT", pick(INTEGERS), pick(INTEGERS)]
+            options += [b"LIMIT", pick(self.offsets), pick(INTEGERS)]
         if self.chance.random() < 0.5:
             bounds, options = [pick(self.bounds), pick(self.bounds)], [*options, b"byscore"]
         else:
@@ -144,7 +145,7 @@ class Commands:
         bounds = [pick(self.bounds), pick(self.bounds)]
         if name == b"ZCOUNT":
             return [name, key, *bounds]
-        limit = [b"limit", pick(INTEGERS), pick(INTEGERS)] if self.chance.random() < 0.4 else []
+        limit = [b"limit", pick(self.offsets), pick(INTEGERS)] if self.chance.random() < 0.4 else []
         return [name, key, *bounds, *limit, *self.some(b"withscores", b"byscore")]
 
     def remove(self) -> list[bytes]:
