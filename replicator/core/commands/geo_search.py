@@ -112,12 +112,12 @@ def _cells(shape: _Shape) -> list[tuple[int, int, int]]:
         row, column = middle_row + up, (middle_column + right) % side
         if not 0 <= row < side:
             continue
-        cells[(step, row, column)] = None
         # positions exactly on the eastern or northern edge have scores of their own, behind the grid's last
-        if column == side - 1:
-            cells[(step, row, side)] = None
-        if row == side - 1:
-            cells[(step, side, column)] = None
+        rows = (row, side) if row == side - 1 else (row,)
+        columns = (column, side) if column == side - 1 else (column,)
+        for edge_row in rows:
+            for edge_column in columns:
+                cells[(step, edge_row, edge_column)] = None
     return list(cells)
 
 

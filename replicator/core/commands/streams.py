@@ -214,7 +214,10 @@ class _Trim:
         effect = list(argv)
         if self.approximate:
             effect[self.mark_at] = b"="
-            left = b"%d" % stream.length if self.strategy == b"maxlen" else format_id(stream.first_id)
+            if self.strategy == b"maxlen":
+                left = b"%d" % stream.length
+            else:
+                left = format_id(stream.first_id if stream.length else LARGEST_ID)
             effect[self.value_at] = left
         return effect
 
