@@ -62,8 +62,10 @@ class Server:
         assert self.process is not None and self.process.poll() is None, f"{self.engine} ended: {self.log()[-2000:]}"
         with contextlib.suppress(OSError, EOFError):
             wire = Wire(self.port)
-            answer = wire.call("PING")
-            wire.close()
+            try:
+                answer = wire.call("PING")
+            finally:
+                wire.close()
             return answer == b"PONG" or "MASTERDOWN" in str(answer)
         return False
 
