@@ -217,7 +217,8 @@ class _Trim:
             if self.strategy == b"maxlen":
                 left = b"%d" % stream.length
             else:
-                left = format_id(stream.first_id if stream.length else LARGEST_ID)
+                # the first node's first entry, be it deleted: nothing before it is left
+                left = format_id(stream.nodes[0].master if stream.nodes else LARGEST_ID)
             effect[self.value_at] = left
         return effect
 
@@ -301,9 +302,10 @@ def xadd(ctx: Context, argv: list[bytes]) -> bytes:
     if trimmed:
         db.notify(NOTIFY_STREAM, b"xtrim", key)
     name = format_id(id)
-    if text != name or trim.approximate:
+    if wanted is None or any_seq or trim.approximate:
         effect = trim.exact(argv, stream)
-        effect[at] = name
+        if wanted is None or any_seq:
+            effect[at] = name
         ctx.replicate(*effect)
     return reply.bulk(name)
 
