@@ -470,7 +470,7 @@ class Executor:
 
     def close_session(self, session: Session, why: str, after_reply: bool) -> None:
         """Close a session's connection."""
-        self.node.close_connection(session.conn, why, after_reply)
+        self.node.connections.close_connection(session.conn, why, after_reply)
 
     # -- scripts -----------------------------------------------------------------------------------------------------
 

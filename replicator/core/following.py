@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from replicator.core.effects import Announce, Level, ReadFile, RemoveFile
 from replicator.core.events import FileChunk
-from replicator.core.loading import RdbError, start_load
+from replicator.core.loading import RdbError
 from replicator.core.replication.replica import LoadError
 from replicator.core.session import Session
 from replicator.core.wire.request import Argv, RequestDecoder, encoded_size
@@ -78,7 +78,7 @@ class Following:
         node = self.node
         self._flush_old()
         node.log(Level.NOTICE, "MASTER <-> REPLICA sync: Loading DB in memory")
-        node.begin_loading("file", name, asynchronous=False)
+        node.loads.begin("file", name, asynchronous=False)
         node.emit(ReadFile(name, LOAD_CHUNK))
 
     def open_loader(self) -> None:
@@ -88,7 +88,7 @@ class Following:
         if not asynchronous:
             self._flush_old()
         node.log(Level.NOTICE, "MASTER <-> REPLICA sync: Loading DB in memory")
-        node.begin_loading("socket", "", asynchronous=asynchronous)
+        node.loads.begin("socket", "", asynchronous=asynchronous)
 
     def _flush_old(self) -> None:
         node = self.node
@@ -108,7 +108,7 @@ class Following:
         try:
             return loading.feed(data)
         except RdbError as problem:
-            self.node.end_loading()
+            self.node.loads.end()
             raise LoadError(str(problem)) from None
 
     def finish_load(self) -> None:
@@ -119,7 +119,7 @@ class Following:
         """The payload broke off."""
         if self.node.loading is not None:
             self.node.log(Level.NOTICE, f"MASTER <-> REPLICA sync: Discarding the unfinished load ({why})")
-            self.node.end_loading()
+            self.node.loads.end()
 
     def file_chunk(self, event: FileChunk) -> None:
         """More of a payload that is loaded from its file."""
@@ -133,7 +133,7 @@ class Following:
             if event.eof and behind is None:
                 loading.reader.close()
         except RdbError as problem:
-            node.end_loading()
+            node.loads.end()
             node.replica.payload_failed(str(problem), node.now)
             return
         if event.eof:
@@ -147,7 +147,7 @@ class Following:
         assert loading is not None
         text = loading.loader.aux.get(b"repl-stream-db", b"0")
         stream_db = int(text) if text.isdigit() and int(text) < len(node.keyspace.databases) else 0
-        node.adopt_load()
+        node.loads.adopt()
         node.replica.payload_loaded(stream_db, node.now)
 
     # -- the stream --------------------------------------------------------------------------------------------------
@@ -159,7 +159,7 @@ class Following:
         session.is_primary_link = True
         session.authenticated = True
         session.decoder = RequestDecoder()
-        session.id = node.next_client_id()
+        session.id = node.connections.next_client_id()
         session.peer = f"{node.replica.primary_host}:{node.replica.primary_port}"
         session.created_ms = session.last_ms = node.now.mono_ms
         session.db = node.keyspace.databases[node.replica.stream_db]

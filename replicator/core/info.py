@@ -190,7 +190,7 @@ def _stats(node: Node) -> Fields:
     received = sum(session.total_received for session in node.sessions.values()) + node.services.gone_received
     sent = sum(session.total_sent for session in node.sessions.values()) + node.services.gone_sent
     return [
-        ("total_connections_received", node.connections_received),
+        ("total_connections_received", node.connections.received_total),
         ("total_commands_processed", node.executor.total_commands),
         ("instantaneous_ops_per_sec", node.services.ops_per_second),
         ("total_net_input_bytes", received),
@@ -201,7 +201,7 @@ def _stats(node: Node) -> Fields:
         ("instantaneous_output_kbps", "0.00"),
         ("instantaneous_input_repl_kbps", "0.00"),
         ("instantaneous_output_repl_kbps", "0.00"),
-        ("rejected_connections", node.connections_rejected),
+        ("rejected_connections", node.connections.rejected_total),
         ("sync_full", primary.sync_full),
         ("sync_partial_ok", primary.sync_partial_ok),
         ("sync_partial_err", primary.sync_partial_err),

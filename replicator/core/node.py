@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from replicator.core import limits
 from replicator.core.commands.pubsub import PubSub
 from replicator.core.commands.registry import BLOCKING, WRITE, Command, CommandError
 from replicator.core.config import Config
+from replicator.core.connections import Connections
 from replicator.core.effects import (
     Announce,
     Close,
@@ -48,7 +48,8 @@ from replicator.core.following import LOAD_CHUNK, Following
 from replicator.core.handover import Handover
 from replicator.core.keyspace.database import Keyspace
 from replicator.core.keyspace.eviction import Evictor
-from replicator.core.loading import Loading, RdbError, start_load
+from replicator.core.loading import Loading
+from replicator.core.loads import Loads
 from replicator.core.now import Now
 from replicator.core.orders import Orders
 from replicator.core.replication.history import History
@@ -59,7 +60,6 @@ from replicator.core.scripting.state import Scripting
 from replicator.core.services import Services
 from replicator.core.session import Session
 from replicator.core.snapshots import Snapshots
-from replicator.core.wire import reply
 from replicator.core.wire.request import encode
 
 REDIS_VERSION = "7.0.15"
@@ -105,7 +105,8 @@ class Node:
         self.monitors: dict[Session, None] = {}
         self.writers: dict[Session, None] = {}  # sessions that wrote in this turn
         self.last_connection = 0
-        self._client_ids = 0
+        self.connections = Connections(self)
+        self.loads = Loads(self)
         self.executor = Executor(self)
         self.history = History(chance)
         self.primary = Primary(self.history, config, chance, self.emit, self.send)
@@ -120,8 +121,6 @@ class Node:
         self.cron_ms = 0
         self.second_ms = 0
         self.ping_ms = 0
-        self.connections_received = 0
-        self.connections_rejected = 0
         self.pubsub: PubSub
         self.evictor: Evictor
         self.scripting: Scripting
@@ -134,19 +133,19 @@ class Node:
         self.meter = self.surroundings.meter
         self._handlers: dict[type, Callable[[Any], None]] = {
             Started: self._started,
-            Opened: self._opened,
-            Received: self._received,
-            Closed: self._closed,
-            Connected: self._connected,
-            ConnectFailed: self._connect_failed,
-            OutputPending: self._output_pending,
+            Opened: self.connections.opened,
+            Received: self.connections.received,
+            Closed: self.connections.closed,
+            Connected: self.connections.connected,
+            ConnectFailed: self.connections.connect_failed,
+            OutputPending: self.connections.output_pending,
             SnapshotStarted: self.snapshots.started,
             SnapshotFailed: self.snapshots.failed,
             SnapshotDone: self.snapshots.done,
             SnapshotSent: self._snapshot_sent,
-            FileChunk: self._file_chunk,
-            FileFailed: self._file_failed,
-            FileCommitted: self._file_committed,
+            FileChunk: self.loads.file_chunk,
+            FileFailed: self.loads.file_failed,
+            FileCommitted: self.loads.file_committed,
             Signalled: self._signalled,
         }
         self.services.install()
@@ -197,7 +196,7 @@ class Node:
         if type(effect) in _BEHIND:
             self.later.append(effect)
         elif type(effect) is Close:
-            self.close_connection(effect.conn, effect.why, effect.flush)
+            self.connections.close_connection(effect.conn, effect.why, effect.flush)
         else:
             self.effects.append(effect)
 
@@ -225,7 +224,7 @@ class Node:
         if self.keyspace.ready:
             executor.serve_ready()
         if executor.resumed:
-            executor.resume(self._run_unread)
+            executor.resume(self.connections.run_unread)
         if executor.stream or self.writers:
             self.flush_stream()
         primary = self.primary
@@ -247,124 +246,7 @@ class Node:
         self.effects = []
         return effects
 
-    # -- connections -------------------------------------------------------------------------------------------------
-
-    def next_client_id(self) -> int:
-        """Client ids grow from 1."""
-        self._client_ids += 1
-        return self._client_ids
-
-    def _opened(self, event: Opened) -> None:
-        self.connections_received += 1
-        session = Session(self.executor, event.conn)
-        session.id = self.next_client_id()
-        session.peer = _address(event.peer_host, event.peer_port)
-        session.local = _address(event.local_host, event.local_port)
-        session.created_ms = session.last_ms = self.now.mono_ms
-        self.sessions[event.conn] = session
-        self.by_id[session.id] = session
-        refusal = self.services.admit_connection(session, event.peer_host)
-        if refusal:
-            self.connections_rejected += 1
-            session.push(reply.error(refusal))
-            session.close("rejected")
-            return
-        self.services.greet(session)
-        self.executor.regate(session)
-
-    def _received(self, event: Received) -> None:
-        session = self.sessions.get(event.conn)
-        if session is None:
-            if event.conn == self.replica.conn:
-                self.replica.received(event.data, self.now)
-            return
-        session.last_ms = self.now.mono_ms
-        data = event.data
-        session.total_received += len(data)
-        if session.blocked is not None:
-            session.unread.append(data)
-            if sum(map(len, session.unread)) > self.config["client-query-buffer-limit"]:
-                session.close("query buffer limit", after_reply=False)
-            return
-        self._run_bytes(session, data)
-
-    def _run_bytes(self, session: Session, data: bytes) -> None:
-        decoder = session.decoder
-        if session.link is not None and not data.strip(b"\r\n"):
-            session.link.acked_ms = self.now.mono_ms  # a replica that loads shows life by line ends
-        batch = decoder.feed(data)
-        if batch:
-            self.executor.run(session, batch)
-        if decoder.error is not None and session.blocked is None:
-            session.push(reply.error(f"ERR Protocol error: {decoder.error}"))
-            self.log(Level.VERBOSE, f"Protocol error ({decoder.error}) from client: id={session.id} addr={session.peer}")
-            session.close("protocol error")
-        elif decoder.pending > limits.MAX_INLINE and decoder.pending > self.config["client-query-buffer-limit"]:
-            self.log(Level.WARNING, f"Closing client that reached max query buffer length: id={session.id} addr={session.peer}")
-            session.close("query buffer limit", after_reply=False)
-
-    def _run_unread(self, session: Session) -> None:
-        data = b"".join(session.unread)
-        session.unread.clear()
-        self._run_bytes(session, data)
-
-    def _closed(self, event: Closed) -> None:
-        session = self.sessions.pop(event.conn, None)
-        if session is None:
-            if event.conn == self.replica.conn and self.replica.conn:
-                self.replica.closed(event.why, self.now)
-            return
-        self._forget(session)
-
-    def _forget(self, session: Session) -> None:
-        """Whatever held the session lets go of it."""
-        executor = self.executor
-        session.closing = True
-        self.by_id.pop(session.id, None)
-        self.monitors.pop(session, None)
-        executor.touched.pop(session, None)
-        self.writers.pop(session, None)
-        if session.blocked is not None:
-            session.queue.clear()
-            session.unread.clear()
-            executor.unpark(session)
-        executor.unwatch(session)
-        self.services.forget(session)
-        if self.primary.closed(session.conn, self.now):
-            self.snapshots.cancel_without_receivers()
-            self.regate()
-            self.handover.replicas_changed()
-
-    def close_connection(self, conn: int, why: str, flush: bool) -> None:
-        """Close behind the replies of this turn (flush: when they have gone out)."""
-        session = self.sessions.get(conn)
-        if session is not None:
-            session.closing = True
-        self.later.append(Close(conn, why, flush))
-
-    def _connected(self, event: Connected) -> None:
-        if event.conn == self.replica.conn:
-            self.replica.connected(self.now)
-
-    def _connect_failed(self, event: ConnectFailed) -> None:
-        if event.conn == self.replica.conn:
-            self.replica.connect_failed(event.why, self.now)
-
-    def _output_pending(self, event: OutputPending) -> None:
-        link = self.primary.links.get(event.conn)
-        if link is not None:
-            link.pending = event.pending
-        session = self.sessions.get(event.conn)
-        if session is not None:
-            session.pending_output = event.pending
-            if event.pending and link is None:
-                self.services.check_output_limit(session)
-
-    def _snapshot_sent(self, event: SnapshotSent) -> None:
-        self.primary.snapshot_sent(event.conn, self.now)
-        self.regate()
-
-    # -- start and load ----------------------------------------------------------------------------------------------
+    # -- start ---------------------------------------------------------------------------------------------------------
 
     def _started(self, event: Started) -> None:
         self.started = self.now
@@ -374,129 +256,12 @@ class Node:
         self.snapshots.last_save_s = self.now.unix_ms // 1000
         self.log(Level.NOTICE, "Server initialized")
         self.services.started()
-        self.begin_loading("start", str(self.config["dbfilename"]), asynchronous=False)
+        self.loads.begin("start", str(self.config["dbfilename"]), asynchronous=False)
         self.emit(ReadFile(str(self.config["dbfilename"]), LOAD_CHUNK))
 
-    def begin_loading(self, source: str, name: str, *, asynchronous: bool) -> None:
-        """A load begins; until it ends the gate lets through what may run while loading."""
-        self.loading = start_load(
-            source,
-            name,
-            databases=len(self.keyspace.databases),
-            asynchronous=asynchronous,
-            keep_expired=source in ("file", "socket") or self.is_replica_by_config(),
-            check_crc=bool(self.config["rdbchecksum"]) and not self.services.skip_checksum,
-            mono_ms=self.now.mono_ms,
-            unix_ms=self.now.unix_ms,
-        )
+    def _snapshot_sent(self, event: SnapshotSent) -> None:
+        self.primary.snapshot_sent(event.conn, self.now)
         self.regate()
-
-    def is_replica_by_config(self) -> bool:
-        """Whether this node follows, or is configured to follow, a primary."""
-        return self.replica.active or bool(self.config["replicaof"])
-
-    def end_loading(self) -> None:
-        """No load is under way any more."""
-        self.loading = None
-        self.regate()
-
-    def adopt_load(self) -> None:
-        """What was loaded becomes the data."""
-        loading = self.loading
-        assert loading is not None
-        loading.loader.finish()
-        self.keyspace.adopt(loading.keyspace)
-        self.snapshots.saved_dirty = self.keyspace.dirty
-        self.services.adopt_functions(loading.loader.functions)
-        self.snapshots.last_keys_loaded = loading.loader.keys
-        self.snapshots.last_keys_expired = loading.loader.expired
-        self.log(
-            Level.NOTICE,
-            f"Done loading RDB, keys loaded: {loading.loader.keys}, keys expired: {loading.loader.expired}.",
-        )
-        self.end_loading()
-
-    def _file_chunk(self, event: FileChunk) -> None:
-        loading = self.loading
-        if loading is None or loading.name != event.name:
-            self.emit(StopReading(event.name))
-            return
-        if loading.source == "file":
-            self.following.file_chunk(event)
-            return
-        loading.size = event.size
-        try:
-            rest = loading.feed(event.data)
-            if event.eof and rest is None:
-                loading.reader.close()
-        except RdbError as problem:
-            self._cannot_load(event.name, str(problem))
-            return
-        if event.eof:
-            self._loaded_at_start(loading)
-
-    def _cannot_load(self, name: str, why: str) -> None:
-        self.log(Level.WARNING, f"Fatal error loading the DB, check server logs. Exiting. ({name}: {why})")
-        self.emit(StopReading(name))
-        self.end_loading()
-        self.later.append(Exit(1))
-
-    def _loaded_at_start(self, loading: Loading) -> None:
-        self.adopt_load()
-        took = (self.now.mono_ms - loading.started_ms) / 1000
-        self.log(Level.NOTICE, f"DB loaded from disk: {took:.3f} seconds")
-        aux = loading.loader.aux
-        identity, offset = aux.get(b"repl-id", b""), aux.get(b"repl-offset", b"")
-        if len(identity) == 40 and offset.isdigit():
-            self._recover_history(identity.decode(), int(offset), int(aux.get(b"repl-stream-db", b"0") or 0))
-        self._become_ready()
-
-    def _recover_history(self, identity: str, offset: int, stream_db: int) -> None:
-        """The dump knew its place in a history: continue there (a replica), or let replicas continue (a primary)."""
-        history = self.history
-        size = self.config["repl-backlog-size"]
-        if self.is_replica_by_config():
-            history.restart(identity, offset, size)
-            self.replica.resumable = True
-            self.replica.stream_db = stream_db if 0 <= stream_db < len(self.keyspace.databases) else 0
-        elif not self.snapshots.last_keys_expired:
-            own = history.id
-            history.restart(identity, offset, size)
-            history.follow(own)
-            self.primary.alone_since_ms = self.now.mono_ms
-            self.set_feeding()
-
-    def _become_ready(self) -> None:
-        if self.config["replicaof"]:
-            host, port = self.config["replicaof"]
-            self.become_replica(host, int(port), why="")
-        self.ready = True
-        self.regate()
-        self.log(Level.NOTICE, "Ready to accept connections")
-
-    def _file_failed(self, event: FileFailed) -> None:
-        if self.snapshots.foreground_ended(event.name, event.why):
-            self.handover.saved(event.why)
-            return
-        loading = self.loading
-        if loading is not None and loading.name == event.name:
-            if loading.source == "start":
-                if event.missing:
-                    self.end_loading()
-                    self._become_ready()
-                else:
-                    self._cannot_load(event.name, event.why)
-            else:
-                self.end_loading()
-                self.replica.payload_failed(event.why, self.now)
-            return
-        self.replica.file_failed(event.name, event.why, self.now)
-
-    def _file_committed(self, event: FileCommitted) -> None:
-        if self.snapshots.foreground_ended(event.name, ""):
-            self.handover.saved("")
-            return
-        self.replica.file_committed(event.name, event.final_name)
 
     # -- roles -------------------------------------------------------------------------------------------------------
 
@@ -534,7 +299,7 @@ class Node:
         if syncing_half:
             assert self.loading is not None
             self.emit(StopReading(self.loading.name))
-            self.end_loading()
+            self.loads.end()
         self.replica.stop(self.now)
         if self.history.window is None:
             self.history.open_window(self.config["repl-backlog-size"])
@@ -738,8 +503,3 @@ class Node:
     def function_codes(self) -> list[bytes]:
         """Function libraries, for snapshots."""
         return self.services.function_codes()
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-

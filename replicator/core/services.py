@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from replicator.core.commands.pubsub import PubSub
 from replicator.core.commands.registry import DENY_OOM, Command, CommandError
+from replicator.core.commands.serialize import neutral_value
 from replicator.core.effects import Effect, Level
 from replicator.core.info import render
 from replicator.core.keyspace.database import Keyspace
 from replicator.core.keyspace.eviction import Evictor
 from replicator.core.keyspace.notifications import configure
-from replicator.core.commands.pubsub import PubSub
-from replicator.core.commands.serialize import neutral_value
 from replicator.core.persistence import KeyspaceLoader
 from replicator.core.scripting.state import Scripting
 from replicator.core.session import Session
@@ -87,7 +87,7 @@ class Services:
         node = self.node
         keyspace, executor = node.keyspace, node.executor
         keyspace.hits = keyspace.misses = keyspace.expired = keyspace.evicted = 0
-        node.connections_received = node.connections_rejected = 0
+        node.connections.received_total = node.connections.rejected_total = 0
         node.primary.sync_full = node.primary.sync_partial_ok = node.primary.sync_partial_err = 0
         node.snapshots.last_fork_us = node.snapshots.total_forks = 0
         # The totals are those of connections that are gone and of those that are there.
