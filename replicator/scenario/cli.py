@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from contextlib import ExitStack
 from importlib import import_module
@@ -63,6 +64,7 @@ def run(
             load(file)
         except ScriptError as wrong:
             _refuse(str(wrong))
+    signal.signal(signal.SIGTERM, _as_interrupt)
     terminal = Terminal(Console(stderr=json_to == "-", highlight=False), quiet)
     scenarios: list[list[Outcome]] = []
     with ExitStack() as stack:
@@ -79,6 +81,13 @@ def run(
     if report is not None:
         terminal.console.print(f"  report: {report}")
     sys.exit(0 if all(one.ok for outcomes in scenarios for one in outcomes) else FAILED)
+
+
+def _as_interrupt(number: int, frame: object) -> None:
+    """SIGTERM ends a play like Ctrl-C: nodes are ended, folders removed."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        raise KeyboardInterrupt
+    signal.raise_signal(signal.SIGINT)
 
 
 def _write(scenarios: list[list[Outcome]], json_to: str | None, report: Path | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import fill
 
 from rich.console import Console
 from rich.markup import escape
@@ -44,6 +45,7 @@ class Terminal:
 
     def __init__(self, console: Console, quiet: bool = False) -> None:
         self.console, self.quiet = console, quiet
+        self._told = ""
 
     def opening(self, script: Script, variant: str, about: str, on: str, engine: str, seed: int) -> None:
         self.console.print()
@@ -52,8 +54,11 @@ class Terminal:
         )
         self.console.print(f"[dim]{escape(engine)} · {on} · seed {seed}[/dim]")
         if not self.quiet:
-            text = about.strip() or script.about.strip()
-            self.console.print(Padding(escape(flowing(text)), (0, 0, 0, 2)), style="dim")
+            text = flowing(about) if about else flowing(script.about) if script.title != self._told else ""
+            self._told = script.title
+            for paragraph in text.split("\n\n"):
+                filled = fill(paragraph, min(self.console.width, 110), initial_indent="  ", subsequent_indent="  ")
+                self.console.print(f"[dim]{escape(filled)}[/dim]", highlight=False, soft_wrap=True)
             self.console.print()
 
     def watch(self, event: Happening) -> None:

@@ -10,6 +10,7 @@ from random import Random
 
 import pytest
 import trio
+import trio.testing
 
 from replicator.scenario.forwarder import Forwarder
 from replicator.scenario.stages.addresses import Block
@@ -50,7 +51,7 @@ async def net(echo: bool = True) -> AsyncIterator[Net]:
         async def serve(stream: trio.SocketStream) -> None:
             here.accepted.append(stream)
             if not echo:
-                return
+                await trio.sleep_forever()
             try:
                 async for data in stream:
                     await stream.send_all(data)
@@ -247,6 +248,7 @@ async def test_the_end_of_a_connection_arrives_behind_its_last_bytes() -> None:
         await stream.send_all(b"a")
         while not here.accepted:
             await trio.sleep(0.001)
+        await receive(here.accepted[0], 1)
         await here.accepted[0].send_all(b"last words")
         await here.accepted[0].aclose()
         assert await receive(stream, 10) == b"last words"
