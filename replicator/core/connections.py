@@ -73,10 +73,15 @@ class Connections:
             self.node.executor.run(session, batch)
         if decoder.error is not None and session.blocked is None:
             session.push(reply.error(f"ERR Protocol error: {decoder.error}"))
-            self.node.log(Level.VERBOSE, f"Protocol error ({decoder.error}) from client: id={session.id} addr={session.peer}")
+            self.node.log(
+                Level.VERBOSE, f"Protocol error ({decoder.error}) from client: id={session.id} addr={session.peer}"
+            )
             session.close("protocol error")
         elif decoder.pending > limits.MAX_INLINE and decoder.pending > self.node.config["client-query-buffer-limit"]:
-            self.node.log(Level.WARNING, f"Closing client that reached max query buffer length: id={session.id} addr={session.peer}")
+            self.node.log(
+                Level.WARNING,
+                f"Closing client that reached max query buffer length: id={session.id} addr={session.peer}",
+            )
             session.close("query buffer limit", after_reply=False)
 
     def run_unread(self, session: Session) -> None:

@@ -1,8 +1,9 @@
 """From argv to reply and effect: the hot path, the checks before a command, transactions, blocked clients.
 
-Two paths. The fast one runs a command after one dictionary look-up and one test of flags. Whatever needs a closer look (a
-role, a limit, MULTI, an unauthenticated or subscribed client, a blocking command ...) sets bits in a gate (the node's or the
-session's); a command with one of these bits takes the careful path, which asks every question in stock's order.
+Two paths. The fast one runs a command after one dictionary look-up and one test of flags. Whatever needs a closer
+look (a role, a limit, MULTI, an unauthenticated or subscribed client, a blocking command ...) sets bits in a gate
+(the node's or the session's); a command with one of these bits takes the careful path, which asks every question in
+stock's order.
 """
 
 from __future__ import annotations
@@ -167,6 +168,8 @@ class Executor:
                 self.serve_ready()
             if session.closing:
                 break
+        if command is not None and not command.subcommands:
+            session.command = command
         self.total_commands += len(batch)
         if keyspace.dirty != dirty_before:
             session.write_position = -1  # resolved when the stream is flushed; see Node.write_position
@@ -276,16 +279,18 @@ class Executor:
             raise CommandError("NOAUTH Authentication required.")
         node.check_access(session, command, argv)
         writes = self._writes(session, command)
-        if flags & DENY_OOM or (command.name == "exec" and session.transaction and session.transaction.flags & DENY_OOM):
+        if flags & DENY_OOM or (
+            command.name == "exec" and session.transaction and session.transaction.flags & DENY_OOM
+        ):
             node.check_memory()
         if writes:
             node.check_write(session)
-        if (session.channels or session.patterns or session.shard_channels) and not session.resp3:
-            if command.name not in _ALLOWED_WHILE_SUBSCRIBED:
-                raise CommandError(
-                    f"ERR Can't execute '{command.full_name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / "
-                    "RESET are allowed in this context"
-                )
+        subscribed = session.channels or session.patterns or session.shard_channels
+        if subscribed and not session.resp3 and command.name not in _ALLOWED_WHILE_SUBSCRIBED:
+            raise CommandError(
+                f"ERR Can't execute '{command.full_name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / "
+                "RESET are allowed in this context"
+            )
         if not flags & STALE and node.is_stale():
             raise CommandError("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.")
         if node.loading is not None:

@@ -1,7 +1,8 @@
 """This node as a replica: loads what its primary sends and applies its stream.
 
-The stream's bytes are put into our own window verbatim, and only when what they say has been applied: so our replicas read the
-same history as we do, and our offset never runs ahead of our data. A transaction is applied when its EXEC is there, as one.
+The stream's bytes are put into our own window verbatim, and only when what they say has been applied: so our replicas
+read the same history as we do, and our offset never runs ahead of our data. A transaction is applied when its EXEC is
+there, as one.
 """
 
 from __future__ import annotations
@@ -200,7 +201,7 @@ class Following:
             keyspace.applying = False
         if session.decoder.error is not None:
             node.log(Level.WARNING, f"Protocol error from master: {session.decoder.error}")
-            node.replica._disconnect("protocol error", node.now)
+            node.replica.disconnect("protocol error", node.now)
             return
         if self.session is not session:
             return  # the stream itself made us leave
@@ -266,5 +267,7 @@ class Following:
             f"'{argv[0].decode('utf-8', 'backslashreplace').lower()}'",
         )
         if self.node.config["propagation-error-behavior"] != "ignore":
-            self.node.log(Level.WARNING, "Replica cannot apply its primary's command: it must not go on with other data.")
+            self.node.log(
+                Level.WARNING, "Replica cannot apply its primary's command: it must not go on with other data."
+            )
             self.node.crash()

@@ -11,10 +11,9 @@ from replicator.core.replication.primary import Link, LinkState
 if TYPE_CHECKING:
     from replicator.core.node import Node
 
-_DEFAULT = (
-    "server", "clients", "memory", "persistence", "stats", "replication", "cpu", "modules", "errorstats", "cluster", "keyspace",
-)  # fmt: skip
-_ALL = (*_DEFAULT[:7], "modules", "commandstats", "errorstats", "latencystats", "cluster", "keyspace")
+_FIRST = ("server", "clients", "memory", "persistence", "stats", "replication", "cpu", "modules")
+_DEFAULT = (*_FIRST, "errorstats", "cluster", "keyspace")
+_ALL = (*_FIRST, "commandstats", "errorstats", "latencystats", "cluster", "keyspace")
 
 Fields = list[tuple[str, object]]
 
@@ -98,7 +97,9 @@ def _memory(node: Node) -> Fields:
     peak = node.services.peak_memory(used)
     replication = node.primary.buffer_memory
     links = sum(link.pending for link in node.primary.links.values())
-    normal = sum(s.pending_output + s.decoder.pending for s in node.sessions.values() if s.conn not in node.primary.links)
+    normal = sum(
+        s.pending_output + s.decoder.pending for s in node.sessions.values() if s.conn not in node.primary.links
+    )
     maxmemory = node.config["maxmemory"]
     return [
         ("used_memory", used),

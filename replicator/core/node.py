@@ -1,4 +1,6 @@
-"""One node: joins keyspace, sessions, replication and snapshots into a machine (handle / advance / deadline_ms / pull)."""
+"""One node: joins keyspace, sessions, replication and snapshots into a machine (handle / advance / deadline_ms /
+pull).
+"""
 
 from __future__ import annotations
 
@@ -65,6 +67,11 @@ from replicator.core.wire.request import encode
 REDIS_VERSION = "7.0.15"
 _CRON_MS = 100
 _BEHIND = (StartSnapshot, SendSnapshot, Stream, Exit)  # effects that need the turn's replies out before them
+_CANNOT_PERSIST = (
+    "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that may "
+    "modify the data set are disabled, because this instance is configured to report errors during writes if RDB "
+    "snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB error."
+)
 _EXPIRE_AT_ONCE = 200  # expired keys deleted in one turn before others are served
 
 
@@ -72,7 +79,8 @@ _EXPIRE_AT_ONCE = 200  # expired keys deleted in one turn before others are serv
 class Surroundings:
     """What a node cannot know by itself; the driver fills it in.
 
-    meter: microseconds of a monotonic clock (for slow log and statistics only). resident: bytes of memory of the process.
+    meter: microseconds of a monotonic clock (for slow log and statistics only). resident: bytes of memory of the
+    process.
     """
 
     pid: int = 1
@@ -86,7 +94,9 @@ class Surroundings:
 
 
 class Node:
-    """A server: told what happened, it answers with what is to be done. See core/machine.py for the rules of the surface."""
+    """A server: told what happened, it answers with what is to be done. See core/machine.py for the rules of the
+    surface.
+    """
 
     redis_version = REDIS_VERSION
 
@@ -387,17 +397,17 @@ class Node:
     def check_write(self, session: Session) -> None:
         """Raise what forbids a write now."""
         config = self.config
-        if not self.snapshots.last_ok and config["stop-writes-on-bgsave-error"] and config["save"] and not self.replica.active:
-            raise CommandError(
-                "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that "
-                "may modify the data set are disabled, because this instance is configured to report errors during writes if "
-                "RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about "
-                "the RDB error."
-            )
-        wanted = config["min-replicas-to-write"]
-        if wanted and not self.replica.active and config["min-replicas-max-lag"]:
-            if self.primary.good_replicas(self.now, config["min-replicas-max-lag"]) < wanted:
-                raise CommandError("NOREPLICAS Not enough good replicas to write.")
+        if (
+            not self.snapshots.last_ok
+            and config["stop-writes-on-bgsave-error"]
+            and config["save"]
+            and not self.replica.active
+        ):
+            raise CommandError(_CANNOT_PERSIST)
+        wanted, max_lag = config["min-replicas-to-write"], config["min-replicas-max-lag"]
+        counts = wanted and max_lag and not self.replica.active
+        if counts and self.primary.good_replicas(self.now, max_lag) < wanted:
+            raise CommandError("NOREPLICAS Not enough good replicas to write.")
         if self.replica.active and config["replica-read-only"]:
             raise CommandError("READONLY You can't write against a read only replica.")
 

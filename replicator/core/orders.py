@@ -56,9 +56,14 @@ class Orders:
 
     def follow(self, ctx: Any, host: str, port: int) -> bool:
         """REPLICAOF host port; whether we follow that one already."""
-        if self.node.replica.active and (self.node.replica.primary_host, self.node.replica.primary_port) == (host, port):
+        if self.node.replica.active and (self.node.replica.primary_host, self.node.replica.primary_port) == (
+            host,
+            port,
+        ):
             self.node.log(
-                Level.NOTICE, "REPLICAOF would result into synchronization with the master we are already connected with. No operation performed."
+                Level.NOTICE,
+                "REPLICAOF would result into synchronization with the master we are already connected with. "
+                "No operation performed.",
             )
             return True
         self.node.become_replica(host, port, why="user request")
@@ -85,9 +90,7 @@ class Orders:
         if self.node.executor.blocked or self.node.handover.pausing:
             self.node.handover.acks_changed()
 
-    def synchronize(
-        self, session: Session, asked_id: str, position: int, *, failover: bool, old: bool
-    ) -> None:
+    def synchronize(self, session: Session, asked_id: str, position: int, *, failover: bool, old: bool) -> None:
         """PSYNC and SYNC: continue, or have a snapshot made."""
         link = self.link_of(session)
         self.node.flush_stream()

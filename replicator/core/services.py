@@ -1,10 +1,13 @@
-"""Components of a node that are not replication: access, limits, pub/sub, statistics, scripts. Node asks, commands use."""
+"""Components of a node that are not replication: access, limits, pub/sub, statistics, scripts. Node asks, commands
+use.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from replicator.core.commands.pubsub import PubSub
+from replicator.core.clients import Clients
 from replicator.core.commands.registry import DENY_OOM, Command, CommandError
 from replicator.core.commands.serialize import neutral_value
 from replicator.core.effects import Effect, Level
@@ -30,6 +33,7 @@ class Services:
         self.evictor = node.evictor = Evictor(node.keyspace, node.config, node.random)
         self.pubsub = node.pubsub = PubSub()
         self.scripting = node.scripting = Scripting(node)
+        self.clients = Clients(node)
         self.active_expire = True  # DEBUG SET-ACTIVE-EXPIRE
         self.skip_checksum = False  # DEBUG SET-SKIP-CHECKSUM-VALIDATION
         self._ops_sample = (0, 0)
@@ -110,8 +114,8 @@ class Services:
             return "ERR max number of clients reached"
         if node.config["protected-mode"] and not node.config["requirepass"] and host and not _is_local(host):
             return (
-                "DENIED Redis is running in protected mode because protected mode is enabled and no password is set for the "
-                "default user. In this mode connections are only accepted from the loopback interface."
+                "DENIED Redis is running in protected mode because protected mode is enabled and no password is set for "
+                "the default user. In this mode connections are only accepted from the loopback interface."
             )
         return ""
 
@@ -157,7 +161,8 @@ class Services:
         if (hard and waiting > hard) or too_long:
             node.log(
                 Level.WARNING,
-                f"Client id={session.id} addr={session.peer} scheduled to be closed ASAP for overcoming of output buffer limits.",
+                f"Client id={session.id} addr={session.peer} scheduled to be closed ASAP "
+                "for overcoming of output buffer limits.",
             )
             session.close("output buffer limit", after_reply=False)
 
@@ -309,6 +314,4 @@ class Services:
 
 
 def _is_local(host: str) -> bool:
-    return host.startswith("127.") or host in ("::1", "localhost") or host.startswith("/")
-
-
+    return host.startswith(("127.", "/")) or host in ("::1", "localhost")

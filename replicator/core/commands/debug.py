@@ -73,7 +73,8 @@ def _object(ctx: Context, argv: list[bytes]) -> bytes:
     size = ctx.server.services.serialized_length(value)
     text = f"Value at:0x{id(value) & 0:x} refcount:1 encoding:{name} serializedlength:{size} lru:0 lru_seconds_idle:0"
     if name == "quicklist":
-        text += f" ql_nodes:{max(1, len(value) // 128)} ql_avg_node:{min(128, len(value)):.2f} ql_listpack_max:-2 ql_compressed:0"
+        nodes, average = max(1, len(value) // 128), min(128, len(value))
+        text += f" ql_nodes:{nodes} ql_avg_node:{average:.2f} ql_listpack_max:-2 ql_compressed:0"
     return reply.simple(text)
 
 
@@ -255,13 +256,11 @@ def debug(ctx: Context, argv: list[bytes]) -> bytes:
     allowed = ctx.server.config["enable-debug-command"]
     if allowed == "no" or (allowed == "local" and not ctx.peer.startswith(("127.", "[::1]", "/"))):
         raise CommandError(
-            "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from a local "
-            "connection, otherwise you need to set this option in the configuration file, and then restart the server."
+            'ERR DEBUG command not allowed. If the enable-debug-command option is set to "local", you can run it '
+            "from a local connection, otherwise you need to set this option in the configuration file, and then restart the server."
         )
     entry = _SUBCOMMANDS.get(argv[1].lower())
     if entry is None or not entry[1] <= len(argv) - 2 <= entry[2]:
         shown = argv[1][:128].decode("utf-8", "replace")
         raise CommandError(f"ERR unknown subcommand or wrong number of arguments for '{shown}'. Try DEBUG HELP.")
     return entry[0](ctx, argv)
-
-

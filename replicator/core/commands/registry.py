@@ -194,7 +194,14 @@ def _container(ctx: Context, argv: list[bytes]) -> bytes:
 def container(name: str, *, group: str, since: str, summary: str, flags: int = 0, categories: str = "") -> None:
     """Register a command that has only subcommands (CLIENT, CONFIG, OBJECT ...)."""
     command(
-        name, arity=-2, flags=flags, group=group, since=since, complexity="Depends on subcommand.", summary=summary, categories=categories
+        name,
+        arity=-2,
+        flags=flags,
+        group=group,
+        since=since,
+        complexity="Depends on subcommand.",
+        summary=summary,
+        categories=categories,
     )(_container)
 
 

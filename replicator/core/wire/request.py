@@ -1,9 +1,9 @@
 """Requests: bytes -> argv, as fast as hiredis where that is safe, byte by byte where it is not.
 
 hiredis.Reader is a reply parser. It takes what no request may hold (integers, nulls, nested arrays), refuses inline
-commands, reserves memory for arguments that have not come, and does not say where it stopped. So RequestDecoder gives it
-a read only at a frame's border, checks what comes out, and finds the border behind the last whole command by the canonical
-size of what was decoded. Whatever does not fit goes through the careful decoder from that border on.
+commands, reserves memory for arguments that have not come, and does not say where it stopped. So RequestDecoder gives
+it a read only at a frame's border, checks what comes out, and finds the border behind the last whole command by the
+canonical size of what was decoded. Whatever does not fit goes through the careful decoder from that border on.
 
 Source: the RESP protocol specification; the error texts are those of Redis 7.0 (asked of the server).
 """
@@ -43,9 +43,9 @@ class ProtocolError(Exception):
 class RequestDecoder:
     """Splits what one client sends into commands.
 
-    feed(data) returns the commands that became whole. After a protocol error `error` holds its text, the commands before it
-    are still returned, and nothing more is decoded. `consumed` counts the bytes of all commands returned so far (the offset
-    arithmetic of a replication stream hangs on it), `pending` those of the unfinished one.
+    feed(data) returns the commands that became whole. After a protocol error `error` holds its text, the commands
+    before it are still returned, and nothing more is decoded. `consumed` counts the bytes of all commands returned so
+    far (the offset arithmetic of a replication stream hangs on it), `pending` those of the unfinished one.
     """
 
     __slots__ = ("_careful", "_reader", "consumed", "error", "trusted")
@@ -103,7 +103,9 @@ class RequestDecoder:
         return careful.rest()
 
     def _fast(self, data: bytes, batch: list[Argv]) -> int:
-        """Decode whole commands with hiredis into batch; how many bytes they took. Stops before what it does not trust."""
+        """Decode whole commands with hiredis into batch; how many bytes they took. Stops before what it does not
+        trust.
+        """
         reader = self._reader
         reader.feed(data)
         gets = reader.gets
@@ -128,7 +130,7 @@ class RequestDecoder:
         if used == len(data):
             return used
         self._reader = hiredis.Reader()
-        if used < len(data) and data[used - 2 : used] == b"\r\n" or used == 0:
+        if (used < len(data) and data[used - 2 : used] == b"\r\n") or used == 0:
             return used
         # The peer does not write canonically: decode this read again, carefully, from its first byte.
         del batch[before:]
@@ -138,7 +140,7 @@ class RequestDecoder:
 class CarefulDecoder:
     """The plain decoder: slower, exact about every byte, with stock's limits, inline commands included."""
 
-    __slots__ = ("_argv", "_bulk", "_buffer", "_position", "_remaining", "_scanned", "_size", "consumed", "trusted")
+    __slots__ = ("_argv", "_buffer", "_bulk", "_position", "_remaining", "_scanned", "_size", "consumed", "trusted")
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -316,7 +318,11 @@ def _quoted(line: bytes, position: int, mark: int, word: bytearray) -> int | Non
         if byte == 0x5C and position + 1 < length:
             following = line[position + 1]
             if mark == 0x22:
-                if following == 0x78 and all(h in _HEX for h in line[position + 2 : position + 4]) and position + 3 < length:
+                if (
+                    following == 0x78
+                    and all(h in _HEX for h in line[position + 2 : position + 4])
+                    and position + 3 < length
+                ):
                     word.append(int(line[position + 2 : position + 4], 16))
                     position += 4
                     continue
