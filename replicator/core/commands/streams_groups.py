@@ -439,12 +439,12 @@ def xclaim(ctx: Context, argv: list[bytes]) -> bytes:
     if consumer is not None:
         consumer.seen_ms = ctx.keyspace.now_ms
     items = []
-    for id in claim.ids:
+    for at, id in enumerate(claim.ids, 5):
         entry = group.pending.get(id)
         fields = stream.get(id)
         if fields is None:
             if entry is not None:
-                _forget_deleted(ctx, key, (name, group), id, entry)
+                _forget_deleted(ctx, key, (name, group), id, argv[at])
                 moved = False
             continue
         if entry is None and not claim.force:
@@ -461,7 +461,7 @@ def xclaim(ctx: Context, argv: list[bytes]) -> bytes:
         taken = group.add_pending(id, consumer, claim.time_ms, deliveries)
         consumer.active_ms = ctx.keyspace.now_ms
         items.append(reply.bulk(format_id(id)) if claim.just_id else entry_reply(id, fields))
-        claim_effect(ctx, key, (name, group), id, taken)
+        claim_effect(ctx, key, (name, group), argv[at], taken)  # the id as it was sent
         quiet_change(ctx, key)
         moved = False
     if moved:
@@ -469,9 +469,9 @@ def xclaim(ctx: Context, argv: list[bytes]) -> bytes:
     return reply.array(items)
 
 
-def _forget_deleted(ctx: Context, key: bytes, group: tuple[bytes, Group], id: Id, entry: Pending) -> None:
+def _forget_deleted(ctx: Context, key: bytes, group: tuple[bytes, Group], id: Id, text: bytes) -> None:
     """The pending entry is no longer in the stream: nobody can process it. Replicas find that out by the same claim."""
-    claim_effect(ctx, key, group, id, entry)
+    claim_effect(ctx, key, group, text, group[1].pending.by_id[id])
     group[1].acknowledge(id)
     quiet_change(ctx, key)
 
@@ -546,7 +546,7 @@ def xautoclaim(ctx: Context, argv: list[bytes]) -> bytes:
         entry = group.pending.by_id[id]
         fields = stream.get(id)
         if fields is None:
-            _forget_deleted(ctx, key, (name, group), id, entry)
+            _forget_deleted(ctx, key, (name, group), id, format_id(id))
             deleted.append(reply.bulk(format_id(id)))
             room -= 1
             continue
@@ -555,7 +555,7 @@ def xautoclaim(ctx: Context, argv: list[bytes]) -> bytes:
         if consumer is None:
             consumer = make_consumer(ctx, key, group, argv[3])
         _take(group, id, consumer, now, wanted.just_id)
-        claim_effect(ctx, key, (name, group), id, entry)
+        claim_effect(ctx, key, (name, group), format_id(id), entry)
         quiet_change(ctx, key)
         items.append(reply.bulk(format_id(id)) if wanted.just_id else entry_reply(id, fields))
         room -= 1

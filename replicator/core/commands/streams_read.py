@@ -165,7 +165,7 @@ def xread(ctx: Context, argv: list[bytes]) -> bytes:
 # -- XREADGROUP --------------------------------------------------------------------------------------------------------
 
 
-def claim_effect(ctx: Context, key: bytes, group: tuple[bytes, Group], id: Id, entry: Pending) -> None:
+def claim_effect(ctx: Context, key: bytes, group: tuple[bytes, Group], id: bytes, entry: Pending) -> None:
     """Tell replicas that the entry is pending for its consumer, delivered so often and at that time."""
     ctx.replicate(
         b"XCLAIM",
@@ -173,7 +173,7 @@ def claim_effect(ctx: Context, key: bytes, group: tuple[bytes, Group], id: Id, e
         group[0],
         entry.consumer.name,
         b"0",
-        format_id(id),
+        id,
         b"TIME",
         b"%d" % entry.delivered_ms,
         b"RETRYCOUNT",
@@ -305,7 +305,7 @@ def _deliver(ctx: Context, key: bytes, stream: Stream, group: Group, read: _Read
         items.append(entry_reply(id, fields))
         if not read.no_ack:
             entry = group.add_pending(id, consumer, now, 1)
-            claim_effect(ctx, key, (read.group, group), id, entry)
+            claim_effect(ctx, key, (read.group, group), format_id(id), entry)
     if items:
         quiet_change(ctx, key)
         ctx.replicate_nothing()
