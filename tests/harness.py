@@ -179,6 +179,8 @@ class Harness:
         if problem is not None:
             return reply.error(problem)
         assert entry is not None
+        if entry.flags & WRITE:
+            ctx.script.wrote = True
         verbatim = self.keyspace.verbatim
         try:
             return self._execute(ctx, entry, argv)

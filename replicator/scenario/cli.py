@@ -6,7 +6,6 @@ import json
 import signal
 import sys
 from contextlib import ExitStack
-from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -105,14 +104,10 @@ def _write(scenarios: list[list[Outcome]], json_to: str | None, report: Path | N
 def stage_maker(on: str, engine: str | None, keep: Path | None) -> MakeStage:
     """What makes the stages of a run. Exits 2 where there is no such stage here."""
     if on == "sim":
-        try:
-            simulation = import_module("replicator.simulation.stage")
-        except ImportError:
-            _refuse("the simulated stage is not part of this installation; --on live and --on stock are")
+        from replicator.scenario.stages.simulated import SimulatedStage
 
         def simulated(script: Script, variant: str, seed: int) -> Stage:
-            made: Stage = simulation.SimulatedStage(script, seed)
-            return made
+            return SimulatedStage(script, seed)
 
         return simulated
     from replicator.scenario.stages import engines

@@ -39,7 +39,6 @@ from replicator.scenario.units import human_ms
 from replicator.scenario.waiting import Wait
 from replicator.scenario.workload import Client
 
-SAMPLE_MS = 25
 ASK_TIMEOUT_MS = 2000
 SAMPLE_TIMEOUT_MS = 600
 SETUP_MS = 20_000
@@ -167,7 +166,7 @@ class Player:
     def advance(self, now: Now) -> list[Request]:
         self._now = now
         if now.mono_ms >= self._sample_due:
-            self._sample_due = now.mono_ms + SAMPLE_MS
+            self._sample_due = now.mono_ms + self.stage.sample_ms
             self._sample()
         return self._turn(now)
 

@@ -51,7 +51,7 @@ class Node:
 class FakeStage:
     """Virtual time in steps of a millisecond; answers come one millisecond after the question."""
 
-    on, engine, seed = "sim", "fake", 0
+    on, engine, seed, sample_ms = "sim", "fake", 0, 25
 
     def __init__(self, script: Script) -> None:
         self.nodes = {node: Node() for node in script.upstreams()}

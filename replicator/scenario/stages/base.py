@@ -170,6 +170,7 @@ class Stage(Protocol):
     on: str  # "live", "stock" or "sim"
     engine: str  # "replicator", or a stock server's name or path
     seed: int
+    sample_ms: int  # how often the player looks at all nodes
 
     def address(self, node: str) -> tuple[str, int]:
         """Where others reach the node: (host, port). Link rules act between whoever connects there and the node."""

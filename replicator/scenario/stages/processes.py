@@ -155,6 +155,8 @@ class _Control:
 class ProcessStage:
     """on: "live" or "stock". keep: where the nodes' folders and logs stay afterwards (None: they are removed)."""
 
+    sample_ms = 25
+
     def __init__(self, on: str, engine: Engine, script: Script, seed: int, keep: Path | None = None) -> None:
         self.on, self.program, self.seed, self.keep = on, engine, seed, keep
         self.engine = engine.title

@@ -1,0 +1,39 @@
+"""The clocks of one machine: they drift, and the wall clock may step."""
+
+from __future__ import annotations
+
+from replicator.core.now import Now
+from replicator.simulation.kernel import Kernel
+
+EPOCH_MS = 1_700_000_000_000
+_MILLION = 1_000_000
+
+
+class Clock:
+    """drift_ppm: microseconds gained in a second. boot_us: what the monotonic clock shows at the run's begin."""
+
+    __slots__ = ("_boot_us", "_drift", "_kernel", "_wall_us")
+
+    def __init__(self, kernel: Kernel, *, drift_ppm: int = 0, boot_us: int = 0, wall_off_us: int = 0) -> None:
+        self._kernel = kernel
+        self._drift = _MILLION + drift_ppm
+        self._boot_us = boot_us
+        self._wall_us = EPOCH_MS * 1000 + wall_off_us
+
+    def now(self) -> Now:
+        """Both clocks, in whole milliseconds, rounded down."""
+        run_us = self._kernel.now_us * self._drift // _MILLION
+        return Now((self._boot_us + run_us) // 1000, (self._wall_us + run_us) // 1000)
+
+    def micro(self) -> int:
+        """The monotonic clock in microseconds."""
+        return self._boot_us + self._kernel.now_us * self._drift // _MILLION
+
+    def kernel_us(self, mono_ms: int) -> int:
+        """The first microsecond of the run at which the monotonic clock shows that many milliseconds."""
+        run_us = mono_ms * 1000 - self._boot_us
+        return -(-run_us * _MILLION // self._drift) if run_us > 0 else 0
+
+    def step_wall(self, delta_us: int) -> None:
+        """Somebody sets the clock; deadlines do not notice."""
+        self._wall_us += delta_us

@@ -1,0 +1,767 @@
+"""Drives one machine in virtual time: the duties of core/machine.py, as runtime/hub.py fulfils them with a real system.
+
+A turn: one event (bytes that came in, a connection, a file chunk ...), its effects in order, what these bring about, then
+the streams are pulled and the alarm is set. The code itself takes no virtual time; what does (Sleep, a slow fsync, a fork)
+makes the process busy: what happens meanwhile waits, as it does while the process is stopped.
+
+Nothing that a machine emits after its end counts: `ended` is set before anything is torn down.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Final
+from zlib import crc32
+
+from replicator.core import effects as do
+from replicator.core import events as told
+from replicator.core.limits import CLOSE_FLUSH_MS, OUTPUT_HELD_BYTES, PULL_BYTES
+from replicator.core.machine import Machine
+from replicator.core.now import Now
+from replicator.simulation.clocks import Clock
+from replicator.simulation.disk import Disk, DiskError
+from replicator.simulation.kernel import Kernel
+from replicator.simulation.network import TIMED_OUT, Attempt, Network, Socket, draw_short
+from replicator.simulation.snapshots import Snapshots
+from replicator.simulation.wire import Feed, Parcel, Wire
+
+READ_BYTES: Final = 64 * 1024
+PULLS_MOST: Final = 8
+GONE_BY_PEER: Final = "Client closed connection"
+CHUNK_US: Final = 50
+# More alarms than this at one instant, and the machine never comes to rest.
+SPINS_MOST: Final = 1000
+
+
+@dataclass(slots=True)
+class Hooks:
+    """What the world is told of a process. broke: an exception left the machine (its traceback)."""
+
+    log: Callable[[do.Level, str], None] = lambda level, message: None
+    announce: Callable[[str, tuple[tuple[str, str | int | None], ...]], None] = lambda name, fields: None
+    ended: Callable[[int, str], None] = lambda code, how: None
+    broke: Callable[[str], None] = lambda text: None
+    stepped: Callable[[Now], None] | None = None  # after every turn
+
+
+@dataclass(slots=True)
+class Costs:
+    """What takes virtual time (microseconds), and how often reads are short."""
+
+    fork_us: int = 300
+    snapshot_us: int = 2_000
+    snapshot_rate: int = 50_000_000
+    short_reads: float = 0.02
+
+
+def _ignored(data: bytes | None) -> None:
+    """Nobody listens any more."""
+
+
+class Local:
+    """A connection from inside the machine itself (an operator's): no network, no rules."""
+
+    __slots__ = ("answered", "conn", "queued")
+
+    def __init__(self, conn: int, answered: Callable[[bytes | None], None]) -> None:
+        self.conn = conn
+        self.answered = answered
+        self.queued: list[bytes] = []
+
+
+class Process:
+    """One life of a machine on one host."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        net: Network,
+        name: str,
+        address: tuple[str, int],
+        machine: Machine,
+        *,
+        clock: Clock,
+        disk: Disk,
+        chance: Random,
+        hooks: Hooks,
+        costs: Costs,
+        pid: int = 1,
+    ) -> None:
+        """address: where it listens; port 0 listens nowhere."""
+        self.kernel, self.net, self.name, self.address, self.machine = kernel, net, name, address, machine
+        self.clock, self.disk, self.chance, self.hooks, self.costs, self.pid = clock, disk, chance, hooks, costs, pid
+        self.ended: tuple[int, str] | None = None
+        self.stopped = False
+        self.busy_until_us = 0
+        self.now = clock.now()
+        self.wires: dict[int, Wire] = {}
+        self.streams: dict[int, Wire] = {}
+        self.locals: dict[int, Local] = {}
+        self._by_sock: dict[Socket, Wire] = {}
+        self._told: deque[told.Event] = deque()
+        self._waiting: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._waking_us = -1
+        self._attempts: dict[int, Attempt] = {}
+        self._reading: dict[str, tuple[bytes, int, int]] = {}
+        self._read_planned = False
+        self._broken_files: dict[str, str] = {}
+        self._dirty: dict[int, Wire] = {}
+        self._withheld = False
+        self._alarm_us = -1
+        self._spins = 0
+        self._spin_us = -1
+        self._last_conn = 0
+        self.snapshots = Snapshots(self)
+        self._carry: dict[type[Any], Callable[[Any], None]] = {
+            do.Send: self._send,
+            do.Close: self._close,
+            do.PauseReading: self._pause_reading,
+            do.Connect: self._connect,
+            do.NoDelay: lambda effect: None,
+            do.Stream: self._stream,
+            do.StartSnapshot: self._start_snapshot,
+            do.CancelSnapshot: lambda effect: self.snapshots.cancel(effect.generation),
+            do.SendSnapshot: self._send_snapshot,
+            do.ReadFile: self._read_file,
+            do.StopReading: lambda effect: self._reading.pop(effect.name, None),
+            do.AppendFile: lambda effect: self._file(effect.name, lambda: disk.append(effect.name, effect.data, effect.first)),
+            do.SyncFile: self._sync_file,
+            do.CommitFile: self._commit_file,
+            do.RemoveFile: lambda effect: self._file(effect.name, lambda: disk.remove(effect.name)),
+            do.Log: self._log,
+            do.Announce: self._announce,
+            do.Listen: self._listen,
+            do.Sleep: self._sleep,
+            do.Exit: self._exit,
+        }
+
+    # -- life --------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Bind the listener and tell Started."""
+        if self.address[1]:
+            self.net.listeners[self.address] = self
+        self.turn(told.Started())
+
+    def _end(self, code: int, how: str, *, power: bool = False) -> None:
+        if self.ended is not None:
+            return
+        self.ended = (code, how)
+        if self.net.listeners.get(self.address) is self:
+            del self.net.listeners[self.address]
+        for attempt in self._attempts.values():
+            attempt.cancel()
+        for wire in self.wires.values():
+            if power:
+                wire.sock.lose_power()
+            else:
+                wire.sock.close()
+        if self.snapshots.shut(power=power):
+            self.kernel.note(f"{self.kernel.now_us} {self.name} child-ended")
+        for local in self.locals.values():
+            local.answered(None)
+        self.locals.clear()
+        self.kernel.note(f"{self.kernel.now_us} {self.name} ended {how}")
+        self.hooks.ended(code, how)
+
+    def kill(self) -> None:
+        """SIGKILL: the kernel closes the connections, the page cache stays."""
+        self._end(137, "signal 9")
+
+    def lose_power(self) -> None:
+        """The machine is dark at once; its disk is torn by the caller."""
+        self._end(137, "signal 9", power=True)
+
+    def stop(self) -> None:
+        """SIGSTOP."""
+        self.stopped = True
+
+    def go_on(self) -> None:
+        """SIGCONT."""
+        if self.stopped:
+            self.stopped = False
+            self._wake()
+
+    def signal(self, name: str) -> None:
+        """SIGTERM and the like, told to the machine when it runs."""
+        self.later(self.turn, told.Signalled(name))
+
+    @property
+    def held_up(self) -> bool:
+        """The process does not run now."""
+        return self.stopped or self.busy_until_us > self.kernel.now_us
+
+    def later(self, call: Callable[..., None], *arguments: Any) -> None:
+        """Call now, or when the process runs again."""
+        if self.ended is not None:
+            return
+        if self.stopped or self.busy_until_us > self.kernel.now_us or self._waiting:
+            self._waiting.append((call, arguments))
+            self._plan_waking()
+        else:
+            call(*arguments)
+
+    def _plan_waking(self) -> None:
+        if not self.stopped and self._waking_us != self.busy_until_us:
+            self._waking_us = self.busy_until_us
+            self.kernel.at(self.busy_until_us, self._wake)
+
+    def _wake(self) -> None:
+        self._waking_us = -1
+        while self._waiting and self.ended is None:
+            if self.held_up:
+                self._plan_waking()
+                return
+            call, arguments = self._waiting.popleft()
+            call(*arguments)
+
+    def be_busy(self, duration_us: int) -> None:
+        """The process stands still for so long, from now or from the end of what it is busy with."""
+        self.busy_until_us = max(self.busy_until_us, self.kernel.now_us) + duration_us
+
+    # -- turns -------------------------------------------------------------------------------------------------------
+
+    def turn(self, event: told.Event) -> None:
+        """Tell the machine of one event, carry out what it answers, and all that follows from it."""
+        if self.ended is not None:
+            return
+        self.now = self.clock.now()
+        self._trace(event)
+        try:
+            if type(event) is told.FileFailed:
+                self._broken_files.pop(event.name, None)
+            self._carry_out(self.machine.handle(event, self.now))
+            self._finish()
+        except Exception:
+            self._broke()
+
+    def _broke(self) -> None:
+        """A bug left the machine: a finding, and the process dies. The world goes on."""
+        text = traceback.format_exc()
+        self.kernel.note(f"{self.kernel.now_us} {self.name} broke")
+        self.hooks.broke(text)
+        self._end(134, "signal 6")
+
+    def _finish(self) -> None:
+        self._settle()
+        if self.streams:
+            for wire in list(self.streams.values()):
+                if not wire.queue:
+                    self._pull(wire)
+            self._settle()
+        if self.ended is None:
+            self._set_alarm()
+            if self.hooks.stepped is not None:
+                self.hooks.stepped(self.now)
+
+    def _settle(self) -> None:
+        queue = self._told
+        while queue and self.ended is None:
+            if self.busy_until_us > self.kernel.now_us:
+                # What the process has brought about itself is told when it runs again, before anything else.
+                self._waiting.appendleft((self._settle_late, ()))
+                self._plan_waking()
+                return
+            event = queue.popleft()
+            self._trace(event)
+            if type(event) is told.FileFailed:
+                self._broken_files.pop(event.name, None)
+            self._carry_out(self.machine.handle(event, self.now))
+            if self._withheld and not any(type(waiting) is told.FileFailed for waiting in queue):
+                self._withheld = False
+                self._flush_dirty()
+
+    def _settle_late(self) -> None:
+        self.now = self.clock.now()
+        try:
+            self._finish()
+        except Exception:
+            self._broke()
+
+    def tell(self, event: told.Event) -> None:
+        """Tell the machine, right behind the effects that are being carried out."""
+        self._told.append(event)
+
+    def settle(self) -> None:
+        """Tell what `tell` has gathered, as a turn of its own."""
+        if self.ended is None and self._told:
+            self.later(self._settle_late)
+
+    def _carry_out(self, effects: list[do.Effect]) -> None:
+        carry = self._carry
+        for effect in effects:
+            carry[type(effect)](effect)
+            if self.ended is not None:
+                return
+        if self._dirty and not self._withheld:
+            self._flush_dirty()
+
+    def _trace(self, event: told.Event) -> None:
+        if type(event) is told.Received:
+            self.kernel.note(f"{self.kernel.now_us} {self.name} R {event.conn} {crc32(event.data)}")
+        else:
+            self.kernel.note(f"{self.kernel.now_us} {self.name} {event!r}")
+
+    # -- the alarm ---------------------------------------------------------------------------------------------------
+
+    def _set_alarm(self) -> None:
+        deadline_ms = self.machine.deadline_ms()
+        if deadline_ms is None:
+            return
+        when_us = self.clock.kernel_us(deadline_ms)
+        if when_us < self.kernel.now_us:
+            when_us = self.kernel.now_us
+        if self._alarm_us < 0 or when_us < self._alarm_us:
+            self._alarm_us = when_us
+            self.kernel.at(when_us, self._alarm, when_us)
+
+    def _alarm(self, planned_us: int) -> None:
+        if self.ended is not None or planned_us != self._alarm_us:
+            return
+        self._alarm_us = -1
+        self.later(self.advance)
+
+    def advance(self) -> None:
+        """Do what is due, if anything is."""
+        if self.ended is not None:
+            return
+        self.now = self.clock.now()
+        try:
+            deadline_ms = self.machine.deadline_ms()
+            if deadline_ms is not None and deadline_ms <= self.now.mono_ms:
+                self._mind_spinning()
+                self._carry_out(self.machine.advance(self.now))
+                self._finish()
+            else:
+                self._set_alarm()
+        except Exception:
+            self._broke()
+
+    def _mind_spinning(self) -> None:
+        if self._spin_us != self.kernel.now_us:
+            self._spin_us, self._spins = self.kernel.now_us, 0
+        self._spins += 1
+        if self._spins > SPINS_MOST:
+            raise AssertionError(f"{SPINS_MOST} alarms at one instant: the machine never comes to rest")
+
+    # -- connections coming in ---------------------------------------------------------------------------------------
+
+    def accepted(self, sock: Socket) -> None:
+        """The listener has a new connection (network.Listener)."""
+        sock.sink = self
+        self.later(self._accept, sock)
+
+    def _accept(self, sock: Socket) -> None:
+        if sock.broken:
+            return
+        self._last_conn += 1
+        wire = self._adopt(self._last_conn, sock)
+        self.turn(told.Opened(wire.conn, *sock.remote, *sock.local))
+        if sock.inbox or sock.ended:
+            self.readable(sock)
+
+    def _adopt(self, conn: int, sock: Socket) -> Wire:
+        wire = Wire(conn, sock)
+        self.wires[conn] = wire
+        self._by_sock[sock] = wire
+        sock.sink = self
+        return wire
+
+    def open_local(self, answered: Callable[[bytes | None], None]) -> Local:
+        """A connection past the network; answered(bytes), or None when the process ends."""
+        self._last_conn += 1
+        local = Local(self._last_conn, answered)
+        self.locals[local.conn] = local
+        self.later(self.turn, told.Opened(local.conn, "127.0.0.1", 1, *self.address))
+        return local
+
+    def say_locally(self, local: Local, data: bytes) -> None:
+        """Bytes over such a connection."""
+        self.later(self._heard_locally, local, data)
+
+    def _heard_locally(self, local: Local, data: bytes) -> None:
+        if local.conn in self.locals:
+            self.turn(told.Received(local.conn, data))
+
+    def close_locally(self, local: Local) -> None:
+        """The operator gives such a connection up; nothing more comes from it."""
+        local.answered = _ignored
+        if self.locals.pop(local.conn, None) is not None:
+            self.later(self.turn, told.Closed(local.conn, GONE_BY_PEER))
+
+    def poke(self) -> None:
+        """Call the machine's advance whether or not anything is due: what it looks at has changed."""
+        self.later(self._poked)
+
+    def _poked(self) -> None:
+        self.now = self.clock.now()
+        try:
+            self._carry_out(self.machine.advance(self.now))
+            self._finish()
+        except Exception:
+            self._broke()
+
+    # -- bytes coming in ---------------------------------------------------------------------------------------------
+
+    def readable(self, sock: Socket) -> None:
+        """Bytes or an end have come (network.Sink)."""
+        wire = self._by_sock.get(sock)
+        if wire is None or wire.reading_planned:
+            return
+        if self.stopped or self.busy_until_us > self.kernel.now_us or self._waiting:
+            wire.reading_planned = True
+            self.later(self._read_late, wire)
+        else:
+            self._read(wire)
+
+    def _read_late(self, wire: Wire) -> None:
+        wire.reading_planned = False
+        self._read(wire)
+
+    def _read(self, wire: Wire) -> None:
+        sock = wire.sock
+        while self.wires.get(wire.conn) is wire and self.ended is None:
+            if sock.broken:
+                self._lose_in_turn(wire, sock.broken)
+                return
+            if wire.closing is not None:
+                return
+            if wire.paused or wire.held:
+                if sock.ended and not sock.inbox and not wire.held:
+                    self._lose_in_turn(wire, GONE_BY_PEER)
+                return
+            length = sock.inbox_bytes
+            if not length:
+                if sock.ended:
+                    self._lose_in_turn(wire, GONE_BY_PEER)
+                return
+            most = READ_BYTES
+            short = length > 1 and self.chance.random() < self.costs.short_reads
+            if short:
+                most = draw_short(self.chance, min(length, most))
+            self.turn(told.Received(wire.conn, sock.take(most)))
+            if self.held_up or short:
+                if (sock.inbox or sock.ended) and self.wires.get(wire.conn) is wire:
+                    wire.reading_planned = True
+                    self.kernel.after(self.chance.randrange(1, 2_000) if short else 0, self.later, self._read_late, wire)
+                return
+
+    def _lose_in_turn(self, wire: Wire, why: str) -> None:
+        self._lose(wire, why)
+        self._settle_late()
+
+    def _lose(self, wire: Wire, why: str) -> None:
+        """The connection is gone: forget it, drop what waits, tell the machine."""
+        if self.wires.pop(wire.conn, None) is None:
+            return
+        self.streams.pop(wire.conn, None)
+        del self._by_sock[wire.sock]
+        wire.queue.clear()
+        wire.sock.close()
+        self.tell(told.Closed(wire.conn, why if wire.closing is None else wire.closing))
+        self.snapshots.dropped(wire.conn)
+
+    def _pause_reading(self, effect: do.PauseReading) -> None:
+        wire = self.wires.get(effect.conn)
+        if wire is not None:
+            wire.paused = effect.paused
+            self._look_again(wire)
+
+    def _look_again(self, wire: Wire) -> None:
+        """Its reading may go on, or its end may be told, after this turn."""
+        sock = wire.sock
+        if not wire.reading_planned and (sock.inbox or sock.ended or sock.broken):
+            wire.reading_planned = True
+            self.kernel.after(0, self.later, self._read_late, wire)
+
+    # -- bytes going out ---------------------------------------------------------------------------------------------
+
+    def _send(self, effect: do.Send) -> None:
+        conn = effect.conn
+        wire = self.wires.get(conn)
+        if wire is None:
+            local = self.locals.get(conn)
+            if local is not None:
+                local.answered(effect.data)
+            return
+        if wire.closing is not None:
+            return
+        wire.queue.append(effect.data)
+        wire.pending += len(effect.data)
+        self._dirty[conn] = wire
+
+    def _flush_dirty(self) -> None:
+        if self._withheld or not self._dirty:
+            return
+        dirty, self._dirty = self._dirty, {}
+        for wire in dirty.values():
+            if self.wires.get(wire.conn) is not wire:
+                continue
+            if wire.blocked:
+                self.tell(told.OutputPending(wire.conn, wire.pending))
+                self._mind(wire)
+            else:
+                self.flush(wire)
+
+    def flush_soon(self, wire: Wire) -> None:
+        """Flush the wire with the sends of this call."""
+        if not wire.blocked:
+            self._dirty[wire.conn] = wire
+
+    def flush(self, wire: Wire) -> None:
+        """Give the system what it takes, and tell what came of it."""
+        pending, was_blocked = wire.pending, wire.blocked
+        for generation in wire.drain():
+            self.tell(told.SnapshotSent(wire.conn, generation))
+            self.snapshots.served(wire.conn)
+        if wire.pending and (wire.pending != pending or not was_blocked):
+            self.tell(told.OutputPending(wire.conn, wire.pending))
+        elif was_blocked and pending and not wire.pending:
+            self.tell(told.OutputPending(wire.conn, 0))
+        if wire.closing is not None:
+            if not wire.queue:
+                self._finish_close(wire)
+                return
+            wire.progress_us = self.kernel.now_us
+        if wire.blocked or was_blocked or wire.held:
+            self._mind(wire)
+        head = wire.queue[0] if wire.queue else None
+        if type(head) is Feed and not head.chunks:
+            self.snapshots.hungry()
+
+    def room(self, sock: Socket) -> None:
+        """The system takes more (network.Sink)."""
+        wire = self._by_sock.get(sock)
+        if wire is not None:
+            self.later(self._room, wire)
+
+    def _room(self, wire: Wire) -> None:
+        if self.wires.get(wire.conn) is wire:
+            self.flush(wire)
+            self._settle_late()
+
+    def _mind(self, wire: Wire) -> None:
+        if wire.pending > OUTPUT_HELD_BYTES:
+            wire.held = not wire.streaming and wire.closing is None
+        elif wire.held and wire.pending <= OUTPUT_HELD_BYTES // 2:
+            wire.held = False
+            self._look_again(wire)
+
+    def _stream(self, effect: do.Stream) -> None:
+        wire = self.wires.get(effect.conn)
+        if wire is not None and wire.closing is None:
+            wire.streaming = True
+            self.streams[wire.conn] = wire
+            if wire.held:
+                wire.held = False
+                self._look_again(wire)
+
+    def _pull(self, wire: Wire) -> None:
+        pull = self.machine.pull
+        while not wire.queue and self.wires.get(wire.conn) is wire:
+            data = pull(wire.conn, PULL_BYTES)
+            if not data:
+                return
+            wire.queue.append(data)
+            wire.pending += len(data)
+            self.flush(wire)
+
+    # -- ends --------------------------------------------------------------------------------------------------------
+
+    def _close(self, effect: do.Close) -> None:
+        attempt = self._attempts.pop(effect.conn, None)
+        if attempt is not None:
+            attempt.cancel()
+            self.tell(told.ConnectFailed(effect.conn, effect.why))
+            return
+        wire = self.wires.get(effect.conn)
+        if wire is None:
+            if self.locals.pop(effect.conn, None) is not None:
+                self.tell(told.Closed(effect.conn, effect.why))
+            return
+        if not self._withheld and wire.conn in self._dirty:
+            del self._dirty[wire.conn]
+            self.flush(wire)
+        if not effect.flush:
+            wire.closing = effect.why
+            self._lose(wire, effect.why)
+        elif wire.closing is None and self.wires.get(wire.conn) is wire:
+            wire.closing = effect.why
+            self.streams.pop(wire.conn, None)
+            if not wire.queue:
+                self._finish_close(wire)
+                return
+            wire.progress_us = self.kernel.now_us
+            self.kernel.after(CLOSE_FLUSH_MS * 1000, self.later, self._check_closing, wire)
+
+    def _finish_close(self, wire: Wire) -> None:
+        assert wire.closing is not None
+        # Unread requests are read away, so that no reset destroys what the peer has not read yet.
+        wire.sock.take(1 << 30)
+        self._lose(wire, wire.closing)
+
+    def _check_closing(self, wire: Wire) -> None:
+        if self.wires.get(wire.conn) is not wire:
+            return
+        left_us = wire.progress_us + CLOSE_FLUSH_MS * 1000 - self.kernel.now_us
+        if left_us > 0:
+            self.kernel.after(left_us, self.later, self._check_closing, wire)
+        else:
+            assert wire.closing is not None
+            self._lose_in_turn(wire, wire.closing)
+
+    # -- connections going out ---------------------------------------------------------------------------------------
+
+    def _connect(self, effect: do.Connect) -> None:
+        conn = effect.conn
+        assert conn < 0 and conn not in self._attempts and conn not in self.wires, effect
+
+        def done(sock: Socket | None, why: str) -> None:
+            if self.ended is None:
+                self.later(self._connected, conn, sock, why)
+
+        attempt = Attempt(
+            self.net, self.name, effect.source or self.address[0], (effect.host, effect.port), done
+        )
+        self._attempts[conn] = attempt
+        self.kernel.after(max(1, effect.timeout_ms) * 1000, self.later, self._connect_late, conn, attempt)
+
+    def _connected(self, conn: int, sock: Socket | None, why: str) -> None:
+        if self._attempts.pop(conn, None) is None:
+            if sock is not None:
+                sock.close()
+            return
+        if sock is None:
+            self.turn(told.ConnectFailed(conn, why))
+            return
+        self._adopt(conn, sock)
+        self.turn(told.Connected(conn, *sock.local))
+        if sock.inbox or sock.ended or sock.broken:
+            self.readable(sock)
+
+    def _connect_late(self, conn: int, attempt: Attempt) -> None:
+        if self._attempts.get(conn) is attempt:
+            del self._attempts[conn]
+            attempt.cancel()
+            self.turn(told.ConnectFailed(conn, TIMED_OUT))
+
+    # -- files -------------------------------------------------------------------------------------------------------
+
+    def _file(self, name: str, work: Callable[[], object]) -> bool:
+        """A file operation; trouble is told, and nothing behind it leaves before the machine knows."""
+        why = self._broken_files.get(name)
+        if why is not None:
+            self.tell(told.FileFailed(name, why, False))
+            self._withheld = True
+            return False
+        try:
+            work()
+        except DiskError as problem:
+            self._broken_files[name] = problem.why
+            self.tell(told.FileFailed(name, problem.why, problem.missing))
+            self._withheld = True
+            return False
+        return True
+
+    def _sync_file(self, effect: do.SyncFile) -> None:
+        self._flush_dirty()
+        self._file(effect.name, lambda: self._synced(effect.name))
+
+    def _synced(self, name: str) -> None:
+        self.disk.sync(name)
+        if self.disk.sync_us:
+            self.be_busy(self.disk.sync_us)
+
+    def _commit_file(self, effect: do.CommitFile) -> None:
+        self._flush_dirty()
+
+        def work() -> None:
+            self._synced(effect.name)
+            self.disk.rename(effect.name, effect.final_name)
+            self.disk.sync_directory()
+
+        if self._file(effect.name, work):
+            self.tell(told.FileCommitted(effect.name, effect.final_name))
+
+    def _read_file(self, effect: do.ReadFile) -> None:
+        try:
+            data = self.disk.read(effect.name)
+        except DiskError as problem:
+            self.tell(told.FileFailed(effect.name, problem.why, problem.missing))
+            return
+        self._reading[effect.name] = (data, effect.chunk, 0)
+        self._plan_reading()
+
+    def _plan_reading(self) -> None:
+        if not self._read_planned:
+            self._read_planned = True
+            self.kernel.after(CHUNK_US, self.later, self._read_chunks)
+
+    def _read_chunks(self) -> None:
+        self._read_planned = False
+        for name, (data, chunk, offset) in list(self._reading.items()):
+            if self._reading.get(name) != (data, chunk, offset):
+                continue
+            part = data[offset : offset + chunk]
+            eof = offset + len(part) >= len(data)
+            if eof:
+                del self._reading[name]
+            else:
+                self._reading[name] = (data, chunk, offset + len(part))
+            self.turn(told.FileChunk(name, offset, part, len(data), eof))
+        if self._reading and self.ended is None:
+            self._plan_reading()
+
+    def _send_snapshot(self, effect: do.SendSnapshot) -> None:
+        wire = self.wires.get(effect.conn)
+        if wire is None or wire.closing is not None:
+            return
+        try:
+            data = self.disk.read(effect.name)
+        except DiskError as problem:
+            self.tell(told.FileFailed(effect.name, problem.why, problem.missing))
+            self._withheld = True
+            return
+        prefix = effect.prefix.replace(b"%d", b"%d" % len(data))
+        if prefix:
+            wire.queue.append(prefix)
+            wire.pending += len(prefix)
+        wire.queue.append(Parcel(data, effect.generation))
+        self.flush_soon(wire)
+
+    def _start_snapshot(self, effect: do.StartSnapshot) -> None:
+        self._flush_dirty()
+        self.snapshots.start(effect)
+
+    # -- the rest ----------------------------------------------------------------------------------------------------
+
+    def _log(self, effect: do.Log) -> None:
+        self.kernel.note(f"{self.kernel.now_us} {self.name} L {effect.message}")
+        self.hooks.log(effect.level, effect.message)
+
+    def _announce(self, effect: do.Announce) -> None:
+        self.hooks.announce(effect.name, effect.fields)
+
+    def _listen(self, effect: do.Listen) -> None:
+        if self.net.listeners.get(self.address) is self:
+            del self.net.listeners[self.address]
+        self.address = (self.address[0], effect.port)
+        if effect.port:
+            self.net.listeners[self.address] = self
+
+    def _sleep(self, effect: do.Sleep) -> None:
+        self._flush_dirty()
+        self.be_busy(effect.duration_us)
+
+    def _exit(self, effect: do.Exit) -> None:
+        if not effect.crash:
+            self._withheld = False
+            self._flush_dirty()
+            for wire in list(self.streams.values()):
+                if not wire.queue:
+                    self._pull(wire)
+        self._end(effect.code, f"exit {effect.code}")
