@@ -29,7 +29,7 @@ from replicator.core.commands.streams import (
 )
 from replicator.core.commands.streams_read import claim_effect, make_consumer, position_effect
 from replicator.core.keyspace.database import NOTIFY_STREAM
-from replicator.core.keyspace.stream import Consumer, Group, Id, Pending, Stream, next_id
+from replicator.core.keyspace.stream import Consumer, Group, Id, Stream, next_id
 from replicator.core.wire import reply
 from replicator.core.wire.numbers import parse_int
 
