@@ -1,4 +1,5 @@
-"""What each action of a step does: a generator that yields what it waits for and returns what went wrong ("": nothing)."""
+"""What each action of a step does: a generator that yields what it waits for and returns what went wrong ("":
+nothing)."""
 
 from __future__ import annotations
 

@@ -170,8 +170,8 @@ def _in_order(key: str, order: list[Operation], verdict: Verdict) -> None:
 
 
 def _counters(writes: list[Operation], read_back: ReadBack, verdict: Verdict, lost: list[Operation]) -> None:
-    """Each counter has one client. An answer that is not above all earlier answers proves that the increments behind the
-    earlier, higher answers were undone; so does a final value below an answer."""
+    """Each counter has one client. An answer that is not above all earlier answers proves that the increments behind
+    the earlier, higher answers were undone; so does a final value below an answer."""
     by_key: dict[str, list[Operation]] = {}
     for operation in writes:
         by_key.setdefault(operation.key, []).append(operation)

@@ -38,8 +38,8 @@ def scenario() -> None:
 
 @scenario.command("run", context_settings=HELP)
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--on", type=click.Choice(["live", "sim", "stock"]), help="live: our nodes as processes (the default); sim: "
-              "in virtual time; stock: Redis or Valkey servers.")  # fmt: skip
+@click.option("--on", type=click.Choice(["live", "sim", "stock"]), help="live: our nodes as processes (the default); "
+              "sim: in virtual time; stock: Redis or Valkey servers.")  # fmt: skip
 @click.option("--engine", metavar="redis|valkey|PATH", help="Which stock server; implies --on stock.")
 @click.option("--seed", type=int, default=0, show_default=True, help="For all that is drawn.")
 @click.option(
@@ -148,7 +148,7 @@ def list_(folder: Path) -> None:
             wrong = True
             continue
         more = f" ({len(variants)} variants)" if script.variants else ""
-        click.echo(f"{str(file):<{width}}  {script.title}{more}")
+        click.echo(f"{file!s:<{width}}  {script.title}{more}")
     if wrong:
         sys.exit(WRONG_FILE)
 
@@ -190,8 +190,8 @@ def history() -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="The verdict as JSON.")
 def history_check(file: Path, as_json: bool) -> None:
-    """Judge a history FILE alone. Exit 0: no acknowledged write is lost and nothing is out of place; 1: otherwise; 2: the
-    file cannot be read."""
+    """Judge a history FILE alone. Exit 0: no acknowledged write is lost and nothing is out of place; 1: otherwise; 2:
+    the file cannot be read."""
     try:
         with file.open(encoding="utf-8") as lines:
             runs = read_lines(lines)

@@ -1,10 +1,11 @@
 """Why an acknowledged write is gone, and what would have prevented it: from offsets, promotions and milestones alone.
 
-The one rule that explains nearly all: a replica that is promoted at offset P keeps of the old primary's history what ends
-at or before P. A write that ended at offset W > P is lost, however often it was confirmed.
+The one rule that explains nearly all: a replica that is promoted at offset P keeps of the old primary's history what
+ends at or before P. A write that ended at offset W > P is lost, however often it was confirmed.
 
 Offsets. When the client asked ROLE behind its write, the offset is exact. Otherwise it lies between two samples of the
-node: above the last one answered before the write was asked for, and not above the first one asked for after its answer.
+node: above the last one answered before the write was asked for, and not above the first one asked for after its
+answer.
 """
 
 from __future__ import annotations
@@ -83,8 +84,8 @@ class Explainer:
         return Cause(why, self._prevented_by(operation), offset, bounds)
 
     def _promotion_against(self, operation: Operation) -> Promotion | None:
-        """The promotion that decided against the write: the first of another node than the one that confirmed it, unless
-        the write was made on the node after its own promotion."""
+        """The promotion that decided against the write: the first of another node than the one that confirmed it,
+        unless the write was made on the node after its own promotion."""
         ended = operation.end_ms or 0
         own = max(
             (p.at_ms for p in self.history.promotions if p.node == operation.node and p.at_ms <= ended), default=-1
@@ -97,15 +98,15 @@ class Explainer:
         later = [m for m in self.history.milestones if m.node == operation.node and m.at_ms >= ended]
         if any(m.kind in ("wipe", "restart") for m in later):
             return Cause(
-                f"{operation.node} came back without it after a restart, and no replica had been promoted: the replicas "
-                "took over its data set",
+                f"{operation.node} came back without it after a restart, and no replica had been promoted: the "
+                "replicas took over its data set",
                 "promoting a replica before the old primary returns, or appendonly yes with appendfsync always",
                 None,
                 bounds,
             )
         if any(m.kind == "repoint" for m in later):
             return Cause(
-                f"{operation.node} was made a replica of a node that did not have it and took over that node's data set",
+                f"{operation.node} was made a replica of a node that did not have it and took over its data set",
                 "promoting the node with the highest offset",
                 None,
                 bounds,
@@ -124,7 +125,8 @@ class Explainer:
         samples = self._samples.get(operation.node, [])
         index = bisect_right(self._received.get(operation.node, []), operation.end_ms or 0) - 1
         if index < 0 or samples[index].role != "master" or self.history.min_replicas:
-            # Where it was set already, the write came before the servers' count of good replicas, once a second, had moved.
+            # Where it was set already, the write came before the servers' count of good replicas, once a second, had
+            # moved.
             return "WAIT 1"
         lag = samples[index].lag_s if samples[index].online_replicas else None
         if lag is None or lag > self.history.max_lag_s:

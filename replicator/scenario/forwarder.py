@@ -2,7 +2,8 @@
 
 Every node is announced under an address of its own in 127.0.0.0/8, where the forwarder listens, and is bound to another
 one that only the forwarder and the player know. Nodes and clients connect from their own addresses, so the forwarder
-knows the caller by where it comes from, and a rule acts on the bytes between two parties alone, in one direction or both.
+knows the caller by where it comes from, and a rule acts on the bytes between two parties alone, in one direction or
+both.
 
 Held bytes are held, never dropped: a cut link looks like one whose packets are retransmitted, and when it heals they
 arrive. What a sender gets rid of meanwhile is bounded by the socket buffers and HELD_BYTES, as with a real link. Only
@@ -86,7 +87,8 @@ class Forwarder:
         return found
 
     def set(self, source: str, target: str, rule: Rule) -> None:
-        """From now on this rule holds for bytes from source to target; "reset" breaks the standing connections of the two."""
+        """From now on this rule holds for bytes from source to target; "reset" breaks the standing connections of the
+        two."""
         self.link(source, target).set(rule)
         if rule.mode == "reset":
             for connection in list(self._connections):
@@ -94,7 +96,8 @@ class Forwarder:
                     connection.reset()
 
     def lose(self, party: str) -> None:
-        """The party's machine has lost power: nothing that it sent and that is still here arrives, and no peer is told."""
+        """The party's machine has lost power: nothing that it sent and that is still here arrives, and no peer is
+        told."""
         self._dark.setdefault(party, trio.Event())
         for connection in self._connections:
             if party in (connection.caller, connection.callee):
@@ -110,7 +113,8 @@ class Forwarder:
                     connection.reset()
 
     async def serve(self, listener: socket.socket, callee: str, target: tuple[str, int], nursery: trio.Nursery) -> None:
-        """Accepts on the listener for the node `callee`, which is at `target`, until cancelled or shut(); closes it then.
+        """Accepts on the listener for the node `callee`, which is at `target`, until cancelled or shut(); closes it
+        then.
 
         nursery: where the connections live; they outlast the listener.
         """
@@ -193,8 +197,8 @@ class _Ending(Enum):
 
 
 class Pump:
-    """One direction of one connection. With nothing to hold back, a chunk read is a chunk sent; otherwise chunks wait in a
-    queue for their time, and a second task sends them."""
+    """One direction of one connection. With nothing to hold back, a chunk read is a chunk sent; otherwise chunks wait
+    in a queue for their time, and a second task sends them."""
 
     def __init__(
         self, forwarder: Forwarder, connection: Connection, sender: str,

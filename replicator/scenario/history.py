@@ -1,8 +1,8 @@
 """What every client asked for and what it was told: the evidence that the checkers judge.
 
-An operation ends OK (the server confirmed it), FAIL (it certainly did not happen) or INFO (nobody knows: no answer came).
-INFO is never counted as FAIL. Beside the operations a history holds the samples of every node's replication state, the
-promotions and other milestones, and what was read back at the end, so that a file of it can be judged alone.
+An operation ends OK (the server confirmed it), FAIL (it certainly did not happen) or INFO (nobody knows: no answer
+came). INFO is never counted as FAIL. Beside the operations a history holds the samples of every node's replication
+state, the promotions and other milestones, and what was read back at the end, so that a file of it can be judged alone.
 
 All times are milliseconds since the play began.
 """
@@ -29,7 +29,8 @@ class Operation:
 
     node: who was asked. offset: the node's replication offset right after the write, exact when the client asked ROLE
     in the same breath, otherwise None. acked: how many replicas had confirmed that offset when the answer was given.
-    result: what incr returned. expected: for a get of a key that this client alone writes, the value it last saw confirmed.
+    result: what incr returned. expected: for a get of a key that this client alone writes, the value it last saw
+    confirmed.
     """
 
     id: int
@@ -72,7 +73,8 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
-    """offset: where the promoted replica stood; everything its history has beyond it is its own. before: the old primary.
+    """offset: where the promoted replica stood; everything its history has beyond it is its own. before: the old
+    primary.
 
     others: the offsets of the other nodes that were reachable, as last seen.
     """

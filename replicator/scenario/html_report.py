@@ -13,33 +13,77 @@ from replicator.scenario.units import human_ms
 MOST_ROWS = 250
 
 STYLE = """
-:root{--bg:#f7f7f5;--card:#fff;--ink:#1c2024;--soft:#667078;--line:#e3e4e0;--primary:#2563c9;--replica:#9cc3b4;--replica-ink:#12382c;
---unlinked:#f2c14e;--down:#c9cdd0;--stopped:#a78bca;--kept:#7d9ac9;--lost:#d3312f;--ok:#1d7f4a;--bad:#c62828;--promote:#2563c9;--sync:#8a3ab9}
-@media(prefers-color-scheme:dark){:root{--bg:#15181b;--card:#1d2125;--ink:#e6e8ea;--soft:#98a2aa;--line:#31373c;--primary:#4d86e0;
---replica:#3c6d5c;--replica-ink:#d9efe6;--unlinked:#b98a1e;--down:#4a5157;--stopped:#7a5fa3;--kept:#55729f;--lost:#ef5350;--ok:#4cc38a;
---bad:#ef5350;--promote:#7aa7f0;--sync:#c58be6}}
-*{box-sizing:border-box}body{margin:0;background:var(--bg);color:var(--ink);font:15px/1.5 system-ui,-apple-system,"Segoe UI",sans-serif}
-main{max-width:1240px;margin:0 auto;padding:32px 20px 64px}h1{font-size:27px;line-height:1.2;margin:0 0 6px}h2{font-size:19px;margin:40px 0 12px}
-h3{font-size:15px;margin:24px 0 8px}.meta{color:var(--soft);font-size:13px}.about{max-width:76ch;margin:14px 0 0;white-space:pre-line}
-.chip{display:inline-block;padding:2px 10px;border-radius:99px;font-size:13px;font-weight:600;color:#fff;background:var(--ok);vertical-align:5px;margin-left:10px}
-.chip.bad{background:var(--bad)}.card{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:16px 18px;margin:14px 0;overflow-x:auto}
-.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(130px,1fr));gap:12px;margin:18px 0}.figure{background:var(--card);
-border:1px solid var(--line);border-radius:10px;padding:12px 16px}.figure b{display:block;font-size:26px;line-height:1.2;font-variant-numeric:tabular-nums}
-.figure span{color:var(--soft);font-size:13px}.figure.lost b{color:var(--lost)}table{border-collapse:collapse;width:100%;font-size:14px}
-th{text-align:left;color:var(--soft);font-weight:500;font-size:13px}th,td{padding:6px 12px 6px 0;border-bottom:1px solid var(--line);vertical-align:top}
-tr:last-child td{border-bottom:0}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}.mark{font-weight:700;width:1.6em}
-.held{color:var(--ok)}.failed{color:var(--bad)}code{font:13px ui-monospace,SFMono-Regular,Menlo,monospace}details{margin:8px 0}summary{cursor:pointer;color:var(--soft)}
-.cause{border-left:4px solid var(--lost);padding:4px 0 4px 14px;margin:12px 0}.cause p{margin:2px 0}.prevent{color:var(--ok);font-weight:600}
-.legend{display:flex;flex-wrap:wrap;gap:6px 18px;color:var(--soft);font-size:13px;margin-top:8px}.legend i{display:inline-block;width:12px;height:12px;
-border-radius:3px;margin-right:6px;vertical-align:-1px}.bar{height:10px;border-radius:5px;background:var(--lost);min-width:2px}
-svg.timeline{width:100%;min-width:720px;height:auto;display:block;font:12px system-ui,sans-serif}svg text{fill:var(--ink)}svg .tick{fill:var(--soft);font-size:11px}
-svg .grid{stroke:var(--line)}svg .axis{stroke:var(--soft)}svg .kept{fill:var(--kept)}svg .lost{fill:var(--lost)}svg .node{font-weight:700;font-size:15px}
-svg .span.primary{fill:var(--primary)}svg .span.replica{fill:var(--replica)}svg .span.unlinked{fill:var(--unlinked)}svg .span.down{fill:var(--down)}
-svg .span.stopped{fill:var(--stopped)}svg .state{font-size:12px}svg .state.primary{fill:#fff}svg .state.replica{fill:var(--replica-ink)}
-svg .state.unlinked{fill:#2b2100}svg .loss{stroke:var(--lost);stroke-width:1.6}svg .sync{stroke:var(--sync);stroke-width:2;fill:var(--card)}
-svg .sync.full{fill:var(--sync)}svg line.flag{stroke-width:1.4;stroke-dasharray:4 3}svg line.fault{stroke:var(--lost)}svg text.fault{fill:var(--lost);font-weight:600}
-svg line.heal{stroke:var(--soft)}svg text.heal{fill:var(--soft)}svg line.promote{stroke:var(--promote)}svg text.promote{fill:var(--promote);font-weight:600}
-svg line.writable{stroke:var(--ok)}svg text.writable{fill:var(--ok);font-weight:600}
+:root{--bg:#f7f7f5;--card:#fff;--ink:#1c2024;--soft:#667078;--line:#e3e4e0;--primary:#2563c9;--replica:#9cc3b4;
+  --replica-ink:#12382c;--unlinked:#f2c14e;--down:#c9cdd0;--stopped:#a78bca;--kept:#7d9ac9;--lost:#d3312f;
+  --ok:#1d7f4a;--bad:#c62828;--promote:#2563c9;--sync:#8a3ab9}
+@media(prefers-color-scheme:dark){:root{--bg:#15181b;--card:#1d2125;--ink:#e6e8ea;--soft:#98a2aa;--line:#31373c;
+  --primary:#4d86e0;--replica:#3c6d5c;--replica-ink:#d9efe6;--unlinked:#b98a1e;--down:#4a5157;--stopped:#7a5fa3;
+  --kept:#55729f;--lost:#ef5350;--ok:#4cc38a;--bad:#ef5350;--promote:#7aa7f0;--sync:#c58be6}
+}
+*{box-sizing:border-box}
+body{margin:0;background:var(--bg);color:var(--ink);font:15px/1.5 system-ui,-apple-system,"Segoe UI",sans-serif}
+main{max-width:1240px;margin:0 auto;padding:32px 20px 64px}
+h1{font-size:27px;line-height:1.2;margin:0 0 6px}
+h2{font-size:19px;margin:40px 0 12px}
+h3{font-size:15px;margin:24px 0 8px}
+.meta{color:var(--soft);font-size:13px}
+.about{max-width:76ch;margin:14px 0 0;white-space:pre-line}
+.chip{display:inline-block;padding:2px 10px;border-radius:99px;font-size:13px;font-weight:600;color:#fff;
+  background:var(--ok);vertical-align:5px;margin-left:10px}
+.chip.bad{background:var(--bad)}
+.card{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:16px 18px;margin:14px 0;
+  overflow-x:auto}
+.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(130px,1fr));gap:12px;margin:18px 0}
+.figure{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:12px 16px}
+.figure b{display:block;font-size:26px;line-height:1.2;font-variant-numeric:tabular-nums}
+.figure span{color:var(--soft);font-size:13px}
+.figure.lost b{color:var(--lost)}
+table{border-collapse:collapse;width:100%;font-size:14px}
+th{text-align:left;color:var(--soft);font-weight:500;font-size:13px}
+th,td{padding:6px 12px 6px 0;border-bottom:1px solid var(--line);vertical-align:top}
+tr:last-child td{border-bottom:0}
+td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+.mark{font-weight:700;width:1.6em}
+.held{color:var(--ok)}
+.failed{color:var(--bad)}
+code{font:13px ui-monospace,SFMono-Regular,Menlo,monospace}
+details{margin:8px 0}
+summary{cursor:pointer;color:var(--soft)}
+.cause{border-left:4px solid var(--lost);padding:4px 0 4px 14px;margin:12px 0}
+.cause p{margin:2px 0}
+.prevent{color:var(--ok);font-weight:600}
+.legend{display:flex;flex-wrap:wrap;gap:6px 18px;color:var(--soft);font-size:13px;margin-top:8px}
+.legend i{display:inline-block;width:12px;height:12px;border-radius:3px;margin-right:6px;vertical-align:-1px}
+.bar{height:10px;border-radius:5px;background:var(--lost);min-width:2px}
+svg.timeline{width:100%;min-width:720px;height:auto;display:block;font:12px system-ui,sans-serif}
+svg text{fill:var(--ink)}
+svg .tick{fill:var(--soft);font-size:11px}
+svg .grid{stroke:var(--line)}
+svg .axis{stroke:var(--soft)}
+svg .kept{fill:var(--kept)}
+svg .lost{fill:var(--lost)}
+svg .node{font-weight:700;font-size:15px}
+svg .span.primary{fill:var(--primary)}
+svg .span.replica{fill:var(--replica)}
+svg .span.unlinked{fill:var(--unlinked)}
+svg .span.down{fill:var(--down)}
+svg .span.stopped{fill:var(--stopped)}
+svg .state{font-size:12px}
+svg .state.primary{fill:#fff}
+svg .state.replica{fill:var(--replica-ink)}
+svg .state.unlinked{fill:#2b2100}
+svg .loss{stroke:var(--lost);stroke-width:1.6}
+svg .sync{stroke:var(--sync);stroke-width:2;fill:var(--card)}
+svg .sync.full{fill:var(--sync)}
+svg line.flag{stroke-width:1.4;stroke-dasharray:4 3}
+svg line.fault{stroke:var(--lost)}
+svg text.fault{fill:var(--lost);font-weight:600}
+svg line.heal{stroke:var(--soft)}
+svg text.heal{fill:var(--soft)}
+svg line.promote{stroke:var(--promote)}
+svg text.promote{fill:var(--promote);font-weight:600}
+svg line.writable{stroke:var(--ok)}
+svg text.writable{fill:var(--ok);font-weight:600}
 """
 
 _LEGEND = (
@@ -157,7 +201,8 @@ def _losses(outcome: Outcome) -> str:
         prevented = escape(group.first.would_have_prevented)
         means = f'<p>Would have prevented it: <span class="prevent">{prevented}</span></p>' if prevented else ""
         parts.append(
-            f'<div class="cause"><p><b>{escape(group.sentence(outcome))}</b></p><p>{escape(group.cause())}</p>{means}</div>'
+            f'<div class="cause"><p><b>{escape(group.sentence(outcome))}</b></p>'
+            f"<p>{escape(group.cause())}</p>{means}</div>"
         )
     rows = "".join(
         f"<tr><td><code>{escape(one.key)}</code></td><td><code>{escape(one.value)}</code></td><td>{escape(one.client)}</td>"
@@ -171,14 +216,16 @@ def _losses(outcome: Outcome) -> str:
     head = "".join(
         f"<th{kind}>{word}</th>"
         for word, kind in (
-            ("key", ""), ("value", ""), ("client", ""), ("acknowledged by", ""), ("at", " class=n"), ("offset", " class=n"),
+            ("key", ""), ("value", ""), ("client", ""), ("acknowledged by", ""), ("at", " class=n"),
+            ("offset", " class=n"),
             ("promoted at", " class=n"), ("replicas acked", " class=n"), ("why", ""), ("would have prevented it", ""),
         )
     )  # fmt: skip
     more = f"<p class=meta>and {len(lost) - MOST_ROWS} more; the JSON has them all</p>" if len(lost) > MOST_ROWS else ""
     opened = " open" if len(lost) <= 25 else ""
     parts.append(
-        f'<details{opened}><summary>every lost write ({len(lost)})</summary><div class="card"><table><tr>{head}</tr>{rows}'
+        f'<details{opened}><summary>every lost write ({len(lost)})</summary><div class="card"><table><tr>{head}</tr>'
+        f"{rows}"
         f"</table>{more}</div></details>"
     )
     return "".join(parts)
@@ -207,7 +254,8 @@ def _anomalies(outcome: Outcome) -> str:
 
 def _syncs(outcome: Outcome) -> str:
     rows = "".join(
-        f"<tr><td class=n>{clock(sync.at_ms)}</td><td>{sync.kind}</td><td>{escape(sync.replica)} from {escape(sync.primary)}</td>"
+        f"<tr><td class=n>{clock(sync.at_ms)}</td><td>{sync.kind}</td>"
+        f"<td>{escape(sync.replica)} from {escape(sync.primary)}</td>"
         f"<td>{escape(sync.reason)}</td></tr>"
         for sync in outcome.syncs
         if sync.at_ms >= 0
@@ -229,7 +277,8 @@ def _digests(outcome: Outcome) -> str:
         text = "No two nodes stood at the same offset of the same history, so nothing could be compared."
     head = "<tr><th>node</th><th>replication id</th><th class=n>offset</th><th>digest of all data</th></tr>"
     kind = "" if outcome.consistent else ' class="failed"'
-    return f'<h3>Same history, same offset, same data</h3><p{kind}>{text}</p><div class="card"><table>{head}{rows}</table></div>'
+    table = f'<div class="card"><table>{head}{rows}</table></div>'
+    return f"<h3>Same history, same offset, same data</h3><p{kind}>{text}</p>{table}"
 
 
 def _events(outcome: Outcome) -> str:

@@ -27,7 +27,8 @@ MAX_CLIENTS = 100
 
 
 class ScriptError(Exception):
-    """The file is wrong. file: as given; key: the path inside it ("steps[2].kill"), "" for the whole; problem: a sentence."""
+    """The file is wrong. file: as given; key: the path inside it ("steps[2].kill"), "" for the whole; problem: a
+    sentence."""
 
     def __init__(self, file: str, key: str, problem: str) -> None:
         super().__init__(f"{file}: {key}: {problem}" if key else f"{file}: {problem}")
@@ -41,7 +42,8 @@ class _Wrong(Exception):
 
 
 def load(path: str | Path) -> tuple[Script, list[tuple[str, Script]]]:
-    """The scenario as the file has it, and what is to be played: (variant's name, script), one with the name "" if it has none.
+    """The scenario as the file has it, and what is to be played: (variant's name, script), one with the name "" if it
+    has none.
 
     Raises ScriptError.
     """

@@ -1,6 +1,7 @@
 """What the player knows of the nodes: from INFO, asked again and again, and from the lines that they log.
 
-Every change becomes an event of the timeline, once: node.up, node.down, role, link.up, link.down, sync.full, sync.partial.
+Every change becomes an event of the timeline, once: node.up, node.down, role, link.up, link.down, sync.full,
+sync.partial.
 """
 
 from __future__ import annotations
@@ -118,8 +119,8 @@ _OWN_REASON = re.compile(
 )
 _FULL = re.compile(rf"Full resync requested by replica {_ADDRESS}\s*$")
 _PARTIAL = re.compile(
-    rf"Partial resynchronization request from {_ADDRESS} accepted\. Sending (?P<bytes>\d+) bytes of backlog starting from "
-    r"offset (?P<offset>\d+)"
+    rf"Partial resynchronization request from {_ADDRESS} accepted\. Sending (?P<bytes>\d+) bytes of backlog "
+    r"starting from offset (?P<offset>\d+)"
 )
 FIRST_SYNC = "the replica has no history to continue (first synchronization)"
 _ASKS = re.compile(rf"Replica {_ADDRESS} asks for synchronization")
@@ -230,7 +231,8 @@ class Observer:
         for pattern, reason in _REFUSALS:
             match = pattern.match(line)
             if match:
-                # Stock says "Full resync requested" only where no history was asked for: the refusal itself is the grant.
+                # Stock says "Full resync requested" only where no history was asked for: the refusal itself is the
+                # grant.
                 self._full(node, self._asking.get(node, ""), reason(match), at_ms)
                 return
         full = _FULL.match(line)

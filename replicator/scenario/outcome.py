@@ -165,8 +165,8 @@ def outcome_of(player: Player, stage: Stage, variant: str) -> Outcome:
 
 
 def joined(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """One scenario's JSON: the run's own if it has no variants; otherwise sums and concatenations over its variants, each
-    entry with its variant's name, and the variants' own under `variants`."""
+    """One scenario's JSON: the run's own if it has no variants; otherwise sums and concatenations over its variants,
+    each entry with its variant's name, and the variants' own under `variants`."""
     if len(outcomes) == 1 and not outcomes[0].variant:
         return outcomes[0].plain()
     first = outcomes[0]

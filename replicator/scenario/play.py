@@ -1,8 +1,8 @@
 """The player: a machine that plays one script on any stage.
 
 Its course (set up, steps, convergence, read-back) is a generator that yields what it waits for, a Wait; everything else
-is event-driven: answers, log lines and ends of processes come in by handle(), the sampling of all nodes and the bounds of
-waits by advance(). Neither looks at a clock or a socket (stages/base.py says how a stage drives it).
+is event-driven: answers, log lines and ends of processes come in by handle(), the sampling of all nodes and the bounds
+of waits by advance(). Neither looks at a clock or a socket (stages/base.py says how a stage drives it).
 """
 
 from __future__ import annotations
@@ -85,7 +85,8 @@ class _Reply:
 
 @dataclass(slots=True)
 class StepResult:
-    """How a step went. at_ms: when it was begun (its condition held); ok: its condition came in time, its action worked."""
+    """How a step went. at_ms: when it was begun (its condition held); ok: its condition came in time, its action
+    worked."""
 
     index: int
     text: str
@@ -104,7 +105,6 @@ class Results:
     converged: bool = False
     ended_at_ms: int = 0
     load_ended_at_ms: int = 0
-    version: str = ""
 
 
 class Player:
@@ -324,11 +324,6 @@ class Player:
             ended = [node for node in level if self.view(node).ended]
             if ended or not held:
                 raise StageError(self._why_no_start(ended or level))
-        answer = yield from self.ask(started[0], ("INFO", "server"))
-        info = parse_info(answer.value or b"")
-        self.results.version = next(
-            (f"{key.removesuffix('_version')} {info[key]}" for key in ("replicator_version", "valkey_version", "redis_version")
-             if key in info), "")  # fmt: skip
         self._begin_zero()
         number = 0
         for group in self.script.workloads:
@@ -355,12 +350,12 @@ class Player:
         zero_at = self.at()
         self._zero = self.directory.zero_ms = self._now.mono_ms
         for event in self.observer.events:
-            event.at_ms -= zero_at
+            event.at_ms = min(-1, event.at_ms - zero_at)
         for sync in self.observer.syncs:
-            sync.at_ms -= zero_at
+            sync.at_ms = min(-1, sync.at_ms - zero_at)
         for view in self.observer.views.values():
             view.sent_ms -= zero_at
-        self.observer.lines = [(at_ms - zero_at, node, line) for at_ms, node, line in self.observer.lines]
+        self.observer.lines = [(min(-1, at_ms - zero_at), node, line) for at_ms, node, line in self.observer.lines]
 
     def _why_no_start(self, nodes: list[str]) -> str:
         node = nodes[0]

@@ -69,7 +69,8 @@ class LogLine(Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class HappenedEvent(Struct, forbid_unknown_fields=True, frozen=True):
-    """An event of the timeline since the step before was done: "sync.full", "node.up", "link.down" ... (a prefix will do)."""
+    """An event of the timeline since the step before was done: "sync.full", "node.up", "link.down" ... (a prefix will
+    do)."""
 
     kind: str
     node: str | None = None
@@ -100,14 +101,16 @@ class Condition(Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=T
 
 
 class Kill(Struct, forbid_unknown_fields=True, frozen=True):
-    """power_loss: what the machine had not yet sent is gone and its peers hear nothing, instead of a closed connection."""
+    """power_loss: what the machine had not yet sent is gone and its peers hear nothing, instead of a closed
+    connection."""
 
     node: str
     power_loss: bool = False
 
 
 class Restart(Struct, forbid_unknown_fields=True, frozen=True):
-    """A running node is asked to end first (SIGTERM). replica_of: a node, "primary", or "none" to start as a primary."""
+    """A running node is asked to end first (SIGTERM). replica_of: a node, "primary", or "none" to start as a
+    primary."""
 
     node: str
     data: Literal["keep", "wipe"] = "keep"
@@ -178,7 +181,8 @@ class RunCommand(Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class Step(Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
-    """One thing that is done. Steps are played in the order of the file; at, after or when says what this one waits for."""
+    """One thing that is done. Steps are played in the order of the file; at, after or when says what this one waits
+    for."""
 
     name: str | None = None
     at: Milliseconds | None = None  # since the play began
@@ -212,8 +216,8 @@ ACTION_KEYS: dict[str, str] = {name: "continue" if name == "go_on" else name for
 
 
 class Expect(Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
-    """One expectation. Counts are compared with a number or a text: 0, "<= 20", "> 0", "10..50", or "< NAME" where NAME is
-    another variant of the scenario."""
+    """One expectation. Counts are compared with a number or a text: 0, "<= 20", "> 0", "10..50", or "< NAME" where
+    NAME is another variant of the scenario."""
 
     name: str | None = None
     variant: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from replicator.scenario.checkers import LostWrite
 from replicator.scenario.outcome import Outcome
@@ -11,7 +12,8 @@ from replicator.scenario.units import human_ms
 
 @dataclass(slots=True)
 class LossGroup:
-    """Lost writes with one cause: those confirmed by one node, lost against one promotion, prevented by the same means."""
+    """Lost writes with one cause: those confirmed by one node, lost against one promotion, prevented by the same
+    means."""
 
     writes: list[LostWrite]
 
@@ -119,7 +121,7 @@ def silence_ms(outcome: Outcome) -> int:
         if operation.writes and operation.status.value == "ok" and operation.end_ms is not None
     )
     points = [0, *ends, max(outcome.load_ended_at_ms, ends[-1] if ends else 0)]
-    return max((later - earlier for earlier, later in zip(points, points[1:], strict=False)), default=0)
+    return max((later - earlier for earlier, later in pairwise(points)), default=0)
 
 
 def failover_sentence(outcome: Outcome, index: int) -> str:

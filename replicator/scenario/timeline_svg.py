@@ -91,7 +91,8 @@ class _Picture:
             if count:
                 self.parts.append(
                     f"<g><title>{at}</title>"
-                    f'<rect class="kept" x="{x}" y="{round(base - kept_height, 1)}" width="{width}" height="{kept_height}"/>'
+                    f'<rect class="kept" x="{x}" y="{round(base - kept_height, 1)}" width="{width}" '
+                    f'height="{kept_height}"/>'
                     f'<rect class="lost" x="{x}" y="{round(base - kept_height - lost_height, 1)}" width="{width}" '
                     f'height="{lost_height}"/></g>'
                 )
@@ -114,8 +115,8 @@ class _Picture:
                 word = _WORDS[span.state]
                 title = f"{node}: {word} from {clock(span.begin_ms)} to {clock(span.end_ms)}"
                 self.parts.append(
-                    f'<g><title>{escape(title)}</title><rect class="span {span.state}" x="{x}" y="{top}" width="{width}" '
-                    f'height="{LANE_HEIGHT}" rx="3"/>'
+                    f'<g><title>{escape(title)}</title><rect class="span {span.state}" x="{x}" y="{top}" '
+                    f'width="{width}" height="{LANE_HEIGHT}" rx="3"/>'
                 )
                 if width > 7.2 * len(word):
                     middle = round(x + 7, 1)

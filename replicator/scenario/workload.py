@@ -1,4 +1,5 @@
-"""A workload client is a machine too: told what happened, it answers with what to do. The same one runs live and simulated.
+"""A workload client is a machine too: told what happened, it answers with what to do. The same one runs live and
+simulated.
 
 It has one operation under way at a time. Beside each write it asks ROLE in the same packet (unless the plan says
 "sampled"): both are executed back to back, so ROLE's offset is the replication offset right behind the write, and its

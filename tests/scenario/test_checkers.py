@@ -7,7 +7,16 @@ import json
 import pytest
 
 from replicator.scenario.checkers import Verdict, check
-from replicator.scenario.history import History, HistoryError, Operation, Promotion, ReadBack, Sample, Status, read_lines
+from replicator.scenario.history import (
+    History,
+    HistoryError,
+    Operation,
+    Promotion,
+    ReadBack,
+    Sample,
+    Status,
+    read_lines,
+)
 
 OK, FAIL, INFO = Status.OK, Status.FAIL, Status.INFO
 

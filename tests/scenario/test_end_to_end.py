@@ -76,8 +76,8 @@ lost = "LOST"
 """
 
 MEMBERS = {
-    "scenario": str, "on": str, "engine": str, "seed": int, "ok": bool, "expectations": list, "writes": dict, "lost": list,
-    "failovers": list, "syncs": dict, "consistent": bool, "digests": list, "events": list,
+    "scenario": str, "on": str, "engine": str, "seed": int, "ok": bool, "expectations": list, "writes": dict,
+    "lost": list, "failovers": list, "syncs": dict, "consistent": bool, "digests": list, "events": list,
 }  # fmt: skip
 
 
@@ -117,13 +117,20 @@ def test_a_crash_is_played_judged_and_told(engine: str, tmp_path: Path) -> None:
     file = tmp_path / "crash.toml"
     file.write_text(CRASH)
     report, lines = tmp_path / "report.html", tmp_path / "history.jsonl"
-    done = run(file, "--on", "stock", "--engine", path, "--json", "-", "--report", report, "--history", lines, "--seed", "3")
+    done = run(
+        file, "--on", "stock", "--engine", path, "--json", "-", "--report", report, "--history", lines, "--seed", "3"
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads(done.stdout)
     held_to_contract(result)
     assert result["ok"] and result["on"] == "stock" and result["seed"] == 3 and result["pairs_compared"] == 3
     (failover,) = result["failovers"]
-    assert failover["fault_at_ms"] <= failover["detected_at_ms"] <= failover["promoted_at_ms"] <= failover["writable_at_ms"]
+    assert (
+        failover["fault_at_ms"]
+        <= failover["detected_at_ms"]
+        <= failover["promoted_at_ms"]
+        <= failover["writable_at_ms"]
+    )
     for one in result["lost"]:
         assert one["acknowledged_by"] == "a" and one["offset_at_ack"] > one["promoted_offset"]
         assert one["would_have_prevented"] == "WAIT 1" and "beyond offset" in one["why"]
@@ -181,8 +188,8 @@ def test_an_interrupted_play_ends_its_nodes(name: str, tmp_path: Path) -> None:
     file.write_text(QUIET.replace('duration = "300ms"', 'duration = "60s"').replace('"LOST"', "0"))
     keep = tmp_path / "keep"
     player = subprocess.Popen(
-        [sys.executable, "-m", "replicator", "scenario", "run", str(file), "--on", "stock", "--engine", "valkey", "--keep",
-         str(keep)],
+        [sys.executable, "-m", "replicator", "scenario", "run", str(file), "--on", "stock", "--engine", "valkey",
+         "--keep", str(keep)],
         stdout=subprocess.PIPE, text=True, cwd=ROOT, preexec_fn=_heed_interrupts,
     )  # fmt: skip
     try:

@@ -187,7 +187,8 @@ async def test_a_delay_comes_once_for_a_train_of_chunks_and_keeps_their_order() 
             await trio.sleep(0.005)
         assert await receive(stream, 9) == b"123456789"
         took = time.monotonic() - begun
-        # 9 chunks one after the other would take 0.9 s; a line that is only long takes its delay and the train's length.
+        # 9 chunks one after the other would take 0.9 s; a line that is only long takes its delay and the train's
+        # length.
         assert 0.1 <= took < 0.6
 
 

@@ -1,4 +1,5 @@
-"""The player as a machine, on a stage without processes, sockets and clock: what it asks for, when, and what it concludes."""
+"""The player as a machine, on a stage without processes, sockets and clock: what it asks for, when, and what it
+concludes."""
 
 from __future__ import annotations
 
@@ -192,7 +193,7 @@ def test_nodes_start_in_the_order_of_the_topology_with_their_directives() -> Non
 
 
 def test_at_and_after_are_kept_to_the_millisecond() -> None:
-    stage, player, _ = play('[[steps]]\nat = "700ms"\nnote = "x"\n[[steps]]\nafter = "250ms"\nnote = "y"\n')
+    _, player, _ = play('[[steps]]\nat = "700ms"\nnote = "x"\n[[steps]]\nafter = "250ms"\nnote = "y"\n')
     assert [step.at_ms for step in player.results.steps] == [700, 950]
 
 
@@ -221,7 +222,7 @@ def test_best_may_be_limited_to_some() -> None:
     def prepare(stage: FakeStage) -> None:
         stage.nodes["c"].offset = 900
 
-    stage, player, _ = play('[[steps]]\npromote = { node = "best", among = ["b"] }\n', prepare)
+    _, player, _ = play('[[steps]]\npromote = { node = "best", among = ["b"] }\n', prepare)
     assert player.history.promotions[0].node == "b"
 
 
@@ -249,7 +250,7 @@ def test_a_wait_for_links_and_roles_ends_when_they_are_seen() -> None:
 
 
 def test_a_stopped_node_counts_as_down_when_it_has_been_silent_long_enough() -> None:
-    stage, player, outcome = play(
+    _, player, outcome = play(
         '[[steps]]\nat = "200ms"\nstop = "a"\n[[steps]]\nwhen = { down = "a", for = "400ms" }\npromote = "b"\n'
         '[[steps]]\ncontinue = "a"\n[[steps]]\nrepoint = { nodes = "a" }\n'
     )
@@ -282,12 +283,13 @@ def test_log_lines_become_resynchronizations_with_their_reasons() -> None:
         "Replica 10.0.0.2:7001 asks for synchronization",
         "Unable to partial resync with replica 10.0.0.2:7001 for lack of backlog (Replica request was: 117394).",
         "Replica 10.0.0.3:7001 asks for synchronization",
-        "Partial resynchronization not accepted: Replication ID mismatch (Replica asked for 'x', my replication IDs are 'y')",
+        "Partial resynchronization not accepted: Replication ID mismatch (Replica asked for 'x', my IDs are 'y')",
         "Replica 10.0.0.3:7001 asks for synchronization",
         "Full resync requested by replica 10.0.0.3:7001",
         "Full resynchronization of 10.0.0.3:7001 because of offset before the backlog: asked for x:1",
         "Replica 10.0.0.3:7001 asks for synchronization",
-        "Partial resynchronization request from 10.0.0.3:7001 accepted. Sending 42 bytes of backlog starting from offset 7.",
+        "Partial resynchronization request from 10.0.0.3:7001 accepted. "
+        "Sending 42 bytes of backlog starting from offset 7.",
     ]
 
     def prepare(stage: FakeStage) -> None:
@@ -311,7 +313,9 @@ def test_same_offset_and_other_data_is_inconsistent() -> None:
     def prepare(stage: FakeStage) -> None:
         stage.nodes["c"].digest = b"e" * 40
 
-    _, _, outcome = play('[[steps]]\nnote = "x"\n[[expect]]\nconsistent = true\n[[expect]]\nequal_digests = ["a", "b"]\n', prepare)
+    _, _, outcome = play(
+        '[[steps]]\nnote = "x"\n[[expect]]\nconsistent = true\n[[expect]]\nequal_digests = ["a", "b"]\n', prepare
+    )
     assert len(outcome.pairs) == 3 and not outcome.consistent
     assert [one.ok for one in outcome.expectations] == [False, True]
 

@@ -50,7 +50,8 @@ class Block:
         return f"{self.prefix}.{151 + number}"
 
     def listener(self, node: int, port: int) -> socket.socket:
-        """The announced address of the node, listened on. Raises OSError where somebody has the port on all addresses."""
+        """The announced address of the node, listened on. Raises OSError where somebody has the port on all
+        addresses."""
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -30,8 +30,9 @@ class Rule:
     """What happens to bytes from one party to another.
 
     mode: "pass"; "blackhole" (held, as by a dead link: they come late or never, the connection does not break);
-    "reset" (connections between the two break at once and new ones break too); "refuse" (new ones break, old ones live).
-    delay_ms, jitter_ms: each chunk comes so much later (jitter: 0 to so much more), order kept. rate: bytes a second, 0 = any.
+    "reset" (connections between the two break at once and new ones break too); "refuse" (new ones break, old ones
+    live). delay_ms, jitter_ms: each chunk comes so much later (jitter: 0 to so much more), order kept. rate: bytes a
+    second, 0 = any.
     """
 
     mode: str = "pass"
@@ -47,7 +48,8 @@ PASS = Rule()
 
 @dataclass(frozen=True, slots=True)
 class StartNode:
-    """Start the node's process with these directives (name, arguments) beside the stage's own. wipe: with an empty folder.
+    """Start the node's process with these directives (name, arguments) beside the stage's own. wipe: with an empty
+    folder.
 
     It follows a NodeEnded if the node ran before. Whether the node serves is found out by asking it.
     """
@@ -181,7 +183,8 @@ class Stage(Protocol):
         ...
 
     def directives(self, node: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """The directives that this stage needs on the node (port, bind, announced address ...), before the script's own."""
+        """The directives that this stage needs on the node (port, bind, announced address ...), before the script's
+        own."""
         ...
 
     def now_ms(self) -> int:

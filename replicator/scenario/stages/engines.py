@@ -17,8 +17,9 @@ from replicator.scenario.stages.base import StageError
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """command: what is started, before the directives. binds_source: knows bind-source-addr (Redis 7.0 and later, Valkey);
-    older servers connect from their first bind address instead. guards_debug: DEBUG must be enabled by a directive."""
+    """command: what is started, before the directives. binds_source: knows bind-source-addr (Redis 7.0 and later,
+    Valkey); older servers connect from their first bind address instead. guards_debug: DEBUG must be enabled by a
+    directive."""
 
     name: str
     version: str
