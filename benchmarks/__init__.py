@@ -1,0 +1,1 @@
+"""Side by side with stock servers, in one run on one machine: `python -m benchmarks --help`."""
