@@ -131,6 +131,7 @@ class Executor:
         if not out:
             self.touched[session] = None
         dirty_before = keyspace.dirty
+        command: Command | None = None
         for at, argv in enumerate(batch):
             command = table.get(argv[0]) or self.find(argv[0])
             if (

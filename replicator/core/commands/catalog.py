@@ -5,6 +5,7 @@ from __future__ import annotations
 from replicator.core.commands import (
     bitfield,
     bits,
+    clients,
     config,
     connection,
     counters,
@@ -48,6 +49,7 @@ from replicator.core.commands import (
 FAMILIES = (
     bitfield,
     bits,
+    clients,
     config,
     connection,
     counters,
