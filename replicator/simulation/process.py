@@ -131,7 +131,7 @@ class Process:
             do.AppendFile: lambda effect: self._file(effect.name, lambda: disk.append(effect.name, effect.data, effect.first)),
             do.SyncFile: self._sync_file,
             do.CommitFile: self._commit_file,
-            do.RemoveFile: lambda effect: self._file(effect.name, lambda: disk.remove(effect.name)),
+            do.RemoveFile: lambda effect: disk.remove(effect.name),
             do.Log: self._log,
             do.Announce: self._announce,
             do.Listen: self._listen,
