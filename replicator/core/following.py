@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicator.core.effects import Announce, Level, ReadFile, RemoveFile
+from replicator.core.effects import Announce, Level, ReadFile, RemoveFile, StopReading
 from replicator.core.events import FileChunk
 from replicator.core.loading import RdbError
-from replicator.core.replication.replica import LoadError
+from replicator.core.replication.transfer import LoadError
 from replicator.core.session import Session
 from replicator.core.wire.request import Argv, RequestDecoder, encoded_size
 
@@ -32,6 +32,10 @@ class Following:
         self.queue: list[Argv] = []  # commands of an open transaction
 
     # -- before the stream -------------------------------------------------------------------------------------------
+
+    def process_id(self) -> int:
+        """The process's id."""
+        return self.node.surroundings.pid
 
     def allocate_connection(self) -> int:
         """A fresh negative connection number."""
@@ -118,8 +122,11 @@ class Following:
 
     def abandon_load(self, why: str) -> None:
         """The payload broke off."""
-        if self.node.loading is not None:
+        loading = self.node.loading
+        if loading is not None:
             self.node.log(Level.NOTICE, f"MASTER <-> REPLICA sync: Discarding the unfinished load ({why})")
+            if loading.source == "file":
+                self.node.emit(StopReading(loading.name))
             self.node.loads.end()
 
     def file_chunk(self, event: FileChunk) -> None:

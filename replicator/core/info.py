@@ -196,7 +196,7 @@ def _stats(node: Node) -> Fields:
         ("instantaneous_ops_per_sec", node.services.ops_per_second),
         ("total_net_input_bytes", received),
         ("total_net_output_bytes", sent),
-        ("total_net_repl_input_bytes", node.replica.transfer_read if node.replica.active else 0),
+        ("total_net_repl_input_bytes", node.replica.transfer.read if node.replica.active else 0),
         ("total_net_repl_output_bytes", 0),
         ("instantaneous_input_kbps", "0.00"),
         ("instantaneous_output_kbps", "0.00"),
@@ -264,13 +264,13 @@ def _replication(node: Node) -> Fields:
             ("slave_repl_offset", offset if replica.resumable else 0),
         ]
         if replica.syncing:
-            size, read = replica.transfer_size, replica.transfer_read
+            size, read = replica.transfer.size, replica.transfer.read
             fields += [
                 ("master_sync_total_bytes", max(0, size)),
                 ("master_sync_read_bytes", read),
                 ("master_sync_left_bytes", size - read if size >= 0 else -1),
                 ("master_sync_perc", f"{100 * read / size if size > 0 else 0:.2f}"),
-                ("master_sync_last_io_seconds_ago", (node.now.mono_ms - replica.transfer_io_ms) // 1000),
+                ("master_sync_last_io_seconds_ago", (node.now.mono_ms - replica.transfer.io_ms) // 1000),
             ]
         if not replica.up:
             fields.append(("master_link_down_since_seconds", (node.now.mono_ms - replica.down_since_ms) // 1000))

@@ -1,11 +1,11 @@
 """ONE window of bytes addressed by replication offset: the backlog, and every replica's output buffer at once.
 
 A replica's output buffer is a Cursor into the window: how far its bytes have been taken. Buffering during a full
-synchronization is just a cursor that waits. The window keeps the last `size` bytes and whatever the slowest cursor still needs,
-counted once however many replicas lag.
+synchronization is just a cursor that waits. The window keeps the last `size` bytes and whatever the slowest cursor
+still needs, counted once however many replicas lag.
 
-Positions count bytes from the begin of the history: position p is the border before byte number p + 1. A replica that says
-`PSYNC <id> 101` has 100 bytes and asks to read from position 100.
+Positions count bytes from the begin of the history: position p is the border before byte number p + 1. A replica that
+says `PSYNC <id> 101` has 100 bytes and asks to read from position 100.
 
     start              cursor            end
       |------------------|----------------|        length = end - start

@@ -1,8 +1,8 @@
 """Which history a node's data belongs to: replication ids and offsets; and whether a replica may continue it.
 
-A replication id names one history; with an offset it names one data set. A node that takes over from its primary opens a new
-history (a new id) but keeps the old id as its second, valid up to the offset of the take-over: whoever followed the old
-primary no further than that can follow the new one without copying the data.
+A replication id names one history; with an offset it names one data set. A node that takes over from its primary opens
+a new history (a new id) but keeps the old id as its second, valid up to the offset of the take-over: whoever followed
+the old primary no further than that can follow the new one without copying the data.
 
     A (id=a)  ... 1000                         a's replicas B and C both stand at 1000
     B promoted: id=b, id2=a valid up to 1000   C asks B: PSYNC a 1001 -> +CONTINUE b
@@ -65,7 +65,8 @@ class Verdict:
             held = "the backlog is empty" if self.refusal is not Refusal.NO_BACKLOG else "there is no backlog"
         else:
             held = f"the backlog holds {self.first + 1}-{self.end}"
-        text = f"{self.refusal.value}: asked for {self.asked_id}:{self.asked_position + 1}, our offset is {self.end}, {held}"
+        asked = f"{self.asked_id}:{self.asked_position + 1}"
+        text = f"{self.refusal.value}: asked for {asked}, our offset is {self.end}, {held}"
         if self.sufficient is not None:
             missing = self.first - self.asked_position
             return f"{text}; {missing} bytes too late, repl-backlog-size {self.sufficient} would have sufficed"
@@ -147,7 +148,10 @@ class History:
         self.id = new
 
     def restart(self, new: str, offset: int, size: int | None) -> None:
-        """The data is now that of another history at this offset (after a full synchronization); size: the new backlog's."""
+        """The data is now that of another history at this offset (after a full synchronization).
+
+        size: of the new backlog; None keeps none.
+        """
         self.id = new
         self.id2 = NO_ID
         self.second_limit = -1

@@ -8,9 +8,10 @@ A link's life:
                                        ^                             |  (diskless: sent while it is made)       |
                                        +------- snapshot failed: the link is closed, the replica comes again ---+
 
-The moment a snapshot begins, each of its links gets a cursor into the window at that offset, and +FULLRESYNC with the same
-offset. Nothing is copied while the snapshot lasts: the cursor waits, the window keeps what it needs. A diskless payload has no
-length, so its receiver must first tell (by an ACK) that it has seen the end; only then does its stream begin.
+The moment a snapshot begins, each of its links gets a cursor into the window at that offset, and +FULLRESYNC with the
+same offset. Nothing is copied while the snapshot lasts: the cursor waits, the window keeps what it needs. A diskless
+payload has no length, so its receiver must first tell (by an ACK) that it has seen the end; only then does its stream
+begin.
 
 Full synchronizations are explained: each one logs why a partial one was refused (history.Verdict.explain).
 """
@@ -158,7 +159,8 @@ class Primary:
             f"Partial resynchronization request from {link.address} accepted. "
             f"Sending {window.end - position} bytes of backlog starting from offset {position + 1}.",
         )
-        self.emit(Announce("replication.partial-sync", (("replica", link.address), ("offset", position), ("end", window.end))))
+        fields = (("replica", link.address), ("offset", position), ("end", window.end))
+        self.emit(Announce("replication.partial-sync", fields))
 
     def _refuse(self, link: Link, verdict: Verdict, now: Now) -> None:
         refusal = verdict.refusal
@@ -242,12 +244,15 @@ class Primary:
                 self._begin(link, donor.generation, donor.cursor.position, diskless=False)
                 self.log(Level.NOTICE, f"Waiting for end of BGSAVE for SYNC (replica {link.address} joins it)")
             else:
-                self.log(Level.NOTICE, "Can't attach the replica to the current BGSAVE. Waiting for next BGSAVE for SYNC")
+                self.log(
+                    Level.NOTICE, "Can't attach the replica to the current BGSAVE. Waiting for next BGSAVE for SYNC"
+                )
         elif self.snapshot_generation:
             self.log(Level.NOTICE, "Current BGSAVE has socket target. Waiting for next BGSAVE for SYNC")
         elif busy:
             self.log(
-                Level.NOTICE, "No BGSAVE in progress, but another BG operation is active. BGSAVE for replication delayed"
+                Level.NOTICE,
+                "No BGSAVE in progress, but another BG operation is active. BGSAVE for replication delayed",
             )
         elif self._wants_diskless(link) and self._number("repl-diskless-sync-delay"):
             self.log(Level.NOTICE, "Delay next BGSAVE for diskless SYNC")
@@ -258,7 +263,10 @@ class Primary:
     # -- snapshots ---------------------------------------------------------------------------------------------------
 
     def wanted_snapshot(self, now: Now) -> SnapshotRequest | None:
-        """The snapshot that waiting replicas should get now, if no child runs; None: nobody waits, or not long enough."""
+        """The snapshot that waiting replicas should get now, if no child runs.
+
+        None: nobody waits, or not long enough.
+        """
         waiting = [link for link in self.links.values() if link.state is LinkState.WAIT_START]
         if not waiting:
             return None
@@ -325,7 +333,10 @@ class Primary:
         if link.rdb_only:
             link.state = LinkState.TRANSMITTED
             self._release(link)
-            self.log(Level.NOTICE, f"RDB transfer completed, rdb only replica ({link.address}) should be disconnected asap")
+            self.log(
+                Level.NOTICE,
+                f"RDB transfer completed, rdb only replica ({link.address}) should be disconnected asap",
+            )
             self.emit(Close(link.conn, "rdb-only replica has its snapshot", flush=True))
             return
         if link.diskless:
@@ -462,7 +473,10 @@ class Primary:
                 self.emit(Close(link.conn, "output buffer limit"))
 
     def forget_backlog_if_alone(self, now: Now, *, is_primary: bool) -> None:
-        """Free the backlog after repl-backlog-ttl seconds without replicas (a replica never does: it may be promoted)."""
+        """Free the backlog after repl-backlog-ttl seconds without replicas.
+
+        A replica never does: it may be promoted.
+        """
         ttl = self._number("repl-backlog-ttl")
         if not is_primary or not ttl or self.alone_since_ms is None or self.links or self.history.window is None:
             return

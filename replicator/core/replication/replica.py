@@ -17,8 +17,8 @@
     any                 closed, timeout, bad reply    (cached: id and offset stay)         -> CONNECT
 
 What survives every failure before a full payload has been loaded is the history (id, offset) together with the data it
-stands for, so the next attempt may still continue partially. From the moment old data is dropped for a load until the load
-has succeeded there is nothing to continue: `resumable` is False.
+stands for, so the next attempt may still continue partially. From the moment old data is dropped for a load until the
+load has succeeded there is nothing to continue: `resumable` is False.
 """
 
 from __future__ import annotations
@@ -28,25 +28,12 @@ from enum import Enum
 from random import Random
 from typing import Protocol
 
-from replicator.core.effects import (
-    Announce,
-    AppendFile,
-    Close,
-    CommitFile,
-    Connect,
-    Effect,
-    Level,
-    Log,
-    NoDelay,
-    PauseReading,
-    RemoveFile,
-    Send,
-)
+from replicator.core.effects import Announce, Close, Connect, Effect, Level, Log, NoDelay, PauseReading, Send
 from replicator.core.now import Now
 from replicator.core.replication.history import History, Settings, new_id
+from replicator.core.replication.transfer import Loader, Transfer, TransferError, text
 from replicator.core.wire.request import encode
 
-_MARK = 40  # length of the end mark of a payload without a length
 _LONGEST_LINE = 64 * 1024
 
 
@@ -69,8 +56,11 @@ class ReplicaState(Enum):
         return self.value.rstrip()
 
 
-class Host(Protocol):
+class Host(Loader, Protocol):
     """What the link needs of its node."""
+
+    def process_id(self) -> int:
+        """The process's id, for names of temporary files."""
 
     def allocate_connection(self) -> int:
         """A fresh negative connection number."""
@@ -78,23 +68,11 @@ class Host(Protocol):
     def handshake_lines(self) -> list[tuple[bytes, ...]]:
         """Requests between PING and PSYNC: AUTH, REPLCONF ..."""
 
-    def load_in_memory(self) -> bool:
-        """Whether a payload is loaded as it comes (repl-diskless-load) rather than from a file."""
-
     def load_file(self, name: str) -> None:
         """Drop the old data and load the file; payload_loaded or payload_failed follows."""
 
-    def open_loader(self) -> None:
-        """Begin a load of bytes that come by feed_loader."""
-
     def finish_load(self) -> None:
         """The payload came whole to the loader: its data becomes ours; payload_loaded follows."""
-
-    def feed_loader(self, data: bytes) -> bytes | None:
-        """Bytes of the payload; None while more are needed, otherwise the bytes behind its end. May raise LoadError."""
-
-    def abandon_load(self, why: str) -> None:
-        """The payload will not come to its end."""
 
     def full_sync_begins(self) -> None:
         """The primary refused to continue our history: our own replicas must ask anew."""
@@ -113,10 +91,6 @@ class Host(Protocol):
 
     def failover_refused(self) -> None:
         """A PSYNC ... FAILOVER was answered by an error."""
-
-
-class LoadError(Exception):
-    """The payload could not be loaded; the text says why."""
 
 
 class Replica:
@@ -141,22 +115,13 @@ class Replica:
         self.retry_ms = 0
         self.last_ack_ms = 0
         self.ask_failover = False  # our next PSYNC tells the primary-to-be that we hand over to it
-        self.transfer_size = -1  # -1: unknown (EOF framing)
-        self.transfer_read = 0
-        self.transfer_io_ms = 0
+        self.transfer = Transfer(emit, host, "")  # of the full synchronization under way, or the last one
         self._line = b""
         self._awaited: list[bytes] = []  # what the expected handshake answers belong to
         self._full_id = ""
         self._full_offset = 0
         self._knows_offsets = True  # the primary speaks PSYNC: it has ids, offsets, and wants ACKs
-        self._loader_done = False
-        self._mark = b""
-        self._tail = b""
-        self._file = ""
-        self._in_memory = False
-        self._header_seen = False
-        self._behind = b""  # stream bytes that came with the payload's end
-        self._restarts = 0
+        self._transfers = 0
         self._sent_newline_ms = 0
 
     # -- orders ------------------------------------------------------------------------------------------------------
@@ -177,7 +142,9 @@ class Replica:
 
     def _leave(self, now: Now) -> None:
         if self.conn:
-            self._disconnect("the primary was changed", now)
+            self.disconnect("the primary was changed", now)
+        elif self.state is ReplicaState.LOADING:  # the link broke while the payload was being loaded
+            self.transfer.drop("the primary was changed")
 
     @property
     def active(self) -> bool:
@@ -231,7 +198,7 @@ class Replica:
             )
         else:
             self._log(Level.WARNING, "Timeout connecting to the MASTER...")
-        self._disconnect("timeout", now)
+        self.disconnect("timeout", now)
 
     def _timeout_ms(self) -> int:
         return 1000 * self._number("repl-timeout")
@@ -292,7 +259,8 @@ class Replica:
             self._log(Level.WARNING, f"Error reading from MASTER during the handshake: {why or 'connection lost'}")
         self._after_end(now)
 
-    def _disconnect(self, why: str, now: Now) -> None:
+    def disconnect(self, why: str, now: Now) -> None:
+        """End the connection; another attempt follows."""
         conn, self.conn = self.conn, 0
         if conn:
             self.emit(Close(conn, why))
@@ -308,7 +276,7 @@ class Replica:
             self.host.link_is_down()
             self.emit(Announce("replication.link-lost", (("offset", self.history.end),)))
         elif was in (ReplicaState.TRANSFER, ReplicaState.LOADING):
-            self._drop_transfer("the link to the primary was lost")
+            self.transfer.drop("the link to the primary was lost")
         self._retry(now, at_once=was is ReplicaState.CONNECTED)
 
     def _retry(self, now: Now, *, at_once: bool = False) -> None:
@@ -316,14 +284,6 @@ class Replica:
         self.retry_ms = now.mono_ms + (0 if at_once else 1000)
         if at_once:
             self._log(Level.NOTICE, f"Reconnecting to MASTER {self.primary_host}:{self.primary_port}")
-
-    def _drop_transfer(self, why: str) -> None:
-        if self._file:
-            self.emit(RemoveFile(self._file))
-            self._file = ""
-        elif self._in_memory and self._header_seen:
-            self.host.abandon_load(why)
-        self._in_memory = self._header_seen = False
 
     # -- bytes -------------------------------------------------------------------------------------------------------
 
@@ -334,34 +294,41 @@ class Replica:
             self.host.apply_stream(data)
             return
         if self.state is ReplicaState.LOADING:
-            self._behind += data
+            self.transfer.behind += data
             return
-        if self.state is ReplicaState.TRANSFER and self._header_seen:
+        if self.state is ReplicaState.TRANSFER and self.transfer.header_seen:
             self._payload(data, now)
             return
-        self._line += data
-        while self._line and self.conn:
-            if self.up:
-                rest, self._line = self._line, b""
-                self.host.apply_stream(rest)
-                return
-            end = self._line.find(b"\n")
+        self._lines(self._line + data, now)
+
+    def _lines(self, data: bytes, now: Now) -> None:
+        """Lines of the handshake; what stands behind them belongs to the payload or the stream."""
+        self._line = b""
+        at = 0
+        while self.conn:
+            # Empty lines: the primary shows life while it makes our snapshot.
+            while data[at : at + 1] in (b"\n", b"\r"):
+                at += 1
+            end = data.find(b"\n", at)
             if end < 0:
+                self._line = data[at:]
                 if len(self._line) > _LONGEST_LINE:
                     self._log(Level.WARNING, "The primary sent a line without an end during the handshake")
-                    self._disconnect("protocol error", now)
+                    self.disconnect("protocol error", now)
                 return
-            line, self._line = self._line[:end].rstrip(b"\r"), self._line[end + 1 :]
-            if not line:
-                continue  # the primary shows life while it makes our snapshot
-            if self.state is ReplicaState.TRANSFER:
-                self._payload_header(line, now)
-                if self._header_seen and self._line:
-                    rest, self._line = self._line, b""
-                    self._payload(rest, now)
-                    return
-            else:
+            line = data[at:end].rstrip()
+            at = end + 1
+            if self.state is not ReplicaState.TRANSFER:
                 self._answer(line, now)
+            else:
+                self._payload_header(line, now)
+            if self.up or (self.state is ReplicaState.TRANSFER and self.transfer.header_seen):
+                break
+        rest = data[at:]
+        if rest and self.up:
+            self.host.apply_stream(rest)
+        elif rest and self.conn:
+            self._payload(rest, now)
 
     def _answer(self, line: bytes, now: Now) -> None:
         if self.state is ReplicaState.PING:
@@ -369,16 +336,17 @@ class Replica:
                 self._log(Level.NOTICE, "Master replied to PING, replication can continue...")
                 self._handshake()
             else:
-                self._log(Level.WARNING, f"Error reply to PING from master: '{_text(line)}'")
-                self._disconnect("error reply to PING", now)
+                self._log(Level.WARNING, f"Error reply to PING from master: '{text(line)}'")
+                self.disconnect("error reply to PING", now)
         elif self.state is ReplicaState.HANDSHAKE:
             asked = self._awaited.pop(0)
             if line[:1] == b"-":
                 if asked == b"AUTH":
-                    self._log(Level.WARNING, f"Unable to AUTH to MASTER: {_text(line)}")
-                    self._disconnect("authentication failed", now)
+                    self._log(Level.WARNING, f"Unable to AUTH to MASTER: {text(line)}")
+                    self.disconnect("authentication failed", now)
                     return
-                self._log(Level.NOTICE, f"(Non critical) Master does not understand REPLCONF {_text(asked)}: {_text(line)}")
+                refused = f"(Non critical) Master does not understand REPLCONF {text(asked)}: {text(line)}"
+                self._log(Level.NOTICE, refused)
             if not self._awaited:
                 self._psync()
         else:
@@ -413,27 +381,27 @@ class Replica:
                 if not self.conn:
                     return
         if words[0] == b"+CONTINUE":
-            self._continue(_text(words[1]) if len(words) > 1 and len(words[1]) == 40 else self.history.id, now)
+            self._continue(text(words[1]) if len(words) > 1 and len(words[1]) == 40 else self.history.id, now)
         elif words[0] == b"+FULLRESYNC":
             if len(words) != 3 or len(words[1]) != 40 or not words[2].isdigit():
                 self._log(Level.WARNING, "Master replied with wrong +FULLRESYNC syntax.")
-                self._disconnect("wrong +FULLRESYNC", now)
+                self.disconnect("wrong +FULLRESYNC", now)
                 return
-            self._full_id, self._full_offset = _text(words[1]), int(words[2])
+            self._full_id, self._full_offset = text(words[1]), int(words[2])
             self._knows_offsets = True
             self._log(Level.NOTICE, f"Full resync from master: {self._full_id}:{self._full_offset}")
             self._begin_transfer()
         elif line.startswith((b"-NOMASTERLINK", b"-LOADING")):
             self._log(
-                Level.NOTICE, f"Master is currently unable to PSYNC but should be in the future: {_text(line)}"
+                Level.NOTICE, f"Master is currently unable to PSYNC but should be in the future: {text(line)}"
             )
-            self._disconnect("the primary cannot serve us yet", now)
+            self.disconnect("the primary cannot serve us yet", now)
         else:
             if not line.startswith(b"-ERR"):
-                self._log(Level.WARNING, f"Unexpected reply to PSYNC from master: {_text(line)}")
+                self._log(Level.WARNING, f"Unexpected reply to PSYNC from master: {text(line)}")
             else:
                 self._log(
-                    Level.NOTICE, f"Master does not support PSYNC or is in error state (reply: {_text(line)})"
+                    Level.NOTICE, f"Master does not support PSYNC or is in error state (reply: {text(line)})"
                 )
             self._log(Level.NOTICE, "Retrying with SYNC...")
             self._full_id, self._full_offset = "", -1
@@ -468,116 +436,46 @@ class Replica:
 
     def _begin_transfer(self) -> None:
         self.state = ReplicaState.TRANSFER
-        self._header_seen = False
-        self._tail = b""
-        self.transfer_size, self.transfer_read = -1, 0
+        self._transfers += 1
+        self.transfer = Transfer(self.emit, self.host, f"temp-sync-{self.host.process_id()}-{self._transfers}.rdb")
         self.host.full_sync_begins()
 
     def _payload_header(self, line: bytes, now: Now) -> None:
-        if line[:1] == b"-":
-            self._log(Level.WARNING, f"MASTER aborted replication with an error: {_text(line[1:])}")
-            self._disconnect("the primary aborted", now)
-            return
-        if line.startswith(b"$EOF:") and len(line) >= 5 + _MARK:
-            self._mark = line[5 : 5 + _MARK]
-            self.transfer_size = -1
-        elif line[:1] == b"$" and line[1:].isdigit() and len(line) < 20:
-            self._mark = b""
-            self.transfer_size = int(line[1:])
-        else:
-            self._log(
-                Level.WARNING,
-                f"Bad protocol from MASTER, the first byte is not '$' (we received '{_text(line[:64])}'), "
-                "are you sure the host and port are right?",
-            )
-            self._disconnect("bad protocol", now)
-            return
-        self._header_seen = True
-        self.transfer_io_ms = now.mono_ms
-        self._in_memory = self.host.load_in_memory()
-        target = "to parser" if self._in_memory else "to disk"
-        if self._mark:
-            self._log(Level.NOTICE, f"MASTER <-> REPLICA sync: receiving streamed RDB from master with EOF {target}")
-        else:
-            self._log(Level.NOTICE, f"MASTER <-> REPLICA sync: receiving {self.transfer_size} bytes from master {target}")
-        if self._in_memory:
-            self._file = ""
-            self._loader_done = False
-            self.host.open_loader()
-        else:
-            self._restarts += 1
-            self._file = f"temp-sync-{self._restarts}.rdb"
-            self.emit(AppendFile(self._file, b"", first=True))
+        try:
+            self.transfer.header(line, now)
+        except TransferError as problem:
+            self._log(Level.WARNING, problem.message)
+            self.disconnect(problem.why, now)
 
     def _payload(self, data: bytes, now: Now) -> None:
-        self.transfer_io_ms = now.mono_ms
-        self.transfer_read += len(data)
-        if self._in_memory:
-            self._payload_to_loader(data, now)
+        try:
+            whole = self.transfer.take(data, now)
+        except TransferError as problem:
+            self._log(Level.WARNING, problem.message)
+            self.disconnect(problem.why, now)
             return
-        if not self._mark:
-            excess = self.transfer_read - self.transfer_size
-            if excess >= 0:
-                keep = len(data) - excess
-                self._behind = data[keep:]
-                self._append(data[:keep])
-                self._payload_whole(now)
+        if whole:
+            self.state = ReplicaState.LOADING
+            if self.transfer.in_memory:
+                self.host.finish_load()
             else:
-                self._append(data)
-            return
-        data = self._tail + data
-        self._tail = data[-_MARK:]
-        self._append(data[:-_MARK])
-        if self._tail == self._mark:
-            self._behind = b""
-            self._payload_whole(now)
-
-    def _append(self, data: bytes) -> None:
-        if data:
-            self.emit(AppendFile(self._file, data, first=False))
-
-    def _payload_whole(self, now: Now) -> None:
-        """The file holds the payload: make it the dump file, then load it."""
-        self.state = ReplicaState.LOADING
-        self.emit(PauseReading(self.conn, True))
-        self.emit(CommitFile(self._file, str(self.settings["dbfilename"])))
+                self.emit(PauseReading(self.conn, True))
+                self.transfer.commit(str(self.settings["dbfilename"]))
 
     def file_committed(self, name: str, final_name: str) -> None:
         """The payload's file stands under its final name."""
-        if name == self._file and self.state is ReplicaState.LOADING:
-            self._file = ""
+        if self.state is ReplicaState.LOADING and self.transfer.committed(name):
             self.host.load_file(final_name)
 
     def file_failed(self, name: str, why: str, now: Now) -> None:
         """The payload's file could not be written."""
-        if name and name == self._file:
-            self._log(Level.WARNING, f"Write error or short write writing to the DB dump file needed for MASTER <-> REPLICA synchronization: {why}")
-            self._disconnect("disk error", now)
-
-    def _payload_to_loader(self, data: bytes, now: Now) -> None:
-        if not self._loader_done:
-            try:
-                behind = self.host.feed_loader(data)
-            except LoadError as problem:
-                self._header_seen = False
-                self._log(Level.WARNING, f"Failed trying to load the MASTER synchronization DB from socket: {problem}")
-                self._disconnect("the payload could not be loaded", now)
-                return
-            if behind is None:
-                return
-            self._loader_done = True
-            data = behind
-        self._tail += data
-        if self._mark:
-            if len(self._tail) < _MARK:
-                return
-            if self._tail[:_MARK] != self._mark:
-                self._log(Level.WARNING, "Replication stream EOF marker is broken")
-                self._disconnect("broken end mark", now)
-                return
-        self._behind = self._tail[len(self._mark) :]
-        self.state = ReplicaState.LOADING
-        self.host.finish_load()
+        if name and name == self.transfer.file:
+            self._log(
+                Level.WARNING,
+                "Write error or short write writing to the DB dump file needed for MASTER <-> REPLICA synchronization: "
+                f"{why}",
+            )
+            self.disconnect("disk error", now)
 
     def payload_loaded(self, stream_db: int, now: Now) -> None:
         """The node holds the primary's data of (full id, full offset), and the stream goes on at that database."""
@@ -587,7 +485,7 @@ class Replica:
         else:  # an old primary that knows no ids: nothing can ever continue this
             self.history.restart(new_id(self.chance), 0, size)
         self.stream_db = stream_db
-        self._in_memory = self._header_seen = False
+        self.transfer.header_seen = False
         self._log(Level.NOTICE, "MASTER <-> REPLICA sync: Finished with success")
         self.emit(Announce("replication.loaded", (("id", self._full_id), ("offset", self._full_offset))))
         if not self.conn:  # the link broke while we loaded
@@ -595,7 +493,7 @@ class Replica:
             self._retry(now)
             return
         self.emit(PauseReading(self.conn, False))
-        behind, self._behind = self._behind, b""
+        behind, self.transfer.behind = self.transfer.behind, b""
         self._now_connected(now)
         if behind:
             self.host.apply_stream(behind)
@@ -603,9 +501,9 @@ class Replica:
     def payload_failed(self, why: str, now: Now) -> None:
         """The load failed."""
         self._log(Level.WARNING, f"Failed trying to load the MASTER synchronization DB from disk: {why}")
-        self._in_memory = self._header_seen = False
+        self.transfer.header_seen = False
         if self.conn:
-            self._disconnect("the payload could not be loaded", now)
+            self.disconnect("the payload could not be loaded", now)
         else:
             self._retry(now)
 
@@ -625,6 +523,3 @@ class Replica:
     def _log(self, level: Level, message: str) -> None:
         self.emit(Log(level, message))
 
-
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "backslashreplace")
