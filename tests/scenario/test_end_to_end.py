@@ -254,7 +254,7 @@ def test_the_library_is_listed_with_a_line_each() -> None:
 
 
 @pytest.mark.skipif(
-    (ROOT / "replicator" / "simulation" / "stage.py").exists(), reason="the simulation is there: its own tests hold it"
+    (ROOT / "replicator" / "scenario" / "stages" / "simulated.py").exists(), reason="the simulation is there: its own tests hold it"
 )
 def test_without_the_simulation_simulate_says_so() -> None:
     done = CliRunner().invoke(simulate, ["x.toml", "--seeds", "0:5"])
