@@ -70,7 +70,7 @@ _HELP = (
 
 def _fcall(ctx: Context, argv: list[bytes], read_only: bool) -> bytes:
     scripting = prepared(ctx)
-    function: Function | None = scripting.functions.get(argv[1])
+    function: Function | None = scripting.functions.get(argv[1].lower())
     if function is None:
         raise CommandError("ERR Function not found")
     count = key_count(argv, "ERR Bad number of keys provided")
@@ -327,7 +327,7 @@ def function_restore(ctx: Context, argv: list[bytes]) -> bytes:
         ctx.server.scripting.restore_libraries(codes, flush=policy == b"flush", replace=policy == b"replace")
     except RdbError as problem:
         known = problem.message in (BAD_PAYLOAD, NOT_A_FUNCTION)
-        raise CommandError(f"ERR {problem.message if known else 'Failed loading functions payload'}") from None
+        raise CommandError(f"ERR {problem.message if known else 'Failed loading library payload'}") from None
     except ScriptError as problem:
         raise CommandError(str(problem)) from None
     ctx.force_replication()

@@ -51,11 +51,15 @@ _HELP = (
 )
 
 
+# May cause effects although they are no writes: refused in read-only scripts.
+_EFFECTFUL = frozenset(("pfcount", "publish", "spublish"))
+
+
 def refuse_in_script(ctx: Context, entry: Command | None, argv: list[bytes]) -> str | None:
     """Why the running script (ctx.script) may not call this, by the command's own nature: an error text, or None.
 
     entry: the command or subcommand that argv names; a container without its subcommand counts as too few arguments.
-    Access rules, roles and memory are the node's to check, behind this. A write that is let through makes the script unkillable.
+    Access rules, roles and memory are the node's to check, behind this.
     """
     if entry is None:
         return api.UNKNOWN_COMMAND
@@ -64,12 +68,8 @@ def refuse_in_script(ctx: Context, entry: Command | None, argv: list[bytes]) -> 
     flags = entry.flags
     if flags & NO_SCRIPT:
         return api.NOT_FROM_SCRIPT
-    if flags & (WRITE | MAY_REPLICATE):
-        run: api.Run = ctx.script
-        if run.read_only:
-            return api.READ_ONLY_SCRIPT
-        if flags & WRITE:
-            run.wrote = True
+    if ctx.script.read_only and (flags & (WRITE | MAY_REPLICATE) or entry.name in _EFFECTFUL):
+        return api.READ_ONLY_SCRIPT
     return None
 
 
@@ -165,7 +165,9 @@ def register_runner(name: str, run: Run, *, what: str, since: str, summary: str)
 register_runner("eval", eval_, what="script", since="2.6.0", summary="Execute a Lua script server side")
 register_runner("eval_ro", eval_ro, what="script", since="7.0.0", summary="Execute a read-only Lua script server side")
 register_runner("evalsha", evalsha, what="sha1", since="2.6.0", summary="Execute a Lua script server side")
-register_runner("evalsha_ro", evalsha_ro, what="sha1", since="7.0.0", summary="Execute a read-only Lua script server side")
+register_runner(
+    "evalsha_ro", evalsha_ro, what="sha1", since="7.0.0", summary="Execute a read-only Lua script server side"
+)
 
 container("script", group=GROUP, since="2.6.0", summary="A container for Lua scripts management commands")
 

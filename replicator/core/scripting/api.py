@@ -45,8 +45,17 @@ WRONG_ARITY = "ERR Wrong number of args calling Redis command from script"
 NOT_FROM_SCRIPT = "ERR This Redis command is not allowed from script"
 READ_ONLY_SCRIPT = "ERR Write commands are not allowed from read-only scripts."
 NO_ACCESS_COMMAND = "ERR The user executing the script can't run this command or subcommand"
-NO_ACCESS_KEY = "ERR The user executing the script can't access at least one of the keys mentioned in the command arguments"
+NO_ACCESS_KEY = (
+    "ERR The user executing the script can't access at least one of the keys mentioned in the command arguments"
+)
 NO_ACCESS_CHANNEL = "ERR The user executing the script can't publish to the channel mentioned in the command"
+
+
+READ_ONLY_REPLICA = "READONLY You can't write against a read only replica."
+STALE = "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'."
+STALE_COMMAND = "ERR Can not execute the command on a stale replica"
+OUT_OF_MEMORY = "OOM command not allowed when used memory > 'maxmemory'."
+NOT_ON_CLUSTER = "ERR Can not run script on cluster, 'no-cluster' flag is set."
 
 
 class Kind(Enum):
@@ -75,22 +84,59 @@ class Run:
     replication: int = REPLICATE_ALL
 
 
+def start_refusal(
+    flags: int,
+    legacy: bool,
+    *,
+    read_only_replica: bool,
+    cannot_write: str | None,
+    stale: bool,
+    out_of_memory: bool,
+    cluster: bool,
+) -> str | None:
+    """Why a script with these flags may not start in a node of this state (an error text), or None.
+
+    legacy: without shebang; its commands are checked one by one. read_only_replica: we follow a primary and take no writes.
+    cannot_write: what forbids writes otherwise (MISCONF, NOREPLICAS). stale: cut off from the primary and told not to
+    serve stale data. out_of_memory: above maxmemory, and eviction did not help.
+    """
+    if not legacy:
+        if cluster and flags & NO_CLUSTER:
+            return NOT_ON_CLUSTER
+        if not flags & NO_WRITES:
+            if read_only_replica:
+                return READ_ONLY_REPLICA
+            if cannot_write is not None:
+                return cannot_write
+    if stale and not flags & ALLOW_STALE:
+        return STALE
+    if not legacy and out_of_memory and not flags & (NO_WRITES | ALLOW_OOM):
+        return OUT_OF_MEMORY
+    return None
+
+
 class Host(Protocol):
     """The node, as scripting uses it (ctx.server)."""
 
     scripting: Any
+    config: Any  # config["busy-reply-threshold"]: milliseconds, 0 or less: never
 
     def run_script_command(self, ctx: Any, argv: list[bytes]) -> bytes:
-        """Run one command for the running script and return its encoded reply (in ctx's protocol, ctx.resp3); never raises.
+        """Run one command for the running script; its encoded reply in ctx's protocol (ctx.resp3). Never raises.
 
-        ctx: the script's own context: ctx.script is the Run, ctx.db the database it has selected, ctx.user the caller's
-        user, ctx.deny_blocking is True. In this order the node: finds the command and refuses what
-        commands.scripting.refuse_in_script refuses (unknown, arity, noscript, writes of a read-only script; it also marks
-        Run.wrote); checks ACL rules (texts NO_ACCESS_*); for writes the disk and role state: `MISCONF ...`, `READONLY You can't write against
-        a read only replica.`, `NOREPLICAS ...`; `MASTERDOWN ...` unless ctx.script.flags has ALLOW_STALE; `OOM command not allowed when used
-        memory > 'maxmemory'.` for denyoom commands unless ALLOW_OOM or the script has written already; cluster slots. Then it
-        runs the command with keyspace.verbatim saved, set True, and restored behind it, and appends argv as an effect of
-        ctx.db if keyspace.dirty grew and verbatim stayed True.
+        ctx is the script's own context: ctx.script is the Run, ctx.db the database it has selected, ctx.user the
+        caller's user, ctx.deny_blocking is True. The node, in this order,
+        - finds the command, and refuses what commands.scripting.refuse_in_script refuses;
+        - checks ACL rules (NO_ACCESS_COMMAND, NO_ACCESS_KEY, NO_ACCESS_CHANNEL), unless ctx.is_primary_link;
+        - for writes: the role (READ_ONLY_REPLICA), MISCONF, NOREPLICAS;
+        - on a stale replica: STALE_COMMAND for a command without the stale flag (the script has ALLOW_STALE, or
+          it would not run);
+        - for DENY_OOM commands above maxmemory: OUT_OF_MEMORY, unless ctx.script.flags has ALLOW_OOM or
+          ctx.script.wrote is already set;
+        - cluster slots;
+        - sets ctx.script.wrote for WRITE commands;
+        - runs the command with keyspace.verbatim saved, set True, and restored behind it; appends argv as an effect
+          of the database it began in if keyspace.dirty grew and verbatim stayed True.
         """
         ...
 
@@ -99,11 +145,7 @@ class Host(Protocol):
         ...
 
     def script_refusal(self, ctx: Any, flags: int, legacy: bool) -> str | None:
-        """Why a script may not start now (an error text), by its flags and the node's state, or None.
-
-        For scripts with a shebang and for functions: a replica with replica-read-only refuses those without NO_WRITES, and so on. Legacy
-        scripts are always started; their commands are checked one by one.
-        """
+        """start_refusal with the node's state."""
         ...
 
     def script_log(self, level: int, message: bytes) -> None:

@@ -35,6 +35,8 @@ _MOST_ARGUMENTS = 200
 _BAD_ARGUMENT = b"-ERR Lua redis lib command arguments must be strings or integers\r\n"
 _ABORTED = b"-ERR internal error\r\n"
 _NO_MEMORY = b"ERR not enough memory"
+# What Calls.slow answers: go on, or why the script ends (their texts stand in lua_guards.py).
+GO_ON, KILL, LOAD_TIMEOUT, _ABORT = range(4)
 
 
 class CompileError(Exception):
@@ -58,7 +60,7 @@ class Calls:
         self,
         command: Callable[[list[bytes]], bytes],
         may_run: Callable[[list[bytes]], bool | None],
-        slow: Callable[[], bytes | None],
+        slow: Callable[[], int],
         log: Callable[[int, bytes], None],
         set_resp3: Callable[[bool], None],
         set_replication: Callable[[int], None],
@@ -120,7 +122,6 @@ class Engine:
         for name, code in LIBRARIES:
             entry[b"add_library"](name.encode(), load(code.encode(), host, entry))
         entry[b"start"]()
-        self._entry = entry
         self._compile = entry[b"compile"]
         self._dump = entry[b"dump"]
         self._adopt = entry[b"adopt"]
@@ -128,6 +129,7 @@ class Engine:
         self._eval_tables = entry[b"eval_tables"]
         self._fcall = entry[b"fcall"]
         self._fcall_tables = entry[b"fcall_tables"]
+        self._load = entry[b"load"]
 
     @property
     def memory_used(self) -> int:
@@ -161,8 +163,10 @@ class Engine:
 
     def load(self, chunk: Any) -> list[tuple[bytes, Any, bytes | None, int]]:
         """Run a library's code; the functions that it registers: name, callable, description, flags. Raises Failure."""
+        if not self._room(0):
+            raise Failure(_NO_MEMORY, None, 0)
         try:
-            made, last = self._entry[b"load"](chunk)
+            made, last = self._load(chunk)
         except LuaError as problem:
             raise Failure(b"ERR " + _message(problem), None, 0) from None
         finally:
@@ -171,12 +175,17 @@ class Engine:
             raise Failure(last, None, 0)
         return [(made[i], made[i + 1], made[i + 2] or None, made[i + 3]) for i in range(1, last, 4)]
 
-    def _run(self, plain: Any, by_tables: Any, chunk: Any, resp3: bool, keys: list[bytes], arguments: list[bytes]) -> bytes:
+    def _run(
+        self, plain: Any, by_tables: Any, chunk: Any, resp3: bool, keys: list[bytes], arguments: list[bytes]
+    ) -> bytes:
         count = len(keys) + len(arguments)
-        if self._lua.get_memory_used() > _RESERVE or count > 8:
-            size = sum(map(len, keys)) + sum(map(len, arguments)) + 64 * count
-            if not self._room(size):
-                raise Failure(_NO_MEMORY, None, 0)
+        size = 64 * count
+        for argument in keys:
+            size += len(argument)
+        for argument in arguments:
+            size += len(argument)
+        if self._lua.get_memory_used() + size > _RESERVE and not self._room(size):
+            raise Failure(_NO_MEMORY, None, 0)
         try:
             if count > _MOST_ARGUMENTS:
                 table = self._lua.table_from
@@ -196,7 +205,7 @@ class Engine:
         """Whether so many bytes can be pushed without meeting the limit; collects garbage if it must."""
         limit = limits.MAX_SCRIPT_MEMORY - _RESERVE
         if self.memory_used + size > limit // 2:
-            self._entry[b"collect"]()
+            self._lua.gccollect()  # needs no memory itself, unlike any call
         return self.memory_used + size <= limit
 
     def _reraise(self) -> None:
@@ -230,14 +239,14 @@ class Engine:
             self._failure = problem
             return _ABORTED[1:-2]
 
-    def _slow(self) -> bytes | bool:
+    def _slow(self) -> int:
         if self._failure is not None:
-            return _ABORTED[1:-2]
+            return _ABORT
         try:
-            return self._calls.slow() or False
+            return self._calls.slow()
         except BaseException as problem:
             self._failure = problem
-            return _ABORTED[1:-2]
+            return _ABORT
 
     def _log(self, level: int, message: bytes) -> None:
         try:

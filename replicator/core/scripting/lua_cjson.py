@@ -23,6 +23,11 @@ local function utf8(code)
   return char(0xF0 + floor(code / 262144), 0x80 + floor(code / 4096) % 64, 0x80 + floor(code / 64) % 64, 0x80 + code % 64)
 end
 
+-- the level of an error that a library function caught in itself: what is no message of its own stays as it is
+local function placed(why)
+  return type(why) == 'string' and why ~= 'not enough memory' and 2 or 0
+end
+
 local make
 
 function make()
@@ -54,7 +59,7 @@ function make()
     local most, items = 0, 0
     for key in next, t do
       if type(key) ~= 'number' or key < 1 or floor(key) ~= key then return nil end
-      if key > most then most = key end
+      if key > most then most = key > 2147483647 and -2147483648 or key end   -- as it overflows in the library's int
       items = items + 1
     end
     if sparse_ratio > 0 and most > items * sparse_ratio and most > sparse_safe then
@@ -111,7 +116,7 @@ function make()
     if select('#', ...) ~= 1 then bad_argument(1, 'encode', 'expected 1 argument') end
     local out = {}
     local ok, why = pcall(encode_value, (...), out, 0)
-    if not ok then error(why, type(why) == 'string' and 2 or 0) end
+    if not ok then error(why, placed(why)) end
     return (concat(out))
   end
 
@@ -329,7 +334,7 @@ function make()
     data, at, depth = text, 1, 0
     local ok, value = pcall(decode_all)
     data = ''
-    if not ok then error(value, type(value) == 'string' and 2 or 0) end
+    if not ok then error(value, placed(value)) end
     return value
   end
 
@@ -343,7 +348,7 @@ function make()
     end
     number = floor(number)
     if number < least or number > most then
-      error(format("bad argument #%d to '%s' (expected integer between %d and %d)", at_argument, name, least, most), 3)
+      error(format("bad argument #1 to '%s' (expected integer between %d and %d)", name, least, most), 3)
     end
     return number
   end

@@ -8,7 +8,7 @@ local host, engine = ...
 local bad_type, real_of = engine.bad_type, engine.real_of
 local byte, sub, char, format, concat, floor = string.byte, string.sub, string.char, string.format, table.concat, math.floor
 local type, tostring, tonumber, select, error, pcall, next, rawget = type, tostring, tonumber, select, error, pcall, next, rawget
-local pack_float, unpack_float = host.pack_float, host.unpack_float
+local pack_float, unpack_float = engine.roomy(host.pack_float), host.unpack_float
 local DEEPEST = 16
 
 local function big_endian(value, size)
@@ -190,7 +190,7 @@ local KINDS = {
   [204] = function() return unsigned(1) end,
   [205] = function() return unsigned(2) end,
   [206] = function() return unsigned(4) end,
-  [207] = function() return unsigned(4) * 4294967296 + unsigned(4) end,
+  [207] = signed64,   -- lua-cmsgpack reads it into a signed integer
   [208] = function() return signed(1) end,
   [209] = function() return signed(2) end,
   [210] = function() return signed(4) end,
@@ -216,14 +216,14 @@ function unpack_value(depth)
   return read(depth)
 end
 
-local function run(input, limit, offset, with_offset)
+local function run(input, limit, offset)
   local length = #input
   if offset < 0 or limit < 0 then
     error(format('Invalid request to unpack with offset of %d and limit of %d.', offset, length), 0)
   end
   if offset > length then error(format('Start offset %d greater than input length %d.', offset, length), 0) end
-  local every = limit == 0 and offset == 0 and not with_offset
-  if limit == 0 then limit = 2147483647 end
+  local every = limit == 0 and offset == 0
+  if every then limit = 2147483647 end
   data, at = input, offset + 1
   local results, count = {}, 0
   while at <= length and count < limit do
@@ -231,7 +231,7 @@ local function run(input, limit, offset, with_offset)
     results[count] = unpack_value(0)
   end
   data = ''
-  return results, count, every and nil or (at > length and -1 or at - 1)
+  return results, count, at > length and -1 or at - 1
 end
 
 local function integer(at_argument, name, count, value, default)
@@ -248,20 +248,22 @@ function cmsgpack.unpack(...)
   local count = select('#', ...)
   if type(input) == 'number' then input = tostring(input) end
   if type(input) ~= 'string' then bad_type(1, 'unpack', 'string', count, input) end
-  local ok, results, found = pcall(run, input, 0, 0, false)
+  local ok, results, found = pcall(run, input, 0, 0)
   if not ok then
     data = ''
     if type(results) == 'table' then error(results[1] or results, 0) end
+    if results == 'not enough memory' then error(results, 0) end
     error(results, 2)
   end
   return unpack(results, 1, found)
 end
 
 local function partial(input, limit, offset)
-  local ok, results, found, behind = pcall(run, input, limit, offset, true)
+  local ok, results, found, behind = pcall(run, input, limit, offset)
   if not ok then
     data = ''
     if type(results) == 'table' then error(results[1] or results, 0) end
+    if results == 'not enough memory' then error(results, 0) end
     error(results, 3)
   end
   return results, found, behind

@@ -7,7 +7,7 @@ local byte, sub, char, rep, find, format, concat = string.byte, string.sub, stri
   table.concat
 local floor, ceil = math.floor, math.ceil
 local type, tostring, tonumber, select, error, pcall, unpack = type, tostring, tonumber, select, error, pcall, unpack
-local pack_float, unpack_float = host.pack_float, host.unpack_float
+local pack_float, unpack_float = engine.roomy(host.pack_float), host.unpack_float
 local LARGEST_INTEGER, NATIVE_ALIGNMENT, INT_MAX = 32, 8, 2147483647
 local SIZES = { b = 1, B = 1, h = 2, H = 2, l = 8, L = 8, T = 8, f = 4, d = 8, x = 1 }
 

@@ -36,9 +36,10 @@ def script_source(body: bytes) -> ScriptSource:
     if end < 0:
         raise SourceError("Invalid script shebang")
     words = split_words(body[:end])
-    if not words or words[0] != b"#!" + _ENGINE:
-        shown = _shown(words[0] if words else body[:end])
-        raise SourceError(f"Unexpected engine in script shebang: {shown}")
+    if not words:
+        raise SourceError("Invalid engine in script shebang")
+    if words[0] != b"#!" + _ENGINE:
+        raise SourceError(f"Unexpected engine in script shebang: {_shown(words[0])}")
     flags = 0
     for word in words[1:]:
         if not word.startswith(b"flags="):

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 # How long the code of a library may run when it is loaded.
 _LOAD_LIMIT_US = 500_000
-_LOAD_TIMEOUT = b"ERR FUNCTION LOAD timeout"
-_KILLED = b"ERR Script killed by user with SCRIPT KILL..."
 
 
 class ScriptError(Exception):
@@ -77,12 +75,14 @@ class Scripting:
         self.version = version
         self.scripts: dict[bytes, Script] = {}  # by sha1 in lower-case hex
         self.libraries: dict[bytes, Library] = {}
-        self.functions: dict[bytes, Function] = {}
+        self.functions: dict[bytes, Function] = {}  # by name in lower case: FCALL does not mind the case
         self.running: Run | None = None
         self.on_slow: api.OnSlow | None = None
         self._by_body: dict[bytes, Script] = {}
         self._engine: Engine | None = None
-        self.context: Context | None = None  # in which scripts run their commands; made by the first command that runs one
+        self.context: Context | None = (
+            None  # in which scripts run their commands; made by the first command that runs one
+        )
         self._unpinned = 0
 
     # -- what the node asks --------------------------------------------------------------------------------------------
@@ -254,7 +254,7 @@ class Scripting:
             raise ScriptError("ERR No functions registered")
         library = Library(name, code, {})
         for own, body, description, flags in made:
-            known = self.functions.get(own)
+            known = self.functions.get(own.lower())
             if known is not None and known.library.name != name:
                 raise ScriptError(f"ERR Function {_shown(own)} already exists")
             library.functions[own] = Function(own, library, description, flags, body)
@@ -264,15 +264,15 @@ class Scripting:
         if library.name in self.libraries:
             self.delete_library(library.name)
         self.libraries[library.name] = library
-        self.functions.update(library.functions)
+        for own, function in library.functions.items():
+            self.functions.setdefault(own.lower(), function)
 
     def delete_library(self, name: bytes) -> bool:
         """FUNCTION DELETE; whether it was there."""
         library = self.libraries.pop(name, None)
         if library is None:
             return False
-        for own in library.functions:
-            del self.functions[own]
+        self.functions = {own: function for own, function in self.functions.items() if function.library is not library}
         return True
 
     def flush_libraries(self) -> None:
@@ -330,20 +330,22 @@ class Scripting:
         verdict: bool | None = self.host.script_may_run(self.context, argv)
         return verdict
 
-    def _slow(self) -> bytes | None:
+    def _slow(self) -> int:
+        from replicator.core.scripting.engine import GO_ON, KILL, LOAD_TIMEOUT
+
         run = self.running
         if run is None:
-            return None
+            return GO_ON
         elapsed = self.host.meter() - run.started_us
         if run.kind is Kind.LOAD:
-            return _LOAD_TIMEOUT if elapsed > _LOAD_LIMIT_US else None
+            return LOAD_TIMEOUT if elapsed > _LOAD_LIMIT_US else GO_ON
         threshold_ms = self.host.config["busy-reply-threshold"]
         if threshold_ms <= 0 or elapsed < 1000 * threshold_ms:
-            return None
+            return GO_ON
         run.slow = True
         if self.on_slow is not None and self.on_slow() and not run.wrote:
             run.killed = True
-        return _KILLED if run.killed else None
+        return KILL if run.killed else GO_ON
 
     def _log(self, level: int, message: bytes) -> None:
         self.host.script_log(level, message)
@@ -358,10 +360,10 @@ class Scripting:
 
 
 def _error_reply(run: Run, failure: Any) -> bytes:
-    where = b""
-    if failure.source is not None:
-        where = b", on %b:%d." % (failure.source, failure.line)
-    return reply.error(b"%b script: %b%b" % (failure.text, run.name, where))
+    text = failure.text.partition(b"\x00")[0]  # stock prints it as a C string
+    if failure.source is None:
+        return reply.error(text)
+    return reply.error(b"%b script: %b, on %b:%d." % (text, run.name, failure.source, failure.line))
 
 
 def _shown(text: bytes) -> str:

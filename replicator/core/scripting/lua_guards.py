@@ -1,0 +1,265 @@
+"""Lua, first part of the sandbox: argument checks, read-only tables, time, catching errors, memory."""
+
+GUARDS = r"""
+local host, engine = ...
+local byte, sub, find, gsub, format, rep = string.byte, string.sub, string.find, string.gsub, string.format, string.rep
+local concat, floor, ceil = table.concat, math.floor, math.ceil
+local type, tostring, tonumber, select, error, rawpcall, rawxpcall = type, tostring, tonumber, select, error, pcall, xpcall
+local rawnext, rawget, rawset, rawsetmetatable, rawgetmetatable = next, rawget, rawset, setmetatable, getmetatable
+local rawinsert, rawcollect, rawloadstring, rawsetfenv = table.insert, collectgarbage, loadstring, setfenv
+local getinfo, sethook, dump = debug.getinfo, debug.sethook, string.dump
+local HOOK_EVERY = host.hook_every
+local HIGH_WATER = host.high_water_kib
+local READONLY = 'Attempt to modify a readonly table'
+
+-- argument checks, for functions that a script calls ----------------------------------------------------------------
+
+local function type_name(count, at, value)
+  if at > count then return 'no value' end
+  return type(value)
+end
+
+local function bad_argument(at, name, why)
+  error(format("bad argument #%d to '%s' (%s)", at, name, why), 3)
+end
+
+local function bad_type(at, name, wanted, count, value)
+  error(format("bad argument #%d to '%s' (%s expected, got %s)", at, name, wanted, type_name(count, at, value)), 3)
+end
+
+engine.bad_argument, engine.bad_type = bad_argument, bad_type
+
+-- read-only tables --------------------------------------------------------------------------------------------------
+
+local real_of = {}    -- proxy -> real table
+local shown_as = {}   -- real metatable -> what getmetatable shows; false: nothing
+
+local function refuse()
+  error(READONLY, 2)
+end
+
+local function readonly(real)
+  local proxy, guard = {}, { __index = real, __newindex = refuse }
+  real_of[proxy] = real
+  shown_as[guard] = false
+  return rawsetmetatable(proxy, guard), guard
+end
+
+engine.readonly = readonly
+engine.real_of = real_of
+
+local function missing(_, name)
+  error("Script attempted to access nonexistent global variable '" .. tostring(name) .. "'", 2)
+end
+
+local function next_shown(...)
+  local t, key = ...
+  if type(t) ~= 'table' then bad_type(1, 'next', 'table', select('#', ...), t) end
+  return rawnext(real_of[t] or t, key)
+end
+
+local function pairs_shown(...)
+  local t = ...
+  if type(t) ~= 'table' then bad_type(1, 'pairs', 'table', select('#', ...), t) end
+  if real_of[t] then return next_shown, t, nil end
+  return rawnext, t, nil
+end
+
+local function rawget_shown(...)
+  local t, key = ...
+  local count = select('#', ...)
+  if type(t) ~= 'table' then bad_type(1, 'rawget', 'table', count, t) end
+  if count < 2 then bad_argument(2, 'rawget', 'value expected') end
+  return rawget(real_of[t] or t, key)
+end
+
+local function rawset_shown(...)
+  local t, key, value = ...
+  local count = select('#', ...)
+  if type(t) ~= 'table' then bad_type(1, 'rawset', 'table', count, t) end
+  if count < 3 then bad_argument(count + 1, 'rawset', 'value expected') end
+  if real_of[t] then error(READONLY, 0) end
+  return rawset(t, key, value)
+end
+
+local function getmetatable_shown(...)
+  local value = ...
+  if select('#', ...) == 0 then bad_argument(1, 'getmetatable', 'value expected') end
+  if type(value) == 'userdata' then return nil end
+  local found = rawgetmetatable(value)
+  local shown = shown_as[found]
+  if shown == nil then return found end
+  return shown or nil
+end
+
+local function setmetatable_shown(...)
+  local t, meta = ...
+  local count = select('#', ...)
+  if type(t) ~= 'table' then bad_type(1, 'setmetatable', 'table', count, t) end
+  if count < 2 or (meta ~= nil and type(meta) ~= 'table') then bad_argument(2, 'setmetatable', 'nil or table expected') end
+  if real_of[t] then error(READONLY, 0) end
+  local before = rawgetmetatable(t)
+  if before ~= nil then
+    local ok, why = rawpcall(rawsetmetatable, t, meta)
+    if not ok then error(why, 2) end
+    return t
+  end
+  if meta ~= nil and real_of[meta] then
+    local real = real_of[meta]
+    if shown_as[real] == nil then shown_as[real] = meta end
+    meta = real
+  end
+  return rawsetmetatable(t, meta)
+end
+
+local function insert_shown(...)
+  local t, at = ...
+  local count = select('#', ...)
+  if type(t) ~= 'table' then bad_type(1, 'insert', 'table', count, t) end
+  if count == 3 then
+    if type(at) ~= 'number' and not tonumber(at) then bad_type(2, 'insert', 'number', count, at) end
+  elseif count ~= 2 then
+    error("wrong number of arguments to 'insert'", 2)
+  end
+  if real_of[t] then error(READONLY, 0) end
+  rawinsert(...)
+end
+
+-- Our own functions do not show their code: on stock servers they have none.
+function string.dump(...)
+  local f = ...
+  if type(f) ~= 'function' then bad_type(1, 'dump', 'function', select('#', ...), f) end
+  local about = getinfo(f, 'S')
+  if about.what == 'C' or about.source == '=sandbox' then error('unable to dump given function', 2) end
+  return (dump(f))
+end
+
+local function foreach_shown(...)
+  local t, f = ...
+  local count = select('#', ...)
+  if type(t) ~= 'table' then bad_type(1, 'foreach', 'table', count, t) end
+  if type(f) ~= 'function' then bad_type(2, 'foreach', 'function', count, f) end
+  for key, value in rawnext, real_of[t] or t do
+    local result = f(key, value)
+    if result ~= nil then return result end
+  end
+end
+
+-- time --------------------------------------------------------------------------------------------------------------
+
+local killed = nil   -- the error that ends the script
+
+local function on_kill()
+  error(killed, 0)
+end
+
+-- What host.slow answers: 0, or why the script ends. Numbers, for at the limit of memory no string can come over the border.
+local VERDICTS = {
+  'ERR Script killed by user with SCRIPT KILL...',
+  'ERR FUNCTION LOAD timeout',
+  'ERR internal error',
+}
+
+local function on_count()
+  if killed == nil then
+    local verdict = host.slow()
+    if verdict == 0 then return end
+    killed = { err = VERDICTS[verdict] }
+  end
+  sethook(on_kill, '', 1)
+  error(killed, 0)
+end
+
+local function rearm()
+  killed = nil
+  sethook(on_count, '', HOOK_EVERY)
+end
+
+-- catching errors: pcall shows the text of an error reply, as stock's does ------------------------------------------
+
+local function caught(ok, ...)
+  if ok then return ok, ... end
+  local problem = ...
+  if type(problem) == 'table' then
+    local text = problem.err
+    if type(text) == 'string' or type(text) == 'number' then return false, text end
+  end
+  return false, problem
+end
+
+local function pcall_shown(...)
+  if select('#', ...) == 0 then return false, 'attempt to call a nil value' end
+  return caught(rawpcall(...))
+end
+
+local function xpcall_shown(...)
+  local f, handler = ...
+  if select('#', ...) < 2 then bad_argument(2, 'xpcall', 'value expected') end
+  return rawxpcall(f, function(problem)
+    if killed ~= nil then return problem end
+    return handler(problem)
+  end)
+end
+
+local function in_thread(f)
+  return function(...)
+    sethook(on_count, '', HOOK_EVERY)
+    return f(...)
+  end
+end
+
+local function check_body(name, count, f)
+  if type(f) ~= 'function' or getinfo(f, 'S').what == 'C' then
+    error(format("bad argument #1 to '%s' (Lua function expected)", name), 3)
+  end
+  if killed ~= nil then error(killed, 0) end
+end
+
+local function co_create(...)
+  local f = ...
+  check_body('create', select('#', ...), f)
+  return coroutine.create(in_thread(f))
+end
+
+local function co_wrap(...)
+  local f = ...
+  check_body('wrap', select('#', ...), f)
+  return coroutine.wrap(in_thread(f))
+end
+
+-- memory: leave room for what crosses the border --------------------------------------------------------------------
+
+-- A script that still holds nearly all of it ends: a whole collection at each of its calls would take for ever.
+local function make_room()
+  rawcollect('collect')
+  if rawcollect('count') > HIGH_WATER * 0.9 then
+    killed = killed or { err = 'ERR not enough memory' }
+    sethook(on_kill, '', 1)
+    error(killed, 0)
+  end
+end
+
+-- A Python function that may bring strings over the border.
+local function roomy(f)
+  return function(...)
+    if rawcollect('count') > HIGH_WATER then make_room() end
+    return f(...)
+  end
+end
+
+engine.roomy = roomy
+
+local function collectgarbage_shown(...)
+  local option = ...
+  if option == nil then option = 'collect' end
+  if option == 'count' then return rawcollect('count') end
+  if option == 'step' then return rawcollect('step', 100) end
+  if option == 'collect' then return rawcollect('collect') end
+  -- the collector serves all scripts: its settings are not one script's to change
+  if option == 'stop' or option == 'restart' then return 0 end
+  if option == 'setpause' or option == 'setstepmul' then return 200 end
+  if type(option) ~= 'string' then bad_type(1, 'collectgarbage', 'string', 1, option) end
+  bad_argument(1, 'collectgarbage', format("invalid option '%s'", option))
+end
+
+"""
