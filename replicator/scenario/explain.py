@@ -77,6 +77,12 @@ class Explainer:
         if bounds[1] is not None and bounds[1] <= offset:
             # The promoted one held it: so it was undone afterwards.
             return self._without_promotion(operation, bounds)
+        if operation.acked:
+            why = (
+                f"{operation.acked} replicas had confirmed it to {operation.node}, but {promotion.node} was promoted, which "
+                f"stood at {offset}, {_distance(bounds, offset)} before its end, and no other reachable replica had it"
+            )
+            return Cause(why, "WAIT for more replicas than can be lost at once", offset, bounds)
         why = (
             f"it ended {_distance(bounds, offset)} beyond offset {offset}, where {promotion.node} stood when it was "
             f"promoted: {operation.node} had confirmed it before any replica that could take over had it"

@@ -258,6 +258,15 @@ def test_a_replica_that_had_the_write_and_was_passed_over_is_named() -> None:
     assert why.startswith("c had it (offset 1500), but b was promoted") and prevented.startswith("promoting c")
 
 
+def test_a_write_that_replicas_had_confirmed_is_not_told_to_wait_for_one() -> None:
+    made = Made()
+    made.did("set", "k", "v", offset=1500).acked = 1
+    made.back.registers["k"] = None
+    made.history.promoted(Promotion(400, "b", "a", 1200, "id"))
+    why, prevented, _ = lost_with(made)
+    assert "1 replicas had confirmed it to a" in why and prevented == "WAIT for more replicas than can be lost at once"
+
+
 def test_without_role_the_offset_lies_between_two_samples() -> None:
     made = Made()
     for sent, offset in ((10, 1000), (60, 1300), (160, 1700), (200, 2000)):
