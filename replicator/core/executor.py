@@ -80,6 +80,7 @@ class Executor:
         self.resumed: list[Session] = []  # unblocked, with commands still to run
         self.errors: dict[str, int] = {}  # INFO errorstats
         self.total_commands = 0
+        self.batch_dirty = 0  # keyspace.dirty when the batch that runs now began
         self._count = 0
         for name, entry in REGISTRY.items():
             self.add(name, entry.copy())
@@ -130,7 +131,7 @@ class Executor:
         out = session.out
         if not out:
             self.touched[session] = None
-        dirty_before = keyspace.dirty
+        dirty_before = self.batch_dirty = keyspace.dirty
         command: Command | None = None
         for at, argv in enumerate(batch):
             command = table.get(argv[0]) or self.find(argv[0])

@@ -114,6 +114,8 @@ class Handover:
         node = self.node
         node.flush_stream()
         position = session.write_position
+        if node.keyspace.dirty != node.executor.batch_dirty:
+            position = node.history.end  # the write came in the same packet: its session learns its place after the batch
         count = node.primary.acked_by(position)
         if count >= wanted or session.deny_blocking:
             return reply.integer(count)

@@ -222,9 +222,7 @@ class SimulatedStage:
 
     def _judge_end(self) -> None:
         if self.monitor is not None:
-            for machine in self.machines.values():
-                if machine.node is not None:
-                    self.monitor.compare(machine.name, machine.node)
+            self.monitor.compare({name: one.node for name, one in self.machines.items() if one.node is not None})
 
     # The player.
 
