@@ -79,8 +79,8 @@ class Explainer:
             return self._without_promotion(operation, bounds)
         if operation.acked:
             why = (
-                f"{operation.acked} replicas had confirmed it to {operation.node}, but {promotion.node} was promoted, which "
-                f"stood at {offset}, {_distance(bounds, offset)} before its end, and no other reachable replica had it"
+                f"{operation.acked} replicas had confirmed it to {operation.node}, but {promotion.node} was promoted, "
+                f"which stood at {offset}, {_distance(bounds, offset)} before its end, and no other reachable replica had it"
             )
             return Cause(why, "WAIT for more replicas than can be lost at once", offset, bounds)
         why = (

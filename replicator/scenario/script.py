@@ -249,22 +249,43 @@ class Expect(Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True
 CHECKS: tuple[str, ...] = tuple(name for name in Expect.__struct_fields__ if name not in ("name", "variant", "node"))
 
 
+FaultKind = Literal[
+    "kill", "power-loss", "wipe", "restart", "stop",
+    "cut", "cut-one-way", "reset", "delay", "throttle", "drop-links",
+    "slow-disk", "disk-error", "disk-full", "fork-error", "child-kill", "clock-step",
+    "promote", "failover", "repoint", "save", "resize", "config",
+]  # fmt: skip
+
+
+class Fault(Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
+    """One thing that goes wrong, or is done, beside the steps; drawn by `replicator simulate`, or written by hand.
+
+    node: to whom. other: the second party of a link ("clients" for all of them), or whom to follow. lasts: until it is
+    mended. amount: of what the kind has (milliseconds of delay or clock step, bytes of a rate or a backlog, a choice).
+    """
+
+    at: Milliseconds
+    kind: FaultKind
+    node: str = ""
+    other: str = ""
+    lasts: Milliseconds = Milliseconds(0)
+    amount: int = 0
+
+
 class Faults(Struct, forbid_unknown_fields=True, frozen=True):
     """What `replicator simulate` adds to the steps: faults drawn from the seed. A live run ignores it.
 
     kinds: how often one kind is drawn compared with the others. per_minute: faults in a minute of the play's time.
+    vary: draw configuration and load, too. plan: exactly these faults, in every simulated run of the file; none is drawn.
     """
 
-    kinds: dict[
-        Literal[
-            "kill", "power-loss", "stop", "cut", "cut-one-way", "reset", "delay", "throttle", "slow-disk", "disk-error"
-        ],
-        float,
-    ] = field(default_factory=dict)
+    kinds: dict[FaultKind, float] = field(default_factory=dict)
     per_minute: float = 6.0
     start: Milliseconds = Milliseconds(1000)
     stop: Milliseconds | None = None
     longest: Milliseconds = Milliseconds(5000)
+    vary: bool = False
+    plan: list[Fault] = field(default_factory=list)
 
 
 class End(Struct, forbid_unknown_fields=True, frozen=True):

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from replicator.scenario.cli import history, scenario, simulate
+from replicator.scenario.cli import history, scenario
 from tests.stock import binary
 
 ROOT = Path(__file__).parents[2]
@@ -251,11 +251,3 @@ def test_the_library_is_listed_with_a_line_each() -> None:
     assert any("min-replicas.toml" in line and "2 variants" in line for line in lines)
     checked = CliRunner().invoke(scenario, ["check", str(ROOT / "scenarios" / "chain.toml")])
     assert checked.exit_code == 0 and "4 nodes" in checked.stdout
-
-
-@pytest.mark.skipif(
-    (ROOT / "replicator" / "scenario" / "stages" / "simulated.py").exists(), reason="the simulation is there: its own tests hold it"
-)
-def test_without_the_simulation_simulate_says_so() -> None:
-    done = CliRunner().invoke(simulate, ["x.toml", "--seeds", "0:5"])
-    assert done.exit_code == 2 and "not part of this installation" in done.stderr
