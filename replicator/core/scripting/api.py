@@ -96,9 +96,9 @@ def start_refusal(
 ) -> str | None:
     """Why a script with these flags may not start in a node of this state (an error text), or None.
 
-    legacy: without shebang; its commands are checked one by one. read_only_replica: we follow a primary and take no writes.
-    cannot_write: what forbids writes otherwise (MISCONF, NOREPLICAS). stale: cut off from the primary and told not to
-    serve stale data. out_of_memory: above maxmemory, and eviction did not help.
+    legacy: without shebang; its commands are checked one by one. read_only_replica: we follow a primary and take no
+    writes. cannot_write: what forbids writes otherwise (MISCONF, NOREPLICAS). stale: cut off from the primary and told
+    not to serve stale data. out_of_memory: above maxmemory, and eviction did not help.
     """
     if not legacy:
         if cluster and flags & NO_CLUSTER:

@@ -11,7 +11,8 @@ OP_TAILCALL becomes OP_CALL (the operands are the same, an OP_RETURN follows in 
 
 All other tail calls stay, so a script may still loop by tail recursion without growing its stack.
 
-Source: the bytecode format of Lua 5.1 (``string.dump``), as "A No-Frills Introduction to Lua 5.1 VM Instructions" has it.
+Source: the bytecode format of Lua 5.1 (``string.dump``), as "A No-Frills Introduction to Lua 5.1 VM Instructions" has
+it.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ def keep_frames(dumped: bytes) -> bytes:
 
 
 def _rewrite(code: bytearray, function: _Function, aliases: frozenset[bytes] | None) -> None:
-    """Rewrite a function and those in it. aliases: variables around it that hold API functions; None: the main function."""
+    """Rewrite a function and those in it. aliases: variables around it that hold API functions; None: the main one."""
     for at, instruction in enumerate(function.instructions):
         if instruction & 0x3F == _TAILCALL and (aliases is None or _calls_api(function, at, aliases)):
             struct.pack_into("<I", code, function.start + 4 * at, instruction & ~0x3F | _CALL)

@@ -1,11 +1,12 @@
 """The interpreter: one Lua 5.1 runtime for all scripts of a node. Imported when the first script is loaded.
 
-Between Python and Lua go only byte strings, numbers and booleans: a command's encoded reply goes in as it is and is taken
-apart by Lua (sandbox.py), a script's result comes out as an encoded reply. Python functions called by Lua never raise: an
-exception is kept and raised again when the script has ended.
+Between Python and Lua go only byte strings, numbers and booleans: a command's encoded reply goes in as it is and is
+taken apart by Lua (sandbox.py), a script's result comes out as an encoded reply. Python functions called by Lua never
+raise: an exception is kept and raised again when the script has ended.
 
-Memory: the runtime has a limit of its own (limits.MAX_SCRIPT_MEMORY). An allocation beyond it fails inside the script, as "not enough memory".
-What Python pushes is not covered by Lua's error handling, so it is only pushed where the limit is known to be far.
+Memory: the runtime has a limit of its own (limits.MAX_SCRIPT_MEMORY). An allocation beyond it fails inside the
+script, as "not enough memory". What Python pushes is not covered by Lua's error handling, so it is only pushed where
+the limit is known to be far.
 """
 
 from __future__ import annotations
@@ -137,10 +138,10 @@ class Engine:
         used: int = self._lua.get_memory_used() or 0
         return used
 
-    # -- compiling and running -----------------------------------------------------------------------------------------
+    # -- compiling and running ---------------------------------------------------------------------------------------
 
     def compile(self, code: bytes, name: bytes, *, functions: bool = False) -> Any:
-        """A callable chunk of the code in the sandbox. name: how its errors call it ("@user_script"). Raises CompileError."""
+        """The code as a callable in the sandbox. name: as errors call it ("@user_script"). Raises CompileError."""
         if not self._room(4 * len(code)):
             raise CompileError("not enough memory")
         if code[:1] == b"\x1b":
@@ -213,7 +214,7 @@ class Engine:
         if failure is not None:
             raise failure
 
-    # -- called by Lua: must not raise ------------------------------------------------------------------------------------
+    # -- called by Lua: must not raise -------------------------------------------------------------------------------
 
     def _command(self, *arguments: Any) -> bytes | bool:
         try:

@@ -3,7 +3,7 @@
 Source: https://redis.io/docs/latest/develop/interact/programmability/lua-api/
 """
 
-API = r"""-- the API -----------------------------------------------------------------------------------------------------------
+API = r"""-- the API -------------------------------------------------------------------------------------------------
 
 local command = host.command
 local sha1, log, may_run = roomy(host.sha1), roomy(host.log), roomy(host.may_run)
@@ -64,7 +64,7 @@ local api = {
 function api.error_reply(...)
   local text = ...
   if select('#', ...) ~= 1 or type(text) ~= 'string' then return { err = 'ERR wrong number or type of arguments' } end
-  text = c_string(text)
+  text = error_text(text)
   if sub(text, 1, 1) == '-' then text = sub(text, 2)
   elseif not find(text, ' ', 1, true) then text = 'ERR ' .. text end
   return { err = text }
@@ -124,7 +124,7 @@ function eval_api.debug() end
 
 -- libraries ---------------------------------------------------------------------------------------------------------
 
--- math.random: the 48-bit linear congruence of POSIX lrand48, so that a seed gives the numbers it gives on stock servers
+-- math.random: the 48-bit linear congruence of POSIX lrand48: a seed gives the numbers that it gives on stock servers
 local random_high, random_low = 0x1234AB, 0xCD330E
 
 local function next_random()

@@ -1,4 +1,7 @@
-"""bit.*: operations on 32-bit integers, as the BitOp library documents them (https://bitop.luajit.org/semantics.html)."""
+"""bit.*: operations on 32-bit integers, as the BitOp library has them.
+
+Source: https://bitop.luajit.org/semantics.html
+"""
 
 BIT = r"""
 local host, engine = ...
@@ -11,7 +14,8 @@ local RANGE = 4294967296
 local function wanted(at, name, count, value)
   local number = tonumber(value)
   if number == nil then
-    error(format("bad argument #%d to '%s' (number expected, got %s)", at, name, at > count and 'no value' or type(value)), 4)
+    local got = at > count and 'no value' or type(value)
+    error(format("bad argument #%d to '%s' (number expected, got %s)", at, name, got), 4)
   end
   return number
 end

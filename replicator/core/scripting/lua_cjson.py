@@ -3,24 +3,30 @@
 CJSON = r"""
 local host, engine = ...
 local bad_argument, bad_type, null, real_of = engine.bad_argument, engine.bad_type, engine.null, engine.real_of
-local byte, sub, find, gsub, format, char, match = string.byte, string.sub, string.find, string.gsub, string.format, string.char,
-  string.match
+local byte, sub, find, gsub = string.byte, string.sub, string.find, string.gsub
+local format, char, match = string.format, string.char, string.match
 local concat, floor = table.concat, math.floor
-local type, tostring, tonumber, select, error, pcall, next, rawget = type, tostring, tonumber, select, error, pcall, next, rawget
+local type, tostring, tonumber, select = type, tostring, tonumber, select
+local error, pcall, next, rawget = error, pcall, next, rawget
 
-local ESCAPES = { ['"'] = '\\"', ['\\'] = '\\\\', ['/'] = '\\/', ['\b'] = '\\b', ['\f'] = '\\f', ['\n'] = '\\n', ['\r'] = '\\r',
-                  ['\t'] = '\\t', ['\127'] = '\\u007f' }
+local ESCAPES = {
+  ['"'] = '\\"', ['\\'] = '\\\\', ['/'] = '\\/', ['\b'] = '\\b', ['\f'] = '\\f', ['\n'] = '\\n', ['\r'] = '\\r',
+  ['\t'] = '\\t', ['\127'] = '\\u007f',
+}
 for code = 0, 31 do
   local letter = char(code)
   ESCAPES[letter] = ESCAPES[letter] or format('\\u%04x', code)
 end
-local UNESCAPES = { [34] = '"', [92] = '\\', [47] = '/', [98] = '\b', [102] = '\f', [110] = '\n', [114] = '\r', [116] = '\t' }
+local UNESCAPES = {
+  [34] = '"', [92] = '\\', [47] = '/', [98] = '\b', [102] = '\f', [110] = '\n', [114] = '\r', [116] = '\t',
+}
 
 local function utf8(code)
   if code < 0x80 then return char(code) end
   if code < 0x800 then return char(0xC0 + floor(code / 64), 0x80 + code % 64) end
   if code < 0x10000 then return char(0xE0 + floor(code / 4096), 0x80 + floor(code / 64) % 64, 0x80 + code % 64) end
-  return char(0xF0 + floor(code / 262144), 0x80 + floor(code / 4096) % 64, 0x80 + floor(code / 64) % 64, 0x80 + code % 64)
+  local second, third = 0x80 + floor(code / 4096) % 64, 0x80 + floor(code / 64) % 64
+  return char(0xF0 + floor(code / 262144), second, third, 0x80 + code % 64)
 end
 
 -- the level of an error that a library function caught in itself: what is no message of its own stays as it is
@@ -37,7 +43,7 @@ function make()
   local encode_invalid, decode_invalid, keep_buffer = false, true, true
   local cjson = { null = null, _NAME = 'cjson', _VERSION = '2.1.0' }
 
-  -- encoding ------------------------------------------------------------------------------------------------------------
+  -- encoding --------------------------------------------------------------------------------------------------------
 
   local function quoted(text)
     if find(text, '[%c"\\/\127]') or find(text, '%z') then text = gsub(text, '[%c%z"\\/\127]', ESCAPES) end
@@ -120,7 +126,7 @@ function make()
     return (concat(out))
   end
 
-  -- decoding ------------------------------------------------------------------------------------------------------------
+  -- decoding --------------------------------------------------------------------------------------------------------
 
   local data, at, depth = '', 1, 0
 
@@ -171,8 +177,10 @@ function make()
     end
   end
 
-  local NAMES = { [91] = 'T_ARR_BEGIN', [93] = 'T_ARR_END', [123] = 'T_OBJ_BEGIN', [125] = 'T_OBJ_END', [44] = 'T_COMMA',
-                  [58] = 'T_COLON' }
+  local NAMES = {
+    [91] = 'T_ARR_BEGIN', [93] = 'T_ARR_END', [123] = 'T_OBJ_BEGIN', [125] = 'T_OBJ_END', [44] = 'T_COMMA',
+    [58] = 'T_COLON',
+  }
 
   local function number_at(wanted)
     local first = byte(data, at)
@@ -338,7 +346,7 @@ function make()
     return value
   end
 
-  -- options ---------------------------------------------------------------------------------------------------------------
+  -- options ---------------------------------------------------------------------------------------------------------
 
   local function integer_option(name, at_argument, count, value, least, most, current)
     if value == nil then return current end

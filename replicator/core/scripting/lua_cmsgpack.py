@@ -6,8 +6,10 @@ Source: https://github.com/msgpack/msgpack/blob/master/spec.md
 CMSGPACK = r"""
 local host, engine = ...
 local bad_type, real_of = engine.bad_type, engine.real_of
-local byte, sub, char, format, concat, floor = string.byte, string.sub, string.char, string.format, table.concat, math.floor
-local type, tostring, tonumber, select, error, pcall, next, rawget = type, tostring, tonumber, select, error, pcall, next, rawget
+local byte, sub, char, format = string.byte, string.sub, string.char, string.format
+local concat, floor = table.concat, math.floor
+local type, tostring, tonumber, select = type, tostring, tonumber, select
+local error, pcall, next, rawget = error, pcall, next, rawget
 local pack_float, unpack_float = engine.roomy(host.pack_float), host.unpack_float
 local DEEPEST = 16
 
@@ -39,7 +41,9 @@ local function pack_integer(value)
 end
 
 local function pack_number(value)
-  if floor(value) == value and value >= -9223372036854775808 and value < 9223372036854775808 then return pack_integer(value) end
+  if floor(value) == value and value >= -9223372036854775808 and value < 9223372036854775808 then
+    return pack_integer(value)
+  end
   local short = pack_float('>f', value)
   if unpack_float('>f', short) == value then return '\202' .. short end
   return '\203' .. pack_float('>d', value)
@@ -120,7 +124,7 @@ function cmsgpack.pack(...)
   return (concat(out))
 end
 
--- unpacking ---------------------------------------------------------------------------------------------------------------
+-- unpacking ---------------------------------------------------------------------------------------------------------
 
 local data, at = '', 1
 
@@ -238,7 +242,8 @@ local function integer(at_argument, name, count, value, default)
   if value == nil and default then return default end
   local number = tonumber(value)
   if number == nil then
-    error(format("bad argument #%d to '%s' (number expected, got %s)", at_argument, name, at_argument > count and 'no value' or type(value)), 3)
+    local got = at_argument > count and 'no value' or type(value)
+    error(format("bad argument #%d to '%s' (number expected, got %s)", at_argument, name, got), 3)
   end
   return number < 0 and -floor(-number) or floor(number)
 end

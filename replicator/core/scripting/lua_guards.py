@@ -4,7 +4,8 @@ GUARDS = r"""
 local host, engine = ...
 local byte, sub, find, gsub, format, rep = string.byte, string.sub, string.find, string.gsub, string.format, string.rep
 local concat, floor, ceil = table.concat, math.floor, math.ceil
-local type, tostring, tonumber, select, error, rawpcall, rawxpcall = type, tostring, tonumber, select, error, pcall, xpcall
+local type, tostring, tonumber, select = type, tostring, tonumber, select
+local error, rawpcall, rawxpcall = error, pcall, xpcall
 local rawnext, rawget, rawset, rawsetmetatable, rawgetmetatable = next, rawget, rawset, setmetatable, getmetatable
 local rawinsert, rawcollect, rawloadstring, rawsetfenv = table.insert, collectgarbage, loadstring, setfenv
 local getinfo, sethook, dump = debug.getinfo, debug.sethook, string.dump
@@ -96,7 +97,9 @@ local function setmetatable_shown(...)
   local t, meta = ...
   local count = select('#', ...)
   if type(t) ~= 'table' then bad_type(1, 'setmetatable', 'table', count, t) end
-  if count < 2 or (meta ~= nil and type(meta) ~= 'table') then bad_argument(2, 'setmetatable', 'nil or table expected') end
+  if count < 2 or (meta ~= nil and type(meta) ~= 'table') then
+    bad_argument(2, 'setmetatable', 'nil or table expected')
+  end
   if real_of[t] then error(READONLY, 0) end
   local before = rawgetmetatable(t)
   if before ~= nil then
@@ -153,7 +156,8 @@ local function on_kill()
   error(killed, 0)
 end
 
--- What host.slow answers: 0, or why the script ends. Numbers, for at the limit of memory no string can come over the border.
+-- What host.slow answers: 0, or why the script ends. Numbers, for at the limit of memory no string can come over the
+-- border.
 local VERDICTS = {
   'ERR Script killed by user with SCRIPT KILL...',
   'ERR FUNCTION LOAD timeout',

@@ -3,7 +3,7 @@
 Source: https://redis.io/docs/latest/develop/interact/programmability/lua-api/#data-type-conversion
 """
 
-REPLIES = r"""-- RESP to Lua -------------------------------------------------------------------------------------------------------
+REPLIES = r"""-- RESP to Lua -----------------------------------------------------------------------------------------
 
 local parse
 
@@ -78,6 +78,10 @@ local function c_string(text)
   return stop and sub(text, 1, stop - 1) or text
 end
 
+local function error_text(text)
+  return (gsub(c_string(text), '[\r\n]+$', ''))
+end
+
 local function one_line(text)
   if find(text, '[\r\n]') then return (gsub(text, '[\r\n]', ' ')) end
   return text
@@ -107,7 +111,7 @@ end
 local function encode_table(t, out, slots)
   t = real_of[t] or t
   local field = rawget(t, 'err')
-  if type(field) == 'string' then out[#out + 1] = '-' .. one_line(c_string(field)) .. '\r\n' return end
+  if type(field) == 'string' then out[#out + 1] = '-' .. one_line(error_text(field)) .. '\r\n' return end
   field = rawget(t, 'ok')
   if type(field) == 'string' then out[#out + 1] = '+' .. one_line(c_string(field)) .. '\r\n' return end
   field = rawget(t, 'double')

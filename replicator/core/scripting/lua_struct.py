@@ -3,10 +3,11 @@
 STRUCT = r"""
 local host, engine = ...
 local bad_argument, bad_type = engine.bad_argument, engine.bad_type
-local byte, sub, char, rep, find, format, concat = string.byte, string.sub, string.char, string.rep, string.find, string.format,
-  table.concat
+local byte, sub, char, rep = string.byte, string.sub, string.char, string.rep
+local find, format, concat = string.find, string.format, table.concat
 local floor, ceil = math.floor, math.ceil
-local type, tostring, tonumber, select, error, pcall, unpack = type, tostring, tonumber, select, error, pcall, unpack
+local type, tostring, tonumber, select = type, tostring, tonumber, select
+local error, pcall, unpack = error, pcall, unpack
 local pack_float, unpack_float = engine.roomy(host.pack_float), host.unpack_float
 local LARGEST_INTEGER, NATIVE_ALIGNMENT, INT_MAX = 32, 8, 2147483647
 local SIZES = { b = 1, B = 1, h = 2, H = 2, l = 8, L = 8, T = 8, f = 4, d = 8, x = 1 }
@@ -41,7 +42,9 @@ local function reader(form)
     state.at = state.at + 1
     if option == 'i' or option == 'I' then
       local size = number(4)
-      if size > LARGEST_INTEGER then fail(format('integral size %d is larger than limit of %d', size, LARGEST_INTEGER)) end
+      if size > LARGEST_INTEGER then
+        fail(format('integral size %d is larger than limit of %d', size, LARGEST_INTEGER))
+      end
       return option, size
     end
     if option == 'c' then return option, number(1) end
@@ -85,7 +88,7 @@ local function unknown(option)
   fail(format("invalid format option '%s'", option), 1)
 end
 
--- packing -----------------------------------------------------------------------------------------------------------------
+-- packing -----------------------------------------------------------------------------------------------------------
 
 local function number_argument(value, at)
   local number = tonumber(value)
@@ -172,7 +175,7 @@ function struct.pack(...)
   return result
 end
 
--- unpacking ---------------------------------------------------------------------------------------------------------------
+-- unpacking ---------------------------------------------------------------------------------------------------------
 
 local function integer_value(data, from, size, big, signed)
   if size > 8 then
@@ -214,9 +217,10 @@ local function unpack_all(form, data, position)
       if size == 0 then
         local before = tonumber(values[count])
         if count == 0 or before == nil then fail("format 'c0' needs a previous size") end
-        size = floor(before)
+        -- as a C size_t: the fraction is dropped, and 2^64 and more become 0
+        size = before < 0 and ceil(before) or before >= 18446744073709551616 and 0 or floor(before)
         count = count - 1
-        if size < 0 or size > length or position > length - size then fail('data string too short', 2) end
+        if not (size >= 0 and size <= length and position <= length - size) then fail('data string too short', 2) end
       end
       count = count + 1
       values[count] = sub(data, position + 1, position + size)
@@ -258,7 +262,7 @@ function struct.unpack(...)
   return unpack(values, 1, found)
 end
 
--- sizes -------------------------------------------------------------------------------------------------------------------
+-- sizes -------------------------------------------------------------------------------------------------------------
 
 local function size_all(form)
   local state = reader(form)
@@ -268,7 +272,8 @@ local function size_all(form)
     if option == nil then break end
     if option == 's' then fail("option 's' has no fixed size", 1) end
     if option == 'c' and size == 0 then fail("option 'c0' has no fixed size", 1) end
-    if not (SIZES[option] or option == 'i' or option == 'I' or option == 'c' or CONTROL[option]) then unknown(option) end
+    local known = SIZES[option] or CONTROL[option] or option == 'i' or option == 'I' or option == 'c'
+    if not known then unknown(option) end
     length = length + state.padding(option, size, length) + size
   end
   return length

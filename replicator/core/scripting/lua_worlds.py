@@ -1,6 +1,6 @@
 """Lua, last part of the sandbox: sets of globals, running scripts, registering functions."""
 
-WORLDS = r"""-- globals -----------------------------------------------------------------------------------------------------------
+WORLDS = r"""-- globals ----------------------------------------------------------------------------------------------
 
 -- A world is a set of globals: its real table, and the proxy that is the environment of the code in it.
 local function world(api_table)
@@ -11,8 +11,10 @@ local function world(api_table)
   shown_as[real_meta] = false
   shown_as[guard] = library({ __index = missing })
   for name, value in rawnext, libraries do real[name] = value end
-  for _, name in ipairs({ 'assert', 'error', 'gcinfo', 'ipairs', 'rawequal', 'select', 'tonumber', 'tostring', 'type', 'unpack',
-                          '_VERSION' }) do
+  local plain = {
+    'assert', 'error', 'gcinfo', 'ipairs', 'rawequal', 'select', 'tonumber', 'tostring', 'type', 'unpack', '_VERSION',
+  }
+  for _, name in ipairs(plain) do
     real[name] = _G[name]
   end
   real._G = shown
@@ -171,7 +173,8 @@ function engine.start()
 
   local function put_function(name, body, description, flags)
     if not find(name, '^[%w_]+$') then
-      complain('Library names can only contain letters, numbers, or underscores(_) and must be at least one character long')
+      complain('Library names can only contain letters, numbers, or underscores(_) and must be at least one character '
+        .. 'long')
     end
     if registered[name] then complain('Function already exists in the library') end
     registered[name] = true
@@ -193,7 +196,9 @@ function engine.start()
         end
         description = tostring(value)
       elseif key == 'callback' then
-        if type(value) ~= 'function' then complain('callback argument given to redis.register_function must be a function') end
+        if type(value) ~= 'function' then
+          complain('callback argument given to redis.register_function must be a function')
+        end
         body = value
       elseif key == 'flags' then
         if type(value) ~= 'table' then
@@ -216,7 +221,9 @@ function engine.start()
   end
 
   local load_api = {}
-  for _, name in ipairs({ 'log', 'REDIS_VERSION', 'REDIS_VERSION_NUM', 'LOG_DEBUG', 'LOG_VERBOSE', 'LOG_NOTICE', 'LOG_WARNING' }) do
+  local shared = { 'log', 'REDIS_VERSION', 'REDIS_VERSION_NUM', 'LOG_DEBUG', 'LOG_VERBOSE', 'LOG_NOTICE',
+    'LOG_WARNING' }
+  for _, name in ipairs(shared) do
     load_api[name] = api[name]
   end
   function load_api.register_function(...)
@@ -226,7 +233,8 @@ function engine.start()
     if registered == nil then complain('redis.register_function can only be called on FUNCTION LOAD command') end
     if count == 1 then
       if type(name) ~= 'table' then
-        complain('calling redis.register_function with a single argument is only applicable to Lua table (representing named arguments).')
+        complain('calling redis.register_function with a single argument is only applicable to Lua table '
+          .. '(representing named arguments).')
       end
       put_function(named_arguments(name))
       return

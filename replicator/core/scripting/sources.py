@@ -1,6 +1,7 @@
 """The first line of scripts and libraries: ``#!lua flags=no-writes``, ``#!lua name=mylib``.
 
-Source: https://redis.io/docs/latest/develop/interact/programmability/lua-api/#script-flags; the error texts are those of Redis 7.0.
+Source: https://redis.io/docs/latest/develop/interact/programmability/lua-api/#script-flags; the error texts are those
+of Redis 7.0.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ class SourceError(Exception):
 
 
 class ScriptSource(NamedTuple):
-    """flags: of api.FLAG_NAMES. legacy: there is no first line of that kind. code: what is compiled (line numbers kept)."""
+    """flags: of api.FLAG_NAMES. legacy: no first line of that kind. code: what is compiled (line numbers kept)."""
 
     flags: int
     legacy: bool

@@ -1,12 +1,15 @@
 """All that a node knows of scripts: the cache by SHA1, the libraries of functions, and the script that runs.
 
 Theory of operation
-- A script runs to its end inside one call of `eval` or `fcall`: the node is one thread and time stands still for the data set.
-- Each command of a script goes to `host.run_script_command` with a context of its own (RESP2 at first, no blocking). What it
-  changes is recorded as effects by that command; the script itself is never replicated. redis.set_repl drops effects.
-- Every HOOK_EVERY instructions Lua asks `_slow`. Below busy-reply-threshold nothing happens. Behind it the run is marked slow, and the
-  driver's `on_slow` is called each time: it lets other connections be served (with busy_error, SCRIPT KILL, SHUTDOWN NOSAVE).
-  A script that has called a write command cannot be killed, for half of its writes would stay.
+- A script runs to its end inside one call of `eval` or `fcall`: the node is one thread and time stands still for the
+  data set.
+- Each command of a script goes to `host.run_script_command` with a context of its own (RESP2 at first, no blocking).
+  What it changes is recorded as effects by that command; the script itself is never replicated. redis.set_repl drops
+  effects.
+- Every HOOK_EVERY instructions Lua asks `_slow`. Below busy-reply-threshold nothing happens. Behind it the run is
+  marked slow, and the driver's `on_slow` is called each time: it lets other connections be served (with busy_error,
+  SCRIPT KILL, SHUTDOWN NOSAVE). A script that has called a write command cannot be killed, for half of its writes
+  would stay.
 - The interpreter is made when the first script comes: a server without scripts never loads it.
 """
 
@@ -85,7 +88,7 @@ class Scripting:
         )
         self._unpinned = 0
 
-    # -- what the node asks --------------------------------------------------------------------------------------------
+    # -- what the node asks ------------------------------------------------------------------------------------------
 
     @property
     def engine(self) -> Engine:
@@ -122,7 +125,7 @@ class Scripting:
             raise ScriptError(api.UNKILLABLE)
         run.killed = True
 
-    # -- scripts -------------------------------------------------------------------------------------------------------
+    # -- scripts -----------------------------------------------------------------------------------------------------
 
     def script(self, body: bytes, *, pin: bool = False) -> Script:
         """The script with this body, compiled and remembered. Raises ScriptError."""
@@ -181,7 +184,7 @@ class Scripting:
         return self._run(ctx, run, self.engine.eval, script.chunk, count)
 
     def fcall(self, ctx: Context, function: Function, argv: list[bytes], count: int, *, read_only: bool) -> bytes:
-        """Run a function for ctx; argv[3:] are `count` keys and the arguments. Returns its reply. Raises ScriptError."""
+        """Run a function for ctx; argv[3:] are `count` keys and the arguments. Its reply. Raises ScriptError."""
         writes = not function.flags & api.NO_WRITES
         if read_only and writes:
             raise ScriptError(api.READ_ONLY_COMMAND_WRITES)
@@ -222,7 +225,7 @@ class Scripting:
         if context.resp3:
             context.use_protocol(2)
 
-    # -- functions -------------------------------------------------------------------------------------------------------
+    # -- functions ---------------------------------------------------------------------------------------------------
 
     def load_library(self, code: bytes, *, replace: bool = False) -> bytes:
         """FUNCTION LOAD; the library's name. Nothing has changed when it raises ScriptError."""
@@ -309,7 +312,7 @@ class Scripting:
             raise ScriptError(f"ERR Library {_shown(name)} already exists")
         self._install(self._build(code, self.libraries, None))
 
-    # -- called while a script runs --------------------------------------------------------------------------------------
+    # -- called while a script runs ----------------------------------------------------------------------------------
 
     def _command(self, argv: list[bytes]) -> bytes:
         run, context = self.running, self.context

@@ -68,7 +68,7 @@ x.y = 1
 """.strip().split("\n")
 
 METADATA = (
-    "return 1", "#!lua\n", "#!lua", "#!lua name=x", "#!lua name=x\n", "#!lua name=x\nreturn 1", "#!lua name=x y=z\nreturn 1",
+    "return 1", "#!lua\n", "#!lua", "#!lua name=x", "#!lua name=x\n", "#!lua name=x\nreturn 1", "#!lua name=x y=z\nr()",
     "#!lua name=x name=y\nreturn 1", "#!js name=x\nreturn 1", "#!lua name=x-y\nreturn 1", "#!lua name=\nreturn 1",
     "#!lua name='q x'\nreturn 1", '#!lua name="x\nredis', "#!LUA name=x\nredis.register_function('up', function() end)",
 )  # fmt: skip
@@ -80,7 +80,8 @@ redis.register_function('h', function() return redis.register_function('zz', fun
 redis.register_function('i', function() return KEYS end)
 redis.register_function('j', function() y = 1 end)
 redis.register_function('k', function(...) return select('#', ...) end)
-redis.register_function{function_name='ro', callback=function() return redis.call('set', 'a', 'b') end, flags={'no-writes'}}
+local w = function() return redis.call('set', 'a', 'b') end
+redis.register_function{function_name='ro', callback=w, flags={'no-writes'}}
 redis.register_function{function_name='rd', callback=function() return redis.call('get', 'a') end, flags={'no-writes'}}
 local n = 0 redis.register_function('cnt', function() n = n + 1 return n end)
 redis.register_function('setr', function() redis.setresp(3) return false end)
@@ -95,7 +96,11 @@ redis.register_function('reg', function() return reg('x', function() end) end)
 redis.register_function('ver', function() return r.REDIS_VERSION end)
 redis.register_function('log', redis.log)"""
 
-CALLS = [["FCALL", name, "0"] for name in ["f", "g", "h", "i", "j", "k", "ro", "rd", "cnt", "cnt", "setr", "m", "ee", "ls", "gl", "gr", "cap", "reg", "ver", "log"]] + [
+NAMES = (
+    *("f", "g", "h", "i", "j", "k", "ro", "rd", "cnt", "cnt", "setr", "m", "ee", "ls", "gl", "gr", "cap", "reg", "ver"),
+    "log",
+)
+CALLS = [["FCALL", name, "0"] for name in NAMES] + [
     ["FCALL_RO", "ro", "0"],
     ["FCALL_RO", "rd", "0"],
     ["FCALL_RO", "k", "0"],
@@ -130,7 +135,11 @@ MANAGEMENT: list[list[str]] = [
     ["FUNCTION", "HELP"],
     ["FUNCTION", "KILL"],
     load("redis.register_function('f1', function() end)", "other"),
-    load("redis.register_function{function_name='a', callback=function() end, description='d', flags={'allow-oom','no-writes'}}", "mylib"),
+    load(
+        "redis.register_function{function_name='a', callback=function() end, description='d', "
+        "flags={'allow-oom','no-writes'}}",
+        "mylib",
+    ),
     ["FUNCTION", "LIST"],
     ["FCALL", "f1", "0"],
     ["FUNCTION", "DELETE", "x"],
@@ -204,7 +213,7 @@ def test_function_names_ignore_case_and_library_names_do_not() -> None:
         both.same("FCALL", "Two", "0")
 
 
-# -- payloads --------------------------------------------------------------------------------------------------------------
+# -- payloads --------------------------------------------------------------------------------------------------------
 
 
 def test_payloads_cross_between_redis_7_and_us_both_ways() -> None:
@@ -281,7 +290,7 @@ def test_snapshots_take_libraries_out_and_in(node: Harness) -> None:
     assert other.call("FCALL", "f1", 1, "k", "a") == [b"k", b"a"]
 
 
-# -- effects and time --------------------------------------------------------------------------------------------------------
+# -- effects and time ------------------------------------------------------------------------------------------------
 
 
 def test_changes_of_libraries_replicate_verbatim(node: Harness) -> None:

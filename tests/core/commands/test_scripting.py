@@ -111,7 +111,7 @@ def test_keys_are_found_where_the_count_says(node: Harness) -> None:
     assert list(entry.key_positions([b"EVAL", b"s", b"9", b"a"])) == []
 
 
-# -- effects -----------------------------------------------------------------------------------------------------------
+# -- effects ---------------------------------------------------------------------------------------------------------
 
 
 def effects_of(node: Harness, script: str, *arguments: str) -> list[tuple[int, list[bytes]]]:
@@ -178,7 +178,7 @@ def test_a_blocking_command_inside_a_script_answers_at_once(node: Harness) -> No
     )
 
 
-# -- the cache -----------------------------------------------------------------------------------------------------------
+# -- the cache -------------------------------------------------------------------------------------------------------
 
 
 def test_scripts_that_eval_left_are_dropped_oldest_first(node: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,7 +193,7 @@ def test_scripts_that_eval_left_are_dropped_oldest_first(node: Harness, monkeypa
     assert node.call("EVAL", "return 0", 0) == 0
 
 
-# -- time ----------------------------------------------------------------------------------------------------------------
+# -- time ------------------------------------------------------------------------------------------------------------
 
 Look = Callable[[], bool]
 
@@ -308,7 +308,7 @@ def test_no_script_no_kill(node: Harness) -> None:
         node.server.scripting.kill(Kind.EVAL)
 
 
-# -- the host --------------------------------------------------------------------------------------------------------------
+# -- the host --------------------------------------------------------------------------------------------------------
 
 
 def test_log_lines_reach_the_host(node: Harness) -> None:

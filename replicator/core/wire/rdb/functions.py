@@ -1,7 +1,7 @@
-"""What FUNCTION DUMP gives and FUNCTION RESTORE takes: the sources of libraries, as a snapshot holds them, and a footer.
+"""What FUNCTION DUMP gives and FUNCTION RESTORE takes: the sources of libraries as a snapshot holds them, and a footer.
 
-For each library the opcode 245 and its code; then the RDB version (two bytes) and the CRC-64 of all before it (eight bytes), both
-little-endian.
+For each library the opcode 245 and its code; then the RDB version (two bytes) and the CRC-64 of all before it (eight
+bytes), both little-endian.
 """
 
 from __future__ import annotations
