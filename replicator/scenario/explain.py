@@ -80,7 +80,7 @@ class Explainer:
         if operation.acked:
             why = (
                 f"{operation.acked} replicas had confirmed it to {operation.node}, but {promotion.node} was promoted, "
-                f"which stood at {offset}, {_distance(bounds, offset)} before its end, and no other reachable replica had it"
+                f"which stood at {offset}, {_distance(bounds, offset)} before its end; no other reachable one had it"
             )
             return Cause(why, "WAIT for more replicas than can be lost at once", offset, bounds)
         why = (
