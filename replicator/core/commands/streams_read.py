@@ -35,6 +35,7 @@ class _Read:
     __slots__ = ("at", "consumer", "count", "group", "keys", "no_ack", "timeout")
 
     def __init__(self, argv: list[bytes], grouped: bool) -> None:
+        self.name = argv[0].decode().lower()
         self.count: int | None = None
         self.timeout: int | None = None
         self.group: bytes | None = None
@@ -79,6 +80,11 @@ class _Read:
         if grouped and self.group is None:
             raise CommandError("ERR Missing GROUP option for XREADGROUP")
         self.keys = argv[self.at : self.at + (size - self.at) // 2]
+
+
+def _no_waiting_in_scripts(ctx: Context, read: _Read) -> None:
+    if ctx.script is not None and read.timeout is not None:
+        raise CommandError(f"ERR {read.name} command is not allowed with BLOCK option from scripts")
 
 
 def _block_ms(data: bytes) -> int:
@@ -131,6 +137,7 @@ def _stream_keys(argv: list[bytes]) -> Sequence[int]:
 def xread(ctx: Context, argv: list[bytes]) -> bytes:
     """XREAD [COUNT count] [BLOCK milliseconds] STREAMS key [key ...] id [id ...]"""
     read = _Read(argv, False)
+    _no_waiting_in_scripts(ctx, read)
     after: list[Id] = []
     for i, key in enumerate(read.keys):
         at = read.at + len(read.keys) + i
@@ -232,6 +239,7 @@ def _find_group(ctx: Context, key: bytes, name: bytes) -> tuple[Stream, Group]:
 def xreadgroup(ctx: Context, argv: list[bytes]) -> bytes:
     """XREADGROUP GROUP group consumer [COUNT count] [BLOCK milliseconds] [NOACK] STREAMS key [key ...] id [id ...]"""
     read = _Read(argv, True)
+    _no_waiting_in_scripts(ctx, read)
     assert read.group is not None
     plan: list[tuple[bytes, Stream, Group, Id | None]] = []
     for i, key in enumerate(read.keys):
