@@ -9,7 +9,8 @@ import sys
 from random import Random
 
 from replicator import __version__
-from replicator.core.config import Config
+from replicator.config_file import FileStore
+from replicator.core.config import Config, ConfigError
 from replicator.core.effects import Level
 from replicator.core.node import REDIS_VERSION, Node, Surroundings
 from replicator.runtime.process import ServeOptions, Services, serve
@@ -22,7 +23,11 @@ def run(config: Config) -> int:
 
     def build(services: Services) -> Node:
         _greet(config, services)
-        node = Node(config, Random(services.seed), _surroundings(config, services))
+        try:
+            node = Node(config, Random(services.seed), _surroundings(config, services))
+        except ValueError as problem:
+            services.log.write(Level.WARNING, str(problem))
+            raise SystemExit(1) from None
         _connect_settings(config, services)
         return node
 
@@ -58,7 +63,27 @@ def _surroundings(config: Config, services: Services) -> Surroundings:
         cpu_seconds=_cpu_seconds,
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         set_role=services.set_role,
+        acl_file=_TextFile(config["aclfile"]) if config["aclfile"] else None,
+        entropy=os.urandom,
     )
+
+
+class _TextFile:
+    """A text file on the file system of this process (core.users.TextFile)."""
+
+    def __init__(self, path: str) -> None:
+        self._store = FileStore(path)
+
+    def read(self) -> str:
+        """All of it."""
+        text = self._store.read()
+        if text is None:
+            raise ConfigError("No such file or directory")
+        return text
+
+    def write(self, text: str) -> None:
+        """Replace it, durably and as a whole."""
+        self._store.write(text)
 
 
 def _cpu_seconds() -> tuple[float, float, float, float]:
@@ -69,8 +94,6 @@ def _cpu_seconds() -> tuple[float, float, float, float]:
 
 def _connect_settings(config: Config, services: Services) -> None:
     """Settings that act on the process take effect when CONFIG SET changes them."""
-    from replicator.core.config import ConfigError
-
     def must(reason: str | None) -> None:
         if reason is not None:
             raise ConfigError(reason)

@@ -52,7 +52,7 @@ class Clients:
         local_address: str | None = None,
         max_age: int | None = None,
     ) -> list[Session]:
-        """The clients that fit; what is None or empty does not matter. skip: not the caller. max_age: in seconds, at least."""
+        """The clients that fit; None and "" fit all. skip: not the caller. max_age: in seconds, at least."""
         now = self.node.now.mono_ms
         return [
             session
@@ -73,7 +73,7 @@ class Clients:
 
     def has_user(self, name: bytes) -> bool:
         """Whether there is an ACL user of that name."""
-        return name == b"default"
+        return name in self.node.services.users.users
 
     # -- how they look -----------------------------------------------------------------------------------------------
 

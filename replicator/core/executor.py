@@ -236,11 +236,16 @@ class Executor:
 
     def careful(self, session: Session, command: Command | None, argv: Argv) -> bytes:
         """Every check before a command, then the command (or its queueing, or its waiting)."""
+        if session.is_replica and self.node.orders.refuses_on_link(session, argv):
+            return PENDING
         try:
             command = self._admit(session, command, argv)
         except CommandError as problem:
             if command is not None:
                 command.rejected += 1
+            if command is not None and command.name == "exec":
+                self.end_transaction(session)
+                return self._mode(session, self._error(f"EXECABORT Transaction discarded because of: {problem}"))
             if session.transaction is not None:
                 session.transaction.aborted = True
             return self._mode(session, self._error(str(problem)))
@@ -275,6 +280,8 @@ class Executor:
     def _admit(self, session: Session, command: Command | None, argv: Argv) -> Command:
         """Raise what forbids the command now; return the command (a container's subcommand)."""
         command = self.identify(command, argv)
+        session.argv = argv
+        session.command = command
         node = self.node
         flags = command.flags
         if not session.authenticated and not flags & NO_AUTH:
@@ -331,6 +338,7 @@ class Executor:
             and session.reply_mode == REPLY_ON
             and not (session.channels or session.patterns or session.shard_channels)
             and session.tracking is None
+            and not session.is_replica
             and self.node.is_unrestricted(session)
         )
         session.gate = 0 if plain else ANY
@@ -357,7 +365,7 @@ class Executor:
     def _exec_one(self, session: Session, command: Command, argv: Argv) -> bytes:
         if not session.is_primary_link:
             try:
-                self.node.check_access(session, command, argv)
+                self.node.services.users.check_queued(session, command, argv)
             except CommandError as problem:
                 return self.failed(command, str(problem))
         if self.node.monitors:

@@ -62,6 +62,7 @@ from replicator.core.scripting.state import Scripting
 from replicator.core.services import Services
 from replicator.core.session import Session
 from replicator.core.snapshots import Snapshots
+from replicator.core.users import TextFile
 from replicator.core.wire.request import encode
 
 REDIS_VERSION = "7.0.15"
@@ -91,6 +92,8 @@ class Surroundings:
     cpu_seconds: Callable[[], tuple[float, float, float, float]] = field(default=lambda: (0.0, 0.0, 0.0, 0.0))
     system: str = ""
     set_role: Callable[[str], None] = field(default=lambda _mark: None)  # the role's letter in the log
+    acl_file: TextFile | None = None  # of the directive aclfile
+    entropy: Callable[[int], bytes] | None = None  # so many bytes that nobody can guess
 
 
 class Node:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from replicator.core.access import AccessDenied
 from replicator.core.commands.registry import DENY_OOM, STALE, WRITE, Command, CommandError
 from replicator.core.commands.scripting import refuse_in_script
 from replicator.core.effects import Level
@@ -12,6 +13,7 @@ from replicator.core.scripting import api
 if TYPE_CHECKING:
     from replicator.core.node import Node
 
+_NO_ACCESS = {"command": api.NO_ACCESS_COMMAND, "key": api.NO_ACCESS_KEY, "channel": api.NO_ACCESS_CHANNEL}
 _LEVELS = (Level.DEBUG, Level.VERBOSE, Level.NOTICE, Level.WARNING)
 
 
@@ -63,22 +65,15 @@ class ScriptHost:
         """The caller's access rules, in the words for scripts."""
         try:
             self.node.check_access(ctx, entry, argv)
-        except CommandError as problem:
-            text = str(problem)
-            if "key" in text:
-                raise CommandError(api.NO_ACCESS_KEY) from None
-            raise CommandError(api.NO_ACCESS_CHANNEL if "channel" in text else api.NO_ACCESS_COMMAND) from None
+        except AccessDenied as problem:
+            raise CommandError(_NO_ACCESS[problem.denial.reason]) from None
 
     def script_may_run(self, ctx: Any, argv: list[bytes]) -> bool | None:
         """redis.acl_check_cmd."""
         entry = self.node.executor.resolve(argv)
         if entry is None:
             return None
-        try:
-            self.node.check_access(ctx, entry, argv)
-        except CommandError:
-            return False
-        return True
+        return self.node.services.users.denial(ctx, entry, argv) is None
 
     def script_refusal(self, ctx: Any, flags: int, legacy: bool) -> str | None:
         """Why a script with these flags may not start now."""

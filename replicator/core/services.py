@@ -18,6 +18,7 @@ from replicator.core.keyspace.notifications import configure
 from replicator.core.persistence import KeyspaceLoader
 from replicator.core.scripting.state import Scripting
 from replicator.core.session import Session
+from replicator.core.users import Users
 from replicator.core.wire import reply
 from replicator.core.wire.rdb import RdbError, RdbReader, dump_payload
 
@@ -34,6 +35,7 @@ class Services:
         self.pubsub = node.pubsub = PubSub()
         self.scripting = node.scripting = Scripting(node)
         self.clients = Clients(node)
+        self.users = Users(node)
         self.active_expire = True  # DEBUG SET-ACTIVE-EXPIRE
         self.skip_checksum = False  # DEBUG SET-SKIP-CHECKSUM-VALIDATION
         self._ops_sample = (0, 0)
@@ -49,6 +51,7 @@ class Services:
         node = self.node
         config = node.config
         self.evictor.reconfigure()
+        self.users.install()
         for name in (
             "min-replicas-to-write",
             "min-replicas-max-lag",
@@ -112,7 +115,7 @@ class Services:
         node = self.node
         if len(node.sessions) > node.config["maxclients"]:
             return "ERR max number of clients reached"
-        if node.config["protected-mode"] and not node.config["requirepass"] and host and not _is_local(host):
+        if node.config["protected-mode"] and self.users.default.no_password and host and not _is_local(host):
             return (
                 "DENIED Redis is running in protected mode because protected mode is enabled and no password is set for "
                 "the default user. In this mode connections are only accepted from the loopback interface."
@@ -121,20 +124,15 @@ class Services:
 
     def greet(self, session: Session) -> None:
         """A new session's user."""
-        session.authenticated = not self.node.config["requirepass"]
+        self.users.greet(session)
 
     def authenticate(self, session: Session, user: bytes, password: bytes) -> bool:
         """AUTH; whether it succeeded."""
-        required = str(self.node.config["requirepass"]).encode()
-        if user != b"default" or password != required:
-            return False
-        session.authenticated = True
-        self.node.executor.regate(session)
-        return True
+        return self.users.authenticate(session, user, password)
 
     def has_default_password(self) -> bool:
         """The default user needs a password."""
-        return bool(self.node.config["requirepass"])
+        return not self.users.default.no_password
 
     def forget(self, session: Session) -> None:
         """The session is gone."""
@@ -209,10 +207,11 @@ class Services:
 
     def check_access(self, session: Session, command: Command, argv: list[bytes]) -> None:
         """Raise NOPERM if the session's user may not run this."""
+        self.users.check(session, command, argv)
 
     def is_unrestricted(self, session: Session) -> bool:
         """The session's user may do everything."""
-        return True
+        return self.users.is_unrestricted(session)
 
     def has_room(self) -> bool:
         """Whether memory is within maxmemory, after eviction if need be."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from replicator.core.commands import (
+    acl,
     bitfield,
     bits,
     clients,
@@ -47,6 +48,7 @@ from replicator.core.commands import (
 )
 
 FAMILIES = (
+    acl,
     bitfield,
     bits,
     clients,

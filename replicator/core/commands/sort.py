@@ -130,10 +130,10 @@ def _options(ctx: Context, argv: list[bytes], *, may_store: bool) -> _Wish:
         elif option == b"BY" and left >= 1:
             wish.by = argv[at + 1]
             if b"*" in wish.by:
-                _refuse_in_cluster(ctx, "BY")
+                _refuse_foreign_keys(ctx, "BY", argv)
             at += 1
         elif option == b"GET" and left >= 1:
-            _refuse_in_cluster(ctx, "GET")
+            _refuse_foreign_keys(ctx, "GET", argv)
             wish.patterns.append(argv[at + 1])
             at += 1
         else:
@@ -142,9 +142,12 @@ def _options(ctx: Context, argv: list[bytes], *, may_store: bool) -> _Wish:
     return wish
 
 
-def _refuse_in_cluster(ctx: Context, option: str) -> None:
+def _refuse_foreign_keys(ctx: Context, option: str, argv: list[bytes]) -> None:
+    """BY and GET read keys that the command does not name."""
     if ctx.server.config["cluster-enabled"]:
         raise CommandError(f"ERR {option} option of SORT denied in Cluster mode.")
+    if ctx.user is not None and not ctx.server.services.users.reads_all_keys(ctx, argv):
+        raise CommandError(f"ERR {option} option of SORT denied due to insufficient ACL permissions.")
 
 
 def _sort(ctx: Context, key: bytes, wish: _Wish) -> bytes:
