@@ -146,7 +146,6 @@ class Executor:
                 command.calls += 1
                 keyspace.verbatim = True
                 before = keyspace.dirty
-                index = session.db.index
                 try:
                     answer = command.run(session, argv)
                 except CommandError as problem:
@@ -155,9 +154,10 @@ class Executor:
                     answer = self.failed(command, WRONG_TYPE)
                 if keyspace.effects:
                     if keyspace.dirty != before and keyspace.verbatim:
-                        keyspace.effects.append((index, argv))
+                        keyspace.effects.append((session.db.index, argv))
                     self.commit()
-                elif keyspace.dirty != before and keyspace.verbatim and self.feeding:
+                elif keyspace.dirty != before and self.feeding and keyspace.verbatim:
+                    index = session.db.index
                     if index != self.stream_db:
                         self._select(index)
                     self.stream.append(encode(tuple(argv)))
@@ -173,7 +173,7 @@ class Executor:
         if command is not None and not command.subcommands:
             session.command = command
         self.total_commands += len(batch)
-        if keyspace.dirty != dirty_before:
+        if self.feeding and keyspace.dirty != dirty_before:
             session.write_position = -1  # resolved when the stream is flushed; see Node.write_position
             self.node.writers[session] = None
 

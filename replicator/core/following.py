@@ -22,6 +22,15 @@ if TYPE_CHECKING:
 LOAD_CHUNK = 256 * 1024
 
 
+class PrimaryLink(Session):
+    """The caller in whose name the stream is applied: nothing that a command says to it ever goes to the primary."""
+
+    __slots__ = ()
+
+    def push(self, data: bytes) -> None:
+        """Drop it: the stream is not answered."""
+
+
 class Following:
     """What replica.Replica asks of its node (replica.Host)."""
 
@@ -163,7 +172,7 @@ class Following:
     def link_is_up(self) -> None:
         """A context for the stream, at the database where the stream is."""
         node = self.node
-        session = Session(node.executor, node.replica.conn)
+        session = PrimaryLink(node.executor, node.replica.conn)
         session.is_primary_link = True
         session.authenticated = True
         session.decoder = RequestDecoder()
@@ -208,6 +217,7 @@ class Following:
             keyspace.applying = False
         if session.decoder.error is not None:
             node.log(Level.WARNING, f"Protocol error from master: {session.decoder.error}")
+            node.replica.resumable = False  # where in the history our data stands cannot be told any more
             node.replica.disconnect("protocol error", node.now)
             return
         if self.session is not session:
@@ -239,6 +249,8 @@ class Following:
                     for inner in queue[1:-1]:
                         self._run(session, inner)
                     queue.clear()
+                    if keyspace.ready:
+                        executor.serve_ready()
                 continue
             if name == "replconf":
                 # GETACK asks for the offset before itself: what stands behind it in this batch is not applied yet.
@@ -248,6 +260,8 @@ class Following:
                     self.node.replica.acknowledge(self.node.now, position)
                 continue
             self._run(session, argv)
+            if keyspace.ready:
+                executor.serve_ready()
         keyspace.effects.clear()
         executor.total_commands += len(batch)
         return sum(map(encoded_size, queue))
@@ -264,8 +278,6 @@ class Following:
         if answer[:1] == b"-":
             self._complain(argv, answer[1:-2].decode("utf-8", "backslashreplace"))
         keyspace.effects.clear()
-        if keyspace.ready:
-            executor.serve_ready()
 
     def _complain(self, argv: Argv, why: str) -> None:
         self.node.log(

@@ -1,10 +1,10 @@
 """Waiting for replicas: WAIT, CLIENT PAUSE, coordinated FAILOVER, and SHUTDOWN that lets them catch up.
 
-A coordinated failover loses nothing: writes are paused, the chosen replica catches up to our offset, and only then do we ask it,
-by PSYNC ... FAILOVER, to become the primary and follow it from that very offset.
+A coordinated failover loses nothing: writes are paused, the chosen replica catches up to our offset, and only then do
+we ask it, by PSYNC ... FAILOVER, to become the primary and follow it from that very offset.
 
-    none --FAILOVER--> waiting-for-sync --target acknowledged our offset--> failover-in-progress --+CONTINUE--> none (a replica)
-             ^                |  timeout, ABORT, target lost                        | refused, ABORT
+    none --FAILOVER--> waiting-for-sync --target acknowledged our offset--> failover-in-progress --+CONTINUE--> none
+             ^                |  timeout, ABORT                                     | refused, ABORT
              +----------------+-----------------------------------------------------+   (a primary again, writes go on)
 """
 
@@ -160,6 +160,8 @@ class Handover:
             raise CommandError("ERR FAILOVER is not valid when server is a replica.")
         if not node.primary.links:
             raise CommandError("ERR FAILOVER requires connected replicas.")
+        if force and (target is None or timeout_ms is None):
+            raise CommandError("ERR FAILOVER with force option requires both a timeout and target HOST and IP.")
         if self.state is not FailoverState.NONE:
             raise CommandError("ERR FAILOVER already in progress.")
         if target is not None:
@@ -196,7 +198,7 @@ class Handover:
 
     def _abort(self, why: str) -> None:
         node = self.node
-        node.log(Level.NOTICE, f"Aborting failover: {why}" if self.state is FailoverState.WAITING else f"Failover aborted: {why}")
+        node.log(Level.NOTICE, f"Failover aborted: {why}")
         was, self.state = self.state, FailoverState.NONE
         self.target = None
         self.failover_deadline = None
@@ -267,7 +269,7 @@ class Handover:
             self.shutdown_deadline = node.now.mono_ms + timeout_ms
             node.log(
                 Level.NOTICE,
-                f"Waiting for {len(lagging)} lagging replicas before shutting down (up to {timeout_ms // 1000} seconds).",
+                f"Waiting for replicas before shutting down: {len(lagging)} lag (up to {timeout_ms // 1000} seconds).",
             )
             node.regate()
             self.ask_acks()
@@ -277,7 +279,8 @@ class Handover:
 
     def _lagging(self) -> list[Link]:
         end = self.node.replication_offset()
-        return [link for link in self.node.primary.links.values() if link.state is LinkState.ONLINE and link.acked != end]
+        links = self.node.primary.links.values()
+        return [link for link in links if link.state is LinkState.ONLINE and link.acked != end]
 
     def abort_shutdown(self) -> bytes:
         """SHUTDOWN ABORT."""
@@ -371,7 +374,8 @@ class Handover:
             self.failover_deadline = None
             if self.state is FailoverState.WAITING:
                 if self.force and self.target is not None:
-                    node.log(Level.NOTICE, f"Failover to {self.target[0]}:{self.target[1]} time out exceeded, failing over.")
+                    host, port = self.target
+                    node.log(Level.NOTICE, f"Failover to {host}:{port} time out exceeded, failing over.")
                     self._begin(self.target)
                 else:
                     self._abort("Replica never caught up before timeout")

@@ -10,9 +10,13 @@ from replicator.core.executor import ANY, Transaction
 from replicator.core.handover import FailoverState
 from replicator.core.replication.primary import Link
 from replicator.core.session import Session
+from replicator.core.wire.request import Argv
 
 if TYPE_CHECKING:
     from replicator.core.node import Node
+
+
+_SAID_ON_LINKS = (b"replconf", b"psync", b"sync")
 
 
 class Orders:
@@ -102,6 +106,7 @@ class Orders:
             raise CommandError("ERR SYNC and PSYNC are invalid with pending output")
         self.node.log(Level.NOTICE, f"Replica {link.address} asks for synchronization")
         session.is_replica = True
+        session.executor.regate(session)
         link.old_sync = old
         if not old and self.node.primary.psync(link, asked_id, position, self.node.now):
             self.node.regate()
@@ -111,6 +116,22 @@ class Orders:
         self.node.primary.full(link, self.node.now, busy=self.node.snapshots.running is not None)
         self.node.set_feeding()
         self.node.regate()
+
+    def refuses_on_link(self, session: Session, argv: Argv) -> bool:
+        """A link to a replica carries the stream and acknowledgements; whoever says more on it is sent away."""
+        if session.conn not in self.node.primary.links or argv[0].lower() in _SAID_ON_LINKS:
+            return False
+        name = argv[0][:128].decode("utf-8", "backslashreplace").lower()
+        self.node.log(
+            Level.WARNING, f"Replica generated a reply to command '{name}', disconnecting it: {self.describe(session)}"
+        )
+        session.close("a command on a replication link", after_reply=False)
+        return True
+
+    def log_wrong_offset(self, session: Session) -> None:
+        """PSYNC with an offset that is no number."""
+        address = self.link_of(session).address
+        self.node.log(Level.NOTICE, f"Replica {address} asks for synchronization but with a wrong offset")
 
     def reset_session(self, session: Session) -> None:
         """RESET: the connection as if it were new."""

@@ -1,17 +1,27 @@
 """Snapshots: BGSAVE, save points, SAVE, and the snapshots that full synchronizations need. One child at a time.
 
-A snapshot is the data of the instant at which its StartSnapshot effect is carried out; nothing may run between the decision
-and that instant, so Node puts the effect last in a turn and reads the offset there.
+A snapshot is the data of the instant at which its StartSnapshot effect is carried out; nothing may run between the
+decision and that instant, so Node puts the effect last in a turn and reads the offset there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
-from replicator.core.effects import Announce, AppendFile, CancelSnapshot, CommitFile, Level, Log, RemoveFile, StartSnapshot
+from replicator.core.effects import (
+    Announce,
+    AppendFile,
+    CancelSnapshot,
+    CommitFile,
+    Level,
+    RemoveFile,
+    StartSnapshot,
+)
 from replicator.core.events import SnapshotDone, SnapshotFailed, SnapshotStarted
+from replicator.core.keyspace.database import Keyspace
 from replicator.core.persistence import snapshot_chunks
 from replicator.core.replication.primary import SnapshotRequest
 
@@ -68,8 +78,8 @@ class Snapshots:
 
     # -- content -----------------------------------------------------------------------------------------------------
 
-    def chunks(self, *, replication: bool = True, version: int = 9) -> Iterator[bytes]:
-        """The bytes of a snapshot of the data as it is."""
+    def chunks(self, *, replication: bool = True, version: int = 9, keys: bool = True) -> Iterator[bytes]:
+        """The bytes of a snapshot of the data as it is; keys: with them, not the functions alone."""
         node = self.node
         aux: dict[bytes, bytes] = {
             b"redis-ver": node.redis_version.encode(),
@@ -83,7 +93,7 @@ class Snapshots:
             aux[b"repl-offset"] = b"%d" % node.history.end
         aux[b"aof-base"] = b"0"
         return snapshot_chunks(
-            node.keyspace,
+            node.keyspace if keys else Keyspace(1),
             aux=aux,
             functions=node.function_codes(),
             version=version,
@@ -116,9 +126,7 @@ class Snapshots:
         node.flush_stream()
         node.executor.stream_db = -1  # the new replicas know no database: the stream says it anew
         node.primary.begin_snapshot(request, self.generation)
-        self.running = Running(
-            self.generation, True, request.diskless, node.keyspace.dirty, node.now.mono_ms
-        )
+        self.running = Running(self.generation, True, request.diskless, node.keyspace.dirty, node.now.mono_ms)
         effect = self._effect()
         if request.diskless:
             mark = f"{node.random.getrandbits(160):040x}".encode()
@@ -129,6 +137,8 @@ class Snapshots:
                 prefix=b"$EOF:" + mark + b"\r\n",
                 suffix=mark,
             )
+            if request.functions_only:
+                effect = replace(effect, chunks=partial(self.chunks, keys=False))
         node.last_effect(effect)
 
     def _start_save(self) -> None:
@@ -220,7 +230,9 @@ class Snapshots:
     def cancel_without_receivers(self) -> None:
         """A diskless snapshot whose last replica has gone is of no use to anybody."""
         running = self.running
-        if running is not None and running.for_replicas and not running.cancelled and not self.node.primary.has_receivers():
+        if running is None or not running.for_replicas or running.cancelled:
+            return
+        if not self.node.primary.has_receivers():
             if running.diskless:
                 self.node.log(Level.NOTICE, "Diskless rdb transfer, last replica dropped, killing fork child.")
                 self.cancel()

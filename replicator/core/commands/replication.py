@@ -11,6 +11,7 @@ from replicator.core.commands.registry import (
     BLOCKING,
     FAST,
     LOADING,
+    NO_ASYNC_LOADING,
     NO_MULTI,
     NO_SCRIPT,
     NOT_AN_INTEGER,
@@ -46,7 +47,7 @@ for _name, _since in (("replicaof", "5.0.0"), ("slaveof", "1.0.0")):
     command(
         _name,
         arity=3,
-        flags=ADMIN | NO_SCRIPT | STALE,
+        flags=ADMIN | NO_SCRIPT | STALE | NO_ASYNC_LOADING,
         group=GROUP,
         since=_since,
         complexity="O(1)",
@@ -93,7 +94,7 @@ def role(ctx: Context, argv: list[bytes]) -> bytes:
 @command(
     "psync",
     arity=-3,
-    flags=ADMIN | NO_SCRIPT | NO_MULTI,
+    flags=ADMIN | NO_SCRIPT | NO_MULTI | NO_ASYNC_LOADING,
     group=GROUP,
     since="2.8.0",
     complexity="",
@@ -109,7 +110,7 @@ def psync(ctx: Context, argv: list[bytes]) -> bytes:
 @command(
     "sync",
     arity=1,
-    flags=ADMIN | NO_SCRIPT | NO_MULTI,
+    flags=ADMIN | NO_SCRIPT | NO_MULTI | NO_ASYNC_LOADING,
     group=GROUP,
     since="1.0.0",
     complexity="",
@@ -131,6 +132,7 @@ def _sync(ctx: Context, argv: list[bytes]) -> bytes:
         asked_id = argv[1].decode("ascii", "replace")
         offset = parse_int(argv[2])
         if offset is None:
+            server.orders.log_wrong_offset(ctx)
             raise CommandError(NOT_AN_INTEGER)
         position = offset - 1
         failover = len(argv) > 3 and argv[3].lower() == b"failover"
@@ -163,7 +165,9 @@ def replconf(ctx: Context, argv: list[bytes]) -> bytes:
             link.announced_port = port
         elif name == b"ip-address":
             if len(value) >= 256:
-                raise CommandError("ERR REPLCONF ip-address provided by replica instance is too long: %d bytes" % len(value))
+                raise CommandError(
+                    f"ERR REPLCONF ip-address provided by replica instance is too long: {len(value)} bytes"
+                )
             link.announced_host = value.decode("utf-8", "replace")
         elif name == b"capa":
             link.capabilities |= {b"eof": 1, b"psync2": 2}.get(value.lower(), 0)
@@ -175,9 +179,17 @@ def replconf(ctx: Context, argv: list[bytes]) -> bytes:
             number = parse_int(value)
             if number is None:
                 raise CommandError(NOT_AN_INTEGER)
+            if number not in (0, 1):
+                raise CommandError("ERR value is out of range, value must between 0 and 1")
             link.rdb_only = number == 1
-        elif name in (b"version", b"rdb-filter-only", b"rdb-channel", b"main-ch-client-id", b"set-rdb-client-id"):
-            continue
+        elif name == b"rdb-filter-only":
+            for word in value.split():
+                if word.lower() != b"functions":
+                    shown = word.decode("utf-8", "replace")
+                    raise CommandError(f"ERR Unsupported rdb-filter-only option: {shown}")
+            link.functions_only = value.strip() != b""
+        elif name in (b"version", b"rdb-channel", b"main-ch-client-id", b"set-rdb-client-id"):
+            continue  # told by Valkey
         else:
             raise CommandError(f"ERR Unrecognized REPLCONF option: {option.decode('utf-8', 'replace')}")
     return reply.OK
@@ -199,7 +211,8 @@ def _ack(ctx: Context, link: Any, value: bytes) -> bytes:
     group="generic",
     since="3.0.0",
     complexity="O(1)",
-    summary="Blocks until the asynchronous replication of all preceding write commands sent by the connection is completed.",
+    summary="Blocks until the asynchronous replication of all preceding write commands sent by the connection is "
+    "completed.",
     categories="connection",
     arguments="numreplicas timeout",
 )
@@ -207,8 +220,8 @@ def wait(ctx: Context, argv: list[bytes]) -> bytes:
     """WAIT numreplicas timeout"""
     if ctx.server.replica.active:
         raise CommandError(
-            "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a replica is configured "
-            "to be writable (which is not the default) writes to replicas are just local and are not propagated."
+            "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a replica is "
+            "configured to be writable (which is not the default) writes to replicas are just local and are not propagated."
         )
     wanted = parse_int(argv[1])
     if wanted is None:
@@ -268,7 +281,5 @@ def failover(ctx: Context, argv: list[bytes]) -> bytes:
     if abort:
         answer = handover.abort_failover()
         return answer
-    if force and (target is None or timeout is None):
-        raise CommandError("ERR FAILOVER with force option requires both a timeout and target HOST and IP.")
     answer = handover.failover(target, timeout, force=force)
     return answer

@@ -59,12 +59,13 @@ class Link:
     announced_port: int = 0
     capabilities: int = 0
     rdb_only: bool = False
+    functions_only: bool = False  # its snapshot holds no keys (redis-cli --functions-rdb)
     old_sync: bool = False  # came by SYNC: knows no offsets, sends no ACK
     cursor: Cursor | None = None
     generation: int = 0  # of the snapshot it waits for or receives
     diskless: bool = False
     streaming: bool = False  # the driver may pull
-    acked: int = 0
+    acked: int = 0  # the last ACK; 0 before the first one, whatever the replica has asked for
     acked_ms: int = 0
     since_ms: int = 0  # when it began to wait for a snapshot
     started_ms: int = 0
@@ -75,9 +76,8 @@ class Link:
     def address(self) -> str:
         """host:port as the replica announces itself, for logs."""
         host = self.announced_host or self.host
-        if not self.announced_port:
-            return f"client id #{self.conn}"
-        return f"[{host}]:{self.announced_port}" if ":" in host else f"{host}:{self.announced_port}"
+        port = self.announced_port or "<unknown-replica-port>"
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,7 @@ class SnapshotRequest:
 
     diskless: bool
     links: tuple[Link, ...]
+    functions_only: bool = False
 
 
 class Primary:
@@ -150,7 +151,6 @@ class Primary:
         self.links[link.conn] = link
         self.alone_since_ms = None
         link.cursor = window.attach(position)
-        link.acked = position
         link.acked_ms = now.mono_ms
         self._online(link)
         self.sync_partial_ok += 1
@@ -236,7 +236,7 @@ class Primary:
                     if other.state is LinkState.WAIT_END
                     and other.generation == self.snapshot_generation
                     and other.cursor is not None
-                    and not other.rdb_only
+                    and other.functions_only == link.functions_only
                 ),
                 None,
             )
@@ -258,7 +258,9 @@ class Primary:
             self.log(Level.NOTICE, "Delay next BGSAVE for diskless SYNC")
 
     def _wants_diskless(self, link: Link) -> bool:
-        return bool(self.settings["repl-diskless-sync"]) and bool(link.capabilities & CAPA_EOF)
+        # A snapshot with a part of the data only must never become the dump file.
+        wanted = self.settings["repl-diskless-sync"] or link.functions_only
+        return bool(wanted) and bool(link.capabilities & CAPA_EOF)
 
     # -- snapshots ---------------------------------------------------------------------------------------------------
 
@@ -270,15 +272,15 @@ class Primary:
         waiting = [link for link in self.links.values() if link.state is LinkState.WAIT_START]
         if not waiting:
             return None
-        # Replicas that asked for different things (rdb-only or not) do not share a snapshot.
-        waiting = [link for link in waiting if link.rdb_only == waiting[0].rdb_only]
+        # Those that asked for different contents do not share a snapshot.
+        waiting = [link for link in waiting if link.functions_only == waiting[0].functions_only]
         diskless = all(self._wants_diskless(link) for link in waiting)
         if diskless:
             due = waiting[0].since_ms + 1000 * self._number("repl-diskless-sync-delay")
             most = self._number("repl-diskless-sync-max-replicas")
             if now.mono_ms < due and not (most and len(waiting) >= most):
                 return None
-        return SnapshotRequest(diskless, tuple(waiting))
+        return SnapshotRequest(diskless, tuple(waiting), diskless and waiting[0].functions_only)
 
     def snapshot_due_ms(self) -> int | None:
         """When `wanted_snapshot` will next say something new (mono ms), or None."""
@@ -302,7 +304,6 @@ class Primary:
         link.state = LinkState.WAIT_END
         link.generation = generation
         link.diskless = diskless
-        link.acked = position
         link.cursor = window.attach(position)
         if not link.old_sync:
             self.send(link.conn, f"+FULLRESYNC {self.history.id} {position}\r\n".encode())
@@ -344,7 +345,8 @@ class Primary:
             link.state = LinkState.ONLINE
             self.log(
                 Level.NOTICE,
-                f"Streamed replica with {link.address} socket: waiting for its REPLCONF ACK to enable streaming",
+                f"Streamed RDB transfer with replica {link.address} succeeded (socket). "
+                "Waiting for REPLCONF ACK from slave to enable streaming",
             )
             return
         self._online(link)

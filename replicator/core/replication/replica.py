@@ -122,7 +122,7 @@ class Replica:
         self._full_offset = 0
         self._knows_offsets = True  # the primary speaks PSYNC: it has ids, offsets, and wants ACKs
         self._transfers = 0
-        self._sent_newline_ms = 0
+        self._life_shown_ms = 0
 
     # -- orders ------------------------------------------------------------------------------------------------------
 
@@ -169,6 +169,8 @@ class Replica:
             return None
         if self.state is ReplicaState.CONNECT:
             return self.retry_ms
+        if self.state is ReplicaState.LOADING:
+            return self._life_shown_ms + 1000 if self.conn else None
         timeout = self.last_io_ms + self._timeout_ms()
         if self.state is ReplicaState.CONNECTED:
             return min(timeout, self.last_ack_ms + 1000)
@@ -182,7 +184,9 @@ class Replica:
             return
         if self.state is ReplicaState.NONE:
             return
-        if self.state is not ReplicaState.LOADING and now.mono_ms - self.last_io_ms >= self._timeout_ms():
+        if self.state is ReplicaState.LOADING:
+            self.show_life(now)
+        elif now.mono_ms - self.last_io_ms >= self._timeout_ms():
             self._timed_out(now)
         elif self.state is ReplicaState.CONNECTED and now.mono_ms - self.last_ack_ms >= 1000:
             self.acknowledge(now)
@@ -213,12 +217,10 @@ class Replica:
             self._request(b"REPLCONF", b"ACK", b"%d" % position)
 
     def show_life(self, now: Now) -> None:
-        """While we load, a line end now and then keeps the primary from giving up on us."""
-        if self.conn and self.state in (ReplicaState.TRANSFER, ReplicaState.LOADING):
-            self.last_io_ms = now.mono_ms
-            if now.mono_ms - self._sent_newline_ms >= 1000:
-                self._sent_newline_ms = now.mono_ms
-                self._write(b"\n")
+        """While we load, a line end every second keeps the primary from giving up on us."""
+        if self.conn and self.syncing and now.mono_ms - self._life_shown_ms >= 1000:
+            self._life_shown_ms = now.mono_ms
+            self._write(b"\n")
 
     # -- connection --------------------------------------------------------------------------------------------------
 
@@ -373,7 +375,7 @@ class Replica:
         self._request(*request)
 
     def _psync_answer(self, line: bytes, now: Now) -> None:
-        words = line.split()
+        words = line.split() or [b""]
         if self.ask_failover:
             self.ask_failover = False
             if line[:1] == b"-":
@@ -381,9 +383,13 @@ class Replica:
                 if not self.conn:
                     return
         if words[0] == b"+CONTINUE":
+            if not self.resumable:
+                self._log(Level.WARNING, "Master continues a history that was not asked for.")
+                self.disconnect("+CONTINUE of nothing", now)
+                return
             self._continue(text(words[1]) if len(words) > 1 and len(words[1]) == 40 else self.history.id, now)
         elif words[0] == b"+FULLRESYNC":
-            if len(words) != 3 or len(words[1]) != 40 or not words[2].isdigit():
+            if len(words) != 3 or len(words[1]) != 40 or not words[2].isdigit() or len(words[2]) > 19:
                 self._log(Level.WARNING, "Master replied with wrong +FULLRESYNC syntax.")
                 self.disconnect("wrong +FULLRESYNC", now)
                 return
