@@ -19,7 +19,7 @@ from replicator import __version__
 # name -> (module, object in it, the line in --help)
 LAZY_COMMANDS = {
     "scenario": ("replicator.scenario.cli", "scenario", "Play scripted failovers, list them, check their files."),
-    "simulate": ("replicator.scenario.cli", "simulate", "Search seeds for a run in which an expectation fails."),
+    "simulate": ("replicator.search.cli", "simulate", "Search seeds for a run in which an expectation fails."),
     "history": ("replicator.scenario.cli", "history", "Read the history that a scenario run has left."),
     "rdb": ("replicator.rdb_tool", "rdb", "Look into snapshot files."),
 }

@@ -1,4 +1,4 @@
-"""The commands `scenario`, `simulate` and `history`: they parse, call and print."""
+"""The commands `scenario` and `history`: they parse, call and print."""
 
 from __future__ import annotations
 
@@ -170,15 +170,6 @@ def check(files: tuple[Path, ...]) -> None:
         click.echo(f"{file}: fine ({nodes} nodes, {clients} clients, {len(script.steps)} steps{more})")
     if wrong:
         sys.exit(WRONG_FILE)
-
-
-@click.command(context_settings={**HELP, "ignore_unknown_options": True})
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def simulate(arguments: tuple[str, ...]) -> None:
-    """Search seeds for a run in which an expectation fails."""
-    _refuse(
-        "replicator simulate: the simulation is not part of this installation; `replicator scenario run` plays live"
-    )
 
 
 @click.group(context_settings=HELP)

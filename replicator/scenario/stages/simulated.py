@@ -33,6 +33,7 @@ from replicator.scenario.stages.base import (
     StopNode,
     WakeClients,
 )
+from replicator.scenario.stages.simulated_faults import Mischief
 from replicator.scenario.workload import Client, packed
 from replicator.simulation import guard
 from replicator.simulation.clocks import Clock
@@ -140,6 +141,10 @@ class SimulatedStage:
 
     def __init__(self, script: Script, seed: int, *, make_node: MakeNode = Node, monitored: bool = True) -> None:
         self.script, self.seed, self.make_node = script, seed, make_node
+        self.plan = list(script.faults.plan)
+        self.mischief: Mischief | None = None
+        self._beside: dict[int, Callable[[Answer], None]] = {}
+        self._tags = 0
         self.kernel = Kernel(seed)
         chance = self.kernel.random("world")
         self.net = Network(self.kernel, base_us=chance.randrange(30, 300), jitter_us=chance.randrange(0, 200))
@@ -200,6 +205,9 @@ class SimulatedStage:
             "virtual_ms": self.now_ms(),
             "findings": list(self.findings),
             "counts": dict(self.counts),
+            "faults": dict(self.mischief.counts) if self.mischief is not None else {},
+            "compared_bytes": self.monitor.bytes_compared if self.monitor is not None else 0,
+            "compared_data": self.monitor.compared if self.monitor is not None else 0,
         }
 
     def play(self, player: Player) -> None:
@@ -240,7 +248,14 @@ class SimulatedStage:
     def _hand_on(self) -> None:
         self._planned_report = False
         while self._reports and not self._player.finished:
-            self._carry_out(self._player.handle(self._reports.popleft(), self._now()))
+            report = self._reports.popleft()
+            if isinstance(report, Answer) and report.tag < 0:
+                then = self._beside.pop(report.tag, None)
+                if then is not None:
+                    then(report)
+                    self.go_on()
+                continue
+            self._carry_out(self._player.handle(report, self._now()))
 
     def _advance_player(self) -> None:
         if not self._player.finished:
@@ -287,8 +302,29 @@ class SimulatedStage:
             case StartClient(client=client):
                 self._start_client(client)
             case WakeClients():
+                self._load_changed()
                 for process in self.clients.values():
                     process.poke()
+
+    def _load_changed(self) -> None:
+        """The load begins: the plan's time counts from here. It stops: what was broken is mended."""
+        state = self._player.directory.load
+        if state == "run" and self.mischief is None and self.plan:
+            self.mischief = Mischief(self, self._player, self.plan)
+        elif state == "stop" and self.mischief is not None and self.script.end.heal:
+            self.kernel.after(0, self.mischief.mend)
+
+    def go_on(self) -> None:
+        """Let the player look at what was done beside it, and carry out what it was given to do."""
+        if not self._player.finished:
+            self._plan_player(self.kernel.now_us)
+
+    def command(self, ask: Ask, then: Callable[[Answer], None] | None) -> None:
+        """A command of a fault: its answer goes to `then`, not to the player."""
+        self._tags -= 1
+        if then is not None:
+            self._beside[self._tags] = then
+        self._ask(Ask(self._tags, ask.node, ask.argv, ask.timeout_ms, ask.password))
 
     # Nodes.
 
@@ -349,6 +385,11 @@ class SimulatedStage:
 
     def _announced(self, machine: Machine, name: str, fields: tuple[tuple[str, str | int | None], ...]) -> None:
         self.counts[name] = self.counts.get(name, 0) + 1
+        if name == "role.primary" and self.mischief is not None:
+            told = dict(fields)
+            if told.get("why") == "failover":
+                node, identity, offset = machine.name, str(told.get("id")), int(told.get("offset") or 0)
+                self.kernel.after(0, self.mischief.took_over, node, identity, offset)
 
     def _ask(self, ask: Ask) -> None:
         machine = self.machines[ask.node]

@@ -1,0 +1,1 @@
+"""The search over seeds: draws faults, plays in simulation, judges, shrinks what failed (`replicator simulate`)."""

@@ -1,0 +1,155 @@
+"""Draws what goes wrong in one run: a plan of faults, and (vary) configuration, topology and load.
+
+All of it is plain data of the script, drawn before the run begins: it can be printed, shrunk and archived. Faults come in
+clusters and around the moments when roles change: uniformly drawn ones hardly ever meet a full synchronization.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+import msgspec
+
+from replicator.scenario.script import Fault, FaultKind, NodePlan, Script, Topology, Workload, action_of
+from replicator.scenario.units import Bytes, Milliseconds
+
+ALL_KINDS: dict[FaultKind, float] = {
+    "kill": 3, "power-loss": 2, "wipe": 1, "restart": 2, "stop": 2, "cut": 2, "cut-one-way": 2, "reset": 2, "delay": 1,
+    "throttle": 2, "drop-links": 3, "slow-disk": 1, "disk-error": 1, "disk-full": 1, "fork-error": 1, "child-kill": 2,
+    "clock-step": 1, "promote": 3, "failover": 3, "repoint": 4, "save": 1, "resize": 2, "config": 3,
+}  # fmt: skip
+# How near to a moment of change an aimed fault comes.
+AIMED_MS = 400
+_ROLE_STEPS = ("kill", "promote", "repoint", "restart", "shutdown")
+
+
+def play_ms(script: Script) -> int:
+    """About how long the script's load goes on."""
+    if script.duration is not None:
+        return int(script.duration)
+    return max([int(step.at) for step in script.steps if step.at is not None], default=5000) + 1000
+
+
+def moments(script: Script) -> list[int]:
+    """When roles change by the script, as far as the file says."""
+    found: list[int] = []
+    latest = 0
+    for step in script.steps:
+        latest = int(step.at) if step.at is not None else latest + int(step.after or 0)
+        if action_of(step)[0] in _ROLE_STEPS:
+            found.append(latest)
+    return found
+
+
+def draw_plan(script: Script, seed: int) -> list[Fault]:
+    """The faults of this seed, in the order of their times."""
+    faults = script.faults
+    if faults.plan:
+        return list(faults.plan)
+    if not faults.kinds:
+        return []
+    chance = Random(f"{seed}/plan")
+    begin, end = int(faults.start), int(faults.stop if faults.stop is not None else play_ms(script))
+    if end <= begin:
+        return []
+    expected = faults.per_minute * (end - begin) / 60_000
+    count = max(1, int(chance.gauss(expected, expected / 3) + 0.5))
+    kinds, weights = list(faults.kinds), list(faults.kinds.values())
+    aims = [moment for moment in moments(script) if begin <= moment <= end]
+    times: list[int] = []
+    for _ in range(count):
+        kind = chance.random()
+        if times and kind < 0.45:
+            at = times[chance.randrange(len(times))] + chance.randrange(AIMED_MS)
+        elif aims and kind < 0.65:
+            at = aims[chance.randrange(len(aims))] + chance.randrange(-AIMED_MS, 2 * AIMED_MS)
+        else:
+            at = chance.randrange(begin, end)
+        times.append(min(max(at, begin), end))
+    nodes = list(script.upstreams())
+    plan = [_fault(chance, at, chance.choices(kinds, weights)[0], nodes, int(faults.longest)) for at in times]
+    return sorted(plan, key=lambda fault: fault.at)
+
+
+def _fault(chance: Random, at: int, kind: FaultKind, nodes: list[str], longest: int) -> Fault:
+    node = nodes[chance.randrange(len(nodes))]
+    others = [one for one in nodes if one != node] or ["clients"]
+    other = others[chance.randrange(len(others))]
+    # Short ones are as likely as long ones: what matters differs by orders of magnitude.
+    lasts = min(longest, int(10 ** chance.uniform(0.5, 4)))
+    amount = 0
+    match kind:
+        case "cut" | "cut-one-way" | "reset" | "delay" | "throttle":
+            if chance.random() < 0.15:
+                other = "clients"
+            amount = chance.choice((2_000, 10_000, 50_000)) if kind == "throttle" else chance.randrange(1, 300)
+        case "slow-disk":
+            amount = chance.randrange(1, 400)
+        case "clock-step":
+            amount = chance.choice((-1, 1)) * int(10 ** chance.uniform(1, 5))
+        case "promote":
+            amount = chance.choice((0, 50, 1000))
+        case "failover":
+            amount = chance.randrange(4)
+        case "save" | "drop-links":
+            amount = chance.randrange(2)
+        case "resize":
+            amount = chance.choice((16_384, 16_384, 65_536, 1_048_576))
+        case "config":
+            amount = chance.randrange(1000)
+        case _:
+            pass
+    if kind not in ("cut", "cut-one-way", "reset", "delay", "throttle", "repoint"):
+        other = ""
+    return Fault(Milliseconds(at), kind, node, other, Milliseconds(lasts), amount)
+
+
+def vary(script: Script, seed: int) -> Script:
+    """Another configuration, topology and load for this seed: what no default run would meet."""
+    chance = Random(f"{seed}/vary")
+    config = dict(script.config)
+    for name, values in (
+        ("repl-backlog-size", (16_384, 16_384, 65_536, 1_048_576)),
+        ("repl-diskless-sync", (True, False)),
+        ("repl-diskless-load", ("disabled", "on-empty-db", "swapdb")),
+        ("repl-timeout", (2, 5, 60)),
+        ("repl-ping-replica-period", (1, 10)),
+        ("repl-backlog-ttl", (1, 3600)),
+        ("rdb-key-save-delay", (0, 0, 50, 1000)),
+        ("save", ("", "", "1 1", "1 50")),
+        ("shutdown-timeout", (0, 1, 10)),
+        ("rdb-del-sync-files", (False, True)),
+    ):
+        value = values[chance.randrange(len(values))]
+        if name not in script.config:
+            config[name] = value
+    nodes = dict(script.nodes)
+    topology = script.topology
+    if not nodes:
+        replicas = chance.choice((1, 2, 2, 3))
+        topology = Topology(replicas)
+        names = [chr(ord("a") + index) for index in range(replicas + 1)]
+        for index, name in enumerate(names[2:], 2):
+            if chance.random() < 0.4:
+                nodes[name] = NodePlan(replica_of=names[chance.randrange(1, index)])
+    kinds = ("register", "append", "counter", "mixed")
+    workloads = [
+        msgspec.structs.replace(
+            group,
+            kind=kinds[chance.randrange(4)],
+            clients=chance.randrange(1, 4),
+            rate=float(chance.choice((5, 20, 60))),
+            keys=chance.choice((0, 0, 3)),
+            value_size=Bytes(chance.choice((16, 64, 700))),
+        )
+        for group in script.workloads
+    ]
+    return msgspec.structs.replace(script, config=config, nodes=nodes, topology=topology, workload=workloads)
+
+
+def shorter_load(script: Script, clients: int) -> Script:
+    """The same with so many clients in each group at the most."""
+    groups: list[Workload] = [
+        msgspec.structs.replace(group, clients=min(group.clients, clients)) for group in script.workloads
+    ]
+    return msgspec.structs.replace(script, workload=groups)

@@ -1,0 +1,147 @@
+"""One seed: drawn, played, judged."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import msgspec
+
+from replicator.core.config import Config
+from replicator.core.node import Node, Surroundings
+from replicator.scenario import expect
+from replicator.scenario.loading import load
+from replicator.scenario.outcome import Outcome
+from replicator.scenario.running import run_one
+from replicator.scenario.script import Faults, Script
+from replicator.scenario.stages.simulated import SimulatedStage
+from replicator.scenario.units import Milliseconds
+from replicator.search.draw import draw_plan, vary
+
+# In the safe phase every node must have caught up within this: the longest timeouts of the nodes lie below it.
+CONVERGE_MS = 150_000
+
+MakeNode = Callable[[Config, Random, Surroundings], Node]
+
+
+@dataclass(slots=True)
+class Seed:
+    """What came of one seed of one scenario. objections: (what was violated, in which words)."""
+
+    file: str
+    variant: str
+    seed: int
+    objections: list[tuple[str, str]] = field(default_factory=list)
+    trace_hash: str = ""
+    events: int = 0
+    virtual_ms: int = 0
+    writes: int = 0
+    lost: int = 0
+    faults: dict[str, int] = field(default_factory=dict)
+    paths: dict[str, int] = field(default_factory=dict)
+    compared_bytes: int = 0
+    compared_data: int = 0
+
+    @property
+    def ok(self) -> bool:
+        return not self.objections
+
+
+def prepared(script: Script, seed: int) -> Script:
+    """The script with everything drawn that this seed draws; playing it draws no more."""
+    if script.faults.plan or not script.faults.kinds:
+        return script
+    if script.faults.vary:
+        script = vary(script, seed)
+    plan = draw_plan(script, seed)
+    end = msgspec.structs.replace(script.end, converge=Milliseconds(max(CONVERGE_MS, script.end.converge)))
+    faults = msgspec.structs.replace(script.faults, plan=plan)
+    return msgspec.structs.replace(script, faults=faults, end=end)
+
+
+def play(script: Script, variant: str, seed: int, make_node: MakeNode = Node) -> Outcome:
+    """Plays the prepared script."""
+
+    def stage(each: Script, name: str, number: int) -> SimulatedStage:
+        return SimulatedStage(each, number, make_node=make_node)
+
+    return run_one(script, variant, "", stage, seed, None, None)
+
+
+def try_seed(script: Script, file: str, variant: str, seed: int, make_node: MakeNode = Node) -> Seed:
+    """Plays and judges; an exception of the simulation itself is an objection, too."""
+    found = Seed(file, variant, seed)
+    try:
+        outcome = play(script, variant, seed, make_node)
+    except Exception as problem:
+        last = traceback.extract_tb(problem.__traceback__)[-1]
+        found.objections.append((f"the play breaks ({type(problem).__name__} in {last.name})", traceback.format_exc()))
+        return found
+    found.objections = objections(outcome)
+    details = outcome.details
+    found.trace_hash, found.events, found.virtual_ms = details["trace_hash"], details["events"], details["virtual_ms"]
+    found.writes, found.lost = outcome.verdict.acknowledged, len(outcome.verdict.lost)
+    found.faults, found.paths = details["faults"], details["counts"]
+    found.compared_bytes, found.compared_data = details["compared_bytes"], details["compared_data"]
+    return found
+
+
+def objections(outcome: Outcome) -> list[tuple[str, str]]:
+    """What must hold in every run, and without faults what the file expects as well."""
+    found: list[tuple[str, str]] = []
+    for text in outcome.details["findings"]:
+        found.append((_group(text), text))
+    if not outcome.converged:
+        found.append(("converged", f"not all nodes agree in the safe phase; roles: {outcome.nodes}"))
+    if not outcome.consistent:
+        digests = ", ".join(f"{one.node} {one.offset} {one.digest[:8]}" for one in outcome.digests)
+        found.append(("consistent", f"same id and offset, other data: {digests}"))
+    if outcome.unjudged:
+        found.append(("readable", outcome.unjudged))
+    for name, texts in outcome.verdict.anomalies().items():
+        if texts and name != "stale_reads":
+            found.append((name, "; ".join(texts[:5])))
+    if not outcome.script.faults.plan:
+        expect.judge([outcome])
+        for one in outcome.expectations:
+            if not one.ok:
+                found.append((one.name, f"expected {one.expected}, actual {one.actual}"))
+    return found
+
+
+def _group(finding: str) -> str:
+    """Findings of one kind belong together whatever node, offset and id they speak of."""
+    if "Traceback" in finding:
+        lines = [line.strip() for line in finding.strip().splitlines()]
+        place = next((line for line in reversed(lines) if line.startswith("File ")), "")
+        where = place.rpartition("/")[2].replace('", line', "").split(", in ")
+        return f"exception: {lines[-1].split(':')[0]} in {where[-1]}"
+    for words in ("other bytes", "data differs", "went back", "invariant"):
+        if words in finding:
+            return words
+    return finding.split(":")[0]
+
+
+def scripts_of(path: str | Path, faults: Faults | None) -> list[tuple[str, Script]]:
+    """The variants of a file, each without comparisons with other variants; faults: in place of the file's own."""
+    _, variants = load(path)
+    found: list[tuple[str, Script]] = []
+    for name, script in variants:
+        own = [one for one in script.expect if one.variant in (None, name) and not _compares(one)]
+        script = msgspec.structs.replace(script, expect=own)
+        if faults is not None and not script.faults.plan:
+            script = msgspec.structs.replace(script, faults=faults)
+        found.append((name, script))
+    return found
+
+
+def _compares(one: Any) -> bool:
+    """Whether an expectation compares with another variant: a seed of one variant knows no other."""
+    for check in msgspec.structs.asdict(one).values():
+        if isinstance(check, str) and check[:1] in "<>=!" and not check.lstrip("<>=! ").isdigit():
+            return True
+    return False
