@@ -49,17 +49,18 @@ class Connections:
 
     def received(self, event: Received) -> None:
         """Bytes came."""
-        session = self.node.sessions.get(event.conn)
+        node = self.node
+        session = node.sessions.get(event.conn)
         if session is None:
-            if event.conn == self.node.replica.conn:
-                self.node.replica.received(event.data, self.node.now)
+            if event.conn == node.replica.conn:
+                node.replica.received(event.data, node.now)
             return
-        session.last_ms = self.node.now.mono_ms
+        session.last_ms = node.now.mono_ms
         data = event.data
         session.total_received += len(data)
         if session.blocked is not None:
             session.unread.append(data)
-            if sum(map(len, session.unread)) > self.node.config["client-query-buffer-limit"]:
+            if sum(map(len, session.unread)) > node.config["client-query-buffer-limit"]:
                 session.close("query buffer limit", after_reply=False)
             return
         self._run_bytes(session, data)
@@ -71,6 +72,8 @@ class Connections:
         batch = decoder.feed(data)
         if batch:
             self.node.executor.run(session, batch)
+        if decoder.idle:
+            return
         if decoder.error is not None and session.blocked is None:
             session.push(reply.error(f"ERR Protocol error: {decoder.error}"))
             self.node.log(

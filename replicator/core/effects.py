@@ -17,7 +17,8 @@ class Level(Enum):
     WARNING = "#"
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen like its kin: there is one for every answer, and to make a frozen one takes three times as long.
+@dataclass(slots=True, unsafe_hash=True)
 class Send:
     """Put the bytes behind whatever else waits to go out to the connection. Never empty. Dropped if the connection is
     gone."""

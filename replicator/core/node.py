@@ -246,9 +246,10 @@ class Node:
         if executor.touched:
             effects = self.effects
             for session in executor.touched:
-                if session.out:
-                    data = session.out[0] if len(session.out) == 1 else b"".join(session.out)
-                    session.out.clear()
+                out = session.out
+                if out:
+                    data = out[0] if len(out) == 1 else b"".join(out)
+                    out.clear()
                     session.total_sent += len(data)
                     effects.append(Send(session.conn, data))
             executor.touched.clear()

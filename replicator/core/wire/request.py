@@ -24,6 +24,8 @@ Argv = list[bytes]
 encode: Callable[[tuple[bytes, ...]], bytes] = cast(Any, hiredis.pack_command)
 
 _MANY = re.compile(rb"\*[0-9]{%d}" % limits.FAST_ARGUMENTS_DIGITS)
+_USUAL = frozenset(b"*%d\r" % n for n in range(1, 10))  # how nearly all reads begin
+_joined = b"".join  # of anything but bytes: TypeError
 _HEADER = tuple(1 + len(str(n)) + 2 + n + 2 for n in range(1024))  # "$" digits CRLF payload CRLF
 
 
@@ -58,12 +60,71 @@ class RequestDecoder:
         self.trusted = trusted  # not yet authenticated clients are held to small requests
 
     @property
+    def idle(self) -> bool:
+        """All that was received was whole commands: nothing is pending, and there was no error."""
+        return self._careful is None and self.error is None
+
+    @property
     def pending(self) -> int:
         """Bytes received that belong to no whole command yet."""
         return 0 if self._careful is None else self._careful.pending
 
     def feed(self, data: bytes) -> list[Argv]:
         """The commands that are whole with these bytes, in order (an empty request is no command)."""
+        if self._careful is None and self.trusted and data[:3] in _USUAL:
+            batch = self._one(data) if data.find(b"*", 3) < 0 else self._many(data)
+            if batch:
+                self.consumed += len(data)
+                return batch
+            self._reader = hiredis.Reader()
+        return self._feed(data)
+
+    def _one(self, data: bytes) -> list[Argv] | None:
+        """The command, if these bytes are a single whole one as it is usually written; None: look closer."""
+        reader = self._reader
+        reader.feed(data)
+        header = _HEADER
+        try:
+            argv = reader.gets()
+            if type(argv) is list:
+                size = 4
+                for argument in argv:
+                    if type(argument) is not bytes:
+                        return None
+                    length = len(argument)
+                    size += header[length] if length < 1024 else 5 + len(str(length)) + length
+                if size == len(data):
+                    return [argv]
+        except hiredis.ProtocolError:
+            pass
+        return None
+
+    def _many(self, data: bytes) -> list[Argv] | None:
+        """The commands, if these bytes are whole ones and plain; None: look closer.
+
+        hiredis takes more than requests may hold. So what it gives must end where a command ends, consist of lists of
+        bytes, and there must be as many bulk headers as arguments (no status among them).
+        """
+        if _MANY.search(data):
+            return None
+        reader = self._reader
+        reader.feed(data)
+        gets, unread = reader.gets, reader.has_data
+        batch: list[Argv] = []
+        arguments = 0
+        try:
+            while type(argv := gets()) is list and argv:
+                batch.append(argv)
+                arguments += len(argv)
+                _joined(argv)
+                if not unread():
+                    return batch if data.count(b"$") >= arguments else None
+        except (hiredis.ProtocolError, TypeError):
+            pass
+        return None
+
+    def _feed(self, data: bytes) -> list[Argv]:
+        """feed, for everything: unfinished, unusual, inline, not canonical."""
         batch: list[Argv] = []
         fast = self.trusted
         rest = data
