@@ -35,7 +35,6 @@ class _Read:
     __slots__ = ("at", "consumer", "count", "group", "keys", "no_ack", "timeout")
 
     def __init__(self, argv: list[bytes], grouped: bool) -> None:
-        self.name = argv[0].decode().lower()
         self.count: int | None = None
         self.timeout: int | None = None
         self.group: bytes | None = None
@@ -82,9 +81,9 @@ class _Read:
         self.keys = argv[self.at : self.at + (size - self.at) // 2]
 
 
-def _no_waiting_in_scripts(ctx: Context, read: _Read) -> None:
+def _no_waiting_in_scripts(ctx: Context, argv: list[bytes], read: _Read) -> None:
     if ctx.script is not None and read.timeout is not None:
-        raise CommandError(f"ERR {read.name} command is not allowed with BLOCK option from scripts")
+        raise CommandError(f"ERR {argv[0].decode().lower()} command is not allowed with BLOCK option from scripts")
 
 
 def _block_ms(data: bytes) -> int:
@@ -137,7 +136,7 @@ def _stream_keys(argv: list[bytes]) -> Sequence[int]:
 def xread(ctx: Context, argv: list[bytes]) -> bytes:
     """XREAD [COUNT count] [BLOCK milliseconds] STREAMS key [key ...] id [id ...]"""
     read = _Read(argv, False)
-    _no_waiting_in_scripts(ctx, read)
+    _no_waiting_in_scripts(ctx, argv, read)
     after: list[Id] = []
     for i, key in enumerate(read.keys):
         at = read.at + len(read.keys) + i
@@ -239,7 +238,7 @@ def _find_group(ctx: Context, key: bytes, name: bytes) -> tuple[Stream, Group]:
 def xreadgroup(ctx: Context, argv: list[bytes]) -> bytes:
     """XREADGROUP GROUP group consumer [COUNT count] [BLOCK milliseconds] [NOACK] STREAMS key [key ...] id [id ...]"""
     read = _Read(argv, True)
-    _no_waiting_in_scripts(ctx, read)
+    _no_waiting_in_scripts(ctx, argv, read)
     assert read.group is not None
     plan: list[tuple[bytes, Stream, Group, Id | None]] = []
     for i, key in enumerate(read.keys):
