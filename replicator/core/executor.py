@@ -80,6 +80,7 @@ class Executor:
         self.resumed: list[Session] = []  # unblocked, with commands still to run
         self.errors: dict[str, int] = {}  # INFO errorstats
         self.total_commands = 0
+        self.current: Session | None = None  # whose commands run
         self.batch_dirty = 0  # keyspace.dirty when the batch that runs now began
         self._count = 0
         for name, entry in REGISTRY.items():
@@ -131,6 +132,7 @@ class Executor:
         out = session.out
         if not out:
             self.touched[session] = None
+        self.current = session
         dirty_before = self.batch_dirty = keyspace.dirty
         command: Command | None = None
         for at, argv in enumerate(batch):
@@ -170,6 +172,7 @@ class Executor:
                 self.serve_ready()
             if session.closing:
                 break
+        self.current = None
         if command is not None and not command.subcommands:
             session.command = command
         self.total_commands += len(batch)
@@ -263,7 +266,14 @@ class Executor:
         session.command = command
         if self.node.monitors:
             self.node.feed_monitors(session, command, argv)
-        return self._mode(session, self.call(session, command, argv))
+        answer = self.call(session, command, argv)
+        tracker = self.node.services.tracker
+        if session.tracking is not None:
+            tracker.after(session, command, argv)
+        answer = self._mode(session, answer)
+        if tracker.own and answer:
+            answer += tracker.take_own()
+        return answer
 
     def _mode(self, session: Session, answer: bytes) -> bytes:
         """The answer as CLIENT REPLY wants it."""
@@ -370,7 +380,10 @@ class Executor:
                 return self.failed(command, str(problem))
         if self.node.monitors:
             self.node.feed_monitors(session, command, argv)
-        return self.call(session, command, argv, commit=False)
+        answer = self.call(session, command, argv, commit=False)
+        if session.tracking is not None:
+            self.node.services.tracker.remember(session, command, argv)
+        return answer
 
     def end_transaction(self, session: Session) -> None:
         """Forget MULTI's queue and all watches."""
@@ -463,10 +476,12 @@ class Executor:
                 assert blocked.command is not None
                 session.retrying = True
                 session.ready_key = key
+                before, self.current = self.current, session
                 try:
                     answer = self.call(session, blocked.command, blocked.argv)
                 finally:
                     session.retrying = False
+                    self.current = before
                 if answer != PENDING:
                     self.unblock(session, answer)
                     self.node.writers[session] = None

@@ -20,7 +20,6 @@ from replicator.core.effects import (
     Exit,
     Level,
     Log,
-    ReadFile,
     Send,
     SendSnapshot,
     StartSnapshot,
@@ -46,7 +45,7 @@ from replicator.core.events import (
     Started,
 )
 from replicator.core.executor import ANY, Executor
-from replicator.core.following import LOAD_CHUNK, Following
+from replicator.core.following import Following
 from replicator.core.handover import Handover
 from replicator.core.keyspace.database import Keyspace
 from replicator.core.keyspace.eviction import Evictor
@@ -179,6 +178,7 @@ class Node:
         self.keyspace.now_ms = now.unix_ms
         self._expire_keys()
         self.executor.expire_waits(now.mono_ms)
+        self.loads.advance()
         self.replica.advance(now)
         self.handover.advance()
         if now.mono_ms >= self.cron_ms:
@@ -191,6 +191,7 @@ class Node:
         soonest = self.cron_ms
         for other in (
             self.executor.next_timeout(),
+            self.loads.deadline_ms(),
             self.replica.deadline_ms(),
             self.handover.deadline_ms(),
             self._expiry_deadline(),
@@ -238,6 +239,8 @@ class Node:
             executor.serve_ready()
         if executor.resumed:
             executor.resume(self.connections.run_unread)
+        if self.keyspace.on_touch is not None:
+            self.services.tracker.settle()
         if executor.stream or self.writers:
             self.flush_stream()
         primary = self.primary
@@ -271,7 +274,7 @@ class Node:
         self.log(Level.NOTICE, "Server initialized")
         self.services.started()
         self.loads.begin("start", str(self.config["dbfilename"]), asynchronous=False)
-        self.emit(ReadFile(str(self.config["dbfilename"]), LOAD_CHUNK))
+        self.loads.read(str(self.config["dbfilename"]))
 
     def _snapshot_sent(self, event: SnapshotSent) -> None:
         self.primary.snapshot_sent(event.conn, self.now)

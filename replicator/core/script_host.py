@@ -42,6 +42,9 @@ class ScriptHost:
             return executor.call(ctx, entry, argv, commit=False)
         finally:
             keyspace.verbatim = before
+            tracker = self.node.services.tracker
+            if tracker.active and (session := self.node.by_id.get(ctx.id)) is not None:
+                tracker.remember(session, entry, argv)
 
     def _admit(self, ctx: Any, entry: Command | None, argv: list[bytes]) -> None:
         node = self.node

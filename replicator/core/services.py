@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from replicator.core.commands.pubsub import PubSub
 from replicator.core.clients import Clients
+from replicator.core.commands.pubsub import PubSub
 from replicator.core.commands.registry import DENY_OOM, Command, CommandError
 from replicator.core.commands.serialize import neutral_value
 from replicator.core.effects import Effect, Level
@@ -18,6 +18,7 @@ from replicator.core.keyspace.notifications import configure
 from replicator.core.persistence import KeyspaceLoader
 from replicator.core.scripting.state import Scripting
 from replicator.core.session import Session
+from replicator.core.tracking import Tracker
 from replicator.core.users import Users
 from replicator.core.wire import reply
 from replicator.core.wire.rdb import RdbError, RdbReader, dump_payload
@@ -36,6 +37,7 @@ class Services:
         self.scripting = node.scripting = Scripting(node)
         self.clients = Clients(node)
         self.users = Users(node)
+        self.tracker = Tracker(node)
         self.active_expire = True  # DEBUG SET-ACTIVE-EXPIRE
         self.skip_checksum = False  # DEBUG SET-SKIP-CHECKSUM-VALIDATION
         self._ops_sample = (0, 0)
@@ -137,12 +139,14 @@ class Services:
     def forget(self, session: Session) -> None:
         """The session is gone."""
         self.pubsub.drop(session)
+        self.tracker.disable(session)
         self.gone_received += session.total_received
         self.gone_sent += session.total_sent
 
     def reset(self, session: Session) -> None:
         """RESET: subscriptions, tracking and the login end."""
         self.pubsub.drop(session)
+        self.tracker.disable(session)
         self.greet(session)
 
     def check_output_limit(self, session: Session) -> None:
@@ -277,7 +281,12 @@ class Services:
 
     def tracking_fields(self) -> list[tuple[str, object]]:
         """INFO stats: client-side caching."""
-        return []
+        tracker = self.tracker
+        return [
+            ("tracking_total_keys", len(tracker.readers)),
+            ("tracking_total_items", tracker.items),
+            ("tracking_total_prefixes", len(tracker.prefixes)),
+        ]
 
     def info(self, sections: list[str]) -> bytes:
         """INFO's text."""

@@ -44,6 +44,7 @@ from replicator.core.commands import (
     streams_read,
     string_ranges,
     strings,
+    tracking,
     transactions,
 )
 
@@ -89,5 +90,6 @@ FAMILIES = (
     streams_read,
     string_ranges,
     strings,
+    tracking,
     transactions,
 )
