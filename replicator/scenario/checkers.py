@@ -177,11 +177,12 @@ def _counters(writes: list[Operation], read_back: ReadBack, verdict: Verdict, lo
         by_key.setdefault(operation.key, []).append(operation)
     for key, operations in by_key.items():
         standing: list[Operation] = []
-        unknown = failed = 0
+        unknown = failed = undone = 0
         for operation in operations:
             if operation.status is Status.OK and operation.result is not None:
                 while standing and (standing[-1].result or 0) >= operation.result:
                     lost.append(standing.pop())
+                    undone += 1
                 standing.append(operation)
             elif operation.status is Status.FAIL:
                 failed += 1
@@ -190,7 +191,8 @@ def _counters(writes: list[Operation], read_back: ReadBack, verdict: Verdict, lo
         final = read_back.counters.get(key, 0)
         while standing and (standing[-1].result or 0) > final:
             lost.append(standing.pop())
-        extra = final - len(standing)
+        # An increment that was undone comes back when the node that has it becomes the primary again.
+        extra = max(0, final - len(standing) - undone)
         verdict.unknown_kept += min(unknown, max(0, extra))
         if extra > unknown:
             name = verdict.resurrected if extra - unknown <= failed else verdict.phantom

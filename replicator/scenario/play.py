@@ -409,7 +409,7 @@ class Player:
 
         def converged() -> bool:
             top = self.view(primary)
-            return top.sent_ms >= since and all(
+            return self.stage.settled() and top.running and top.sent_ms >= since and all(
                 self.synced(node, since)
                 and (self.view(node).replid, self.view(node).offset) == (top.replid, top.offset)
                 for node in self.followers()

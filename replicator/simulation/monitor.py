@@ -78,10 +78,11 @@ class Monitor:
         history = node.history
         seen_id = ""
         seen_end = -1
+        seen_window = history.window
         broken = False
 
         def stepped(now: Now) -> None:
-            nonlocal seen_id, seen_end, broken
+            nonlocal seen_id, seen_end, seen_window, broken
             if not broken:
                 try:
                     node.check_invariants()
@@ -94,13 +95,15 @@ class Monitor:
                 seen_id, seen_end = identity, end
             elif end != seen_end:
                 if end < seen_end:
-                    if node.loading is None:
+                    # A full synchronization from a node further behind opens a new window; nothing else goes back.
+                    if history.window is seen_window:
                         self._object(f"{name}: its offset went back from {seen_end} to {end} in history {identity}")
                 else:
                     self._compare_bytes(name, node, identity, seen_end, end)
                 seen_end = end
             else:
                 return
+            seen_window = history.window
             # A node whose history has an open window at this offset stands for (id, offset).
             if history.window is not None and node.loading is None:
                 self._compare_at(name, node, identity, end)

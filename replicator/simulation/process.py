@@ -693,7 +693,7 @@ class Process:
         except DiskError as problem:
             self.tell(told.FileFailed(effect.name, problem.why, problem.missing))
             return
-        self._reading[effect.name] = (data, effect.chunk, 0)
+        self._reading[effect.name] = (data, effect.chunk, effect.offset)
         self._plan_reading()
 
     def _plan_reading(self) -> None:

@@ -74,6 +74,9 @@ class FakeStage:
     def now_ms(self) -> int:
         return self.mono_ms
 
+    def settled(self) -> bool:
+        return True
+
     def details(self) -> dict[str, Any]:
         return {"trace_hash": "none"}
 

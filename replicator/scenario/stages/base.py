@@ -195,6 +195,10 @@ class Stage(Protocol):
         """Runs until player.finished, then ends everything. Raises StageError."""
         ...
 
+    def settled(self) -> bool:
+        """Whether all that went wrong beside the steps has been mended; asked once the load has ended."""
+        ...
+
     def details(self) -> dict[str, Any]:
         """What only this stage knows of a finished play: "trace_hash" of a simulation, the folder of kept data ..."""
         ...

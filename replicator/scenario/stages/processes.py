@@ -214,6 +214,9 @@ class ProcessStage:
     def now_ms(self) -> int:
         return int(trio.current_time() * 1000)
 
+    def settled(self) -> bool:
+        return True
+
     def details(self) -> dict[str, Any]:
         found: dict[str, Any] = {"bytes_forwarded": self.forwarder.moved}
         if self.keep is not None:

@@ -210,6 +210,10 @@ class SimulatedStage:
             "compared_data": self.monitor.compared if self.monitor is not None else 0,
         }
 
+    def settled(self) -> bool:
+        """Whether the drawn faults are mended and everybody is told whom to follow."""
+        return self.mischief is None or not self.script.end.heal or self.mischief.settled()
+
     def play(self, player: Player) -> None:
         """Run to the player's end, sealed off from the real world."""
         self._player = player

@@ -343,10 +343,23 @@ class Mischief:
                 self._ask(node, ("REPLICAOF", host, str(port)))
             if view.answers and node not in self._calmed:
                 self._calmed[node] = None
+                # One without a timeout waits for its replica for ever, and lets nobody change its role.
+                self._ask(node, ("FAILOVER", "ABORT"))
                 for name, value in CALM:
                     self._ask(node, ("CONFIG", "SET", name, value))
         self.stage.go_on()
         self.stage.kernel.after(1_500_000, self._gather)
+
+    def settled(self) -> bool:
+        """Whether every node answers, and follows the primary over nodes that do."""
+        player = self.player
+        primary = player.directory.primary
+        if not self._over or player.view(primary).role != "primary":
+            return False
+        views = [player.view(node) for node in player.upstream]
+        return all(view.running and view.answers for view in views) and not any(
+            self._strays(node) for node in player.upstream if node != primary
+        )
 
     def _strays(self, node: str) -> bool:
         """Whether the node is its own primary, or follows another than it should."""
