@@ -130,11 +130,12 @@ class SendSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class ReadFile:
-    """Read the file from its begin to its end: FileChunk events of about `chunk` bytes, one per turn, other events
+    """Read the file from `offset` to its end: FileChunk events of about `chunk` bytes, one per turn, other events
     between them; or FileFailed."""
 
     name: str
     chunk: int
+    offset: int = 0
 
 
 @dataclass(frozen=True, slots=True)

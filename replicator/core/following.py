@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicator.core.effects import Announce, Level, ReadFile, RemoveFile, StopReading
-from replicator.core.events import FileChunk
+from replicator.core.effects import Announce, Level, PauseReading, RemoveFile, StopReading
 from replicator.core.loading import RdbError
 from replicator.core.replication.transfer import LoadError
 from replicator.core.session import Session
@@ -18,8 +17,6 @@ from replicator.core.wire.request import Argv, RequestDecoder, encoded_size
 
 if TYPE_CHECKING:
     from replicator.core.node import Node
-
-LOAD_CHUNK = 256 * 1024
 
 
 class PrimaryLink(Session):
@@ -93,16 +90,17 @@ class Following:
         self._flush_old()
         node.log(Level.NOTICE, "MASTER <-> REPLICA sync: Loading DB in memory")
         node.loads.begin("file", name, asynchronous=False)
-        node.emit(ReadFile(name, LOAD_CHUNK))
+        node.loads.read(name)
 
     def open_loader(self) -> None:
-        """Load from the socket; swapdb serves the old data meanwhile."""
+        """Load from the socket; swapdb keeps the old data meanwhile, and serves it if it is of the same history."""
         node = self.node
-        asynchronous = node.config["repl-diskless-load"] == "swapdb"
-        if not asynchronous:
+        swap = node.config["repl-diskless-load"] == "swapdb"
+        if not swap:
             self._flush_old()
         node.log(Level.NOTICE, "MASTER <-> REPLICA sync: Loading DB in memory")
-        node.loads.begin("socket", "", asynchronous=asynchronous)
+        # Old data of another history is kept in case the load fails, but nobody should take it for the primary's.
+        node.loads.begin("socket", "", asynchronous=swap and node.replica.full_id == node.history.id)
 
     def _flush_old(self) -> None:
         node = self.node
@@ -119,11 +117,22 @@ class Following:
         """Payload bytes from the socket."""
         loading = self.node.loading
         assert loading is not None
+        node = self.node
+        waited = loading.resume_ms is not None
         try:
-            return loading.feed(data)
+            rest = loading.feed(data, node.now, node.config["key-load-delay"])
         except RdbError as problem:
-            self.node.loads.end()
+            node.loads.end()
             raise LoadError(str(problem)) from None
+        waits = loading.resume_ms is not None
+        if waits != waited:
+            node.emit(PauseReading(node.replica.conn, waits))
+        return rest
+
+    def loader_waits(self) -> bool:
+        """Whether the loader holds bytes back (key-load-delay)."""
+        loading = self.node.loading
+        return loading is not None and loading.resume_ms is not None
 
     def finish_load(self) -> None:
         """The payload is whole: its data becomes ours."""
@@ -138,25 +147,12 @@ class Following:
                 self.node.emit(StopReading(loading.name))
             self.node.loads.end()
 
-    def file_chunk(self, event: FileChunk) -> None:
-        """More of a payload that is loaded from its file."""
+    def file_loaded(self, name: str) -> None:
+        """The payload has been loaded from its file."""
         node = self.node
-        loading = node.loading
-        assert loading is not None
-        loading.size = event.size
-        node.replica.show_life(node.now)
-        try:
-            behind = loading.feed(event.data)
-            if event.eof and behind is None:
-                loading.reader.close()
-        except RdbError as problem:
-            node.loads.end()
-            node.replica.payload_failed(str(problem), node.now)
-            return
-        if event.eof:
-            if node.config["rdb-del-sync-files"] and not node.config["save"] and not node.config["appendonly"]:
-                node.emit(RemoveFile(event.name))
-            self._adopt()
+        if node.config["rdb-del-sync-files"] and not node.config["save"] and not node.config["appendonly"]:
+            node.emit(RemoveFile(name))
+        self._adopt()
 
     def _adopt(self) -> None:
         node = self.node

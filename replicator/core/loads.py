@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicator.core.effects import Exit, Level, StopReading
+from replicator.core.effects import Exit, Level, ReadFile, StopReading
 from replicator.core.events import FileChunk, FileCommitted, FileFailed
-from replicator.core.loading import Loading, RdbError, start_load
+from replicator.core.loading import LOAD_CHUNK, Loading, RdbError, start_load
 
 if TYPE_CHECKING:
     from replicator.core.node import Node
@@ -63,19 +63,54 @@ class Loads:
         if loading is None or loading.name != event.name:
             self.node.emit(StopReading(event.name))
             return
-        if loading.source == "file":
-            self.node.following.file_chunk(event)
-            return
         loading.size = event.size
+        loading.read_to = event.offset + len(event.data)
+        loading.at_end = event.eof
+        if self._take(loading, event.data) and not event.eof and loading.resume_ms is not None:
+            self.node.emit(StopReading(event.name))
+
+    def read(self, name: str, offset: int = 0) -> None:
+        """Read the file that is being loaded, from there on."""
+        chunk = min(LOAD_CHUNK, self.node.config["loading-process-events-interval-bytes"])
+        self.node.emit(ReadFile(name, chunk, offset))
+
+    def advance(self) -> None:
+        """Go on with a load that had to wait (key-load-delay)."""
+        loading = self.node.loading
+        if loading is None or loading.resume_ms is None or self.node.now.mono_ms < loading.resume_ms:
+            return
+        if loading.source == "socket":
+            self.node.replica.load_goes_on(self.node.now)
+        elif self._take(loading, b"") and loading.resume_ms is None and not loading.at_end:
+            self.read(loading.name, loading.read_to)
+
+    def deadline_ms(self) -> int | None:
+        """When `advance` has work (mono ms)."""
+        return None if self.node.loading is None else self.node.loading.resume_ms
+
+    def _take(self, loading: Loading, data: bytes) -> bool:
+        """Bytes of a file; whether the load goes on."""
+        node = self.node
+        if loading.source == "file":
+            node.replica.show_life(node.now)
         try:
-            rest = loading.feed(event.data)
-            if event.eof and rest is None:
+            rest = loading.feed(data, node.now, node.config["key-load-delay"])
+            if loading.resume_ms is not None or not loading.at_end:
+                return True
+            if rest is None:
                 loading.reader.close()
         except RdbError as problem:
-            self._cannot_load(event.name, str(problem))
-            return
-        if event.eof:
+            if loading.source == "file":
+                self.end()
+                node.replica.payload_failed(str(problem), node.now)
+            else:
+                self._cannot_load(loading.name, str(problem))
+            return False
+        if loading.source == "file":
+            node.following.file_loaded(loading.name)
+        else:
             self._loaded_at_start(loading)
+        return False
 
     def _cannot_load(self, name: str, why: str) -> None:
         self.node.log(Level.WARNING, f"Fatal error loading the DB, check server logs. Exiting. ({name}: {why})")

@@ -28,11 +28,11 @@ class _Reading:
 
     __slots__ = ("chunk", "fd", "offset", "size")
 
-    def __init__(self, fd: int, chunk: int, size: int) -> None:
+    def __init__(self, fd: int, chunk: int, size: int, offset: int) -> None:
         self.fd = fd
         self.chunk = chunk
         self.size = size
-        self.offset = 0
+        self.offset = offset
 
 
 def text_of(error: OSError) -> str:
@@ -172,14 +172,14 @@ class Files:
         if handle is not None:
             os.close(handle.fd)
 
-    def start_reading(self, name: str, chunk: int) -> bool:
+    def start_reading(self, name: str, chunk: int, offset: int = 0) -> bool:
         """Begin an effects.ReadFile; a reading of the same name under way begins anew."""
         self.stop_reading(name)
         try:
             fd = os.open(self.path(name), os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             return self._tell_failed(name, error)
-        self.reading[name] = _Reading(fd, chunk, os.fstat(fd).st_size)
+        self.reading[name] = _Reading(fd, chunk, os.fstat(fd).st_size, offset)
         return True
 
     def read_chunks(self) -> None:

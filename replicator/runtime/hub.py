@@ -377,7 +377,7 @@ class Hub:
         self.links.flush_soon(link)
 
     def _read_file(self, effect: do.ReadFile) -> None:
-        if self.files.start_reading(effect.name, effect.chunk):
+        if self.files.start_reading(effect.name, effect.chunk, effect.offset):
             self.more = True
 
     def _file(self, well: bool) -> None:

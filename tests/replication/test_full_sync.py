@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import time
 from pathlib import Path
 
 import hiredis
@@ -115,17 +116,30 @@ def test_a_child_that_dies_sends_its_replicas_away_and_they_come_again(tmp_path:
         assert "Background transfer terminated" in primary.log()
 
 
-def test_swapdb_serves_the_old_data_until_the_new_is_whole(tmp_path: Path) -> None:
+def fall_behind(primary: Server, replica: Server) -> None:
+    """The replica's place in the history leaves the backlog: it needs a full synchronization of the same history."""
+    primary.call("CONFIG", "SET", "repl-backlog-size", "16kb")
+    replica.signal(signal.SIGSTOP)
+    primary.call("CLIENT", "KILL", "TYPE", "replica")
+    primary.call("CONFIG", "SET", "rdb-key-save-delay", 1000)
+    primary.call("DEBUG", "POPULATE", 2000, "key", 500)
+    primary.call("SET", "old", "x" * 50_000)
+    primary.call("SET", "old", "new")
+    replica.signal(signal.SIGCONT)
+
+
+def test_swapdb_serves_the_old_data_of_the_same_history_until_the_new_is_whole(tmp_path: Path) -> None:
     with servers(tmp_path, "ours", "ours", directives=("--repl-diskless-load", "swapdb")) as (primary, replica):
-        replica.call("SET", "old", "data")
-        primary.call("CONFIG", "SET", "rdb-key-save-delay", 1000)
-        primary.call("DEBUG", "POPULATE", 2000, "key", 500)
+        primary.call("SET", "old", "data")
         replica.follow(primary)
+        converge(primary, replica)
+        fall_behind(primary, replica)
         until(lambda: replica.info("persistence")["async_loading"] == "1", "the load is under way")
         assert replica.call("GET", "old") == b"data"
         assert replica.call("GET", "key:0") is None
+        assert str(replica.call("REPLICAOF", "NO", "ONE")).startswith("LOADING ")
         converge(primary, replica)
-        assert replica.call("GET", "old") is None
+        assert replica.call("GET", "old") == b"new"
 
 
 def test_a_broken_swapdb_load_leaves_the_old_data(tmp_path: Path) -> None:
@@ -134,11 +148,42 @@ def test_a_broken_swapdb_load_leaves_the_old_data(tmp_path: Path) -> None:
         primary.call("CONFIG", "SET", "rdb-key-save-delay", 1000)
         primary.call("DEBUG", "POPULATE", 5000, "key", 500)
         replica.follow(primary)
-        until(lambda: replica.info("persistence")["async_loading"] == "1", "the load is under way")
+        until(lambda: replica.info("persistence")["loading"] == "1", "the load is under way")
+        # Of another history: nobody should take it for the primary's.
+        assert str(replica.call("GET", "old")).startswith("LOADING ")
         primary.kill()
-        until(lambda: replica.info("persistence")["async_loading"] == "0", "the load is given up")
+        until(lambda: replica.info("persistence")["loading"] == "0", "the load is given up")
         assert replica.call("GET", "old") == b"data"
         assert replica.call("DBSIZE") == 1
+
+
+@pytest.mark.parametrize("load", ["disabled", "swapdb"])
+def test_key_load_delay_makes_a_load_last_and_the_node_serves_meanwhile(tmp_path: Path, load: str) -> None:
+    with servers(tmp_path, "ours", "ours", directives=("--repl-diskless-load", load)) as (primary, replica):
+        primary.call("DEBUG", "POPULATE", 1000, "key", 200)
+        replica.call("CONFIG", "SET", "key-load-delay", 1000)
+        replica.follow(primary)
+        until(lambda: replica.info("persistence")["loading"] == "1", "the load is under way")
+        begun = time.monotonic()
+        assert str(replica.call("PING")).startswith("LOADING ")
+        halfway = until(lambda: int(replica.info("persistence").get("loading_loaded_bytes", 0)), "the load goes on")
+        assert halfway < 200_000
+        replica.wait_linked()
+        assert time.monotonic() - begun > 0.5
+        converge(primary, replica)
+
+
+def test_key_load_delay_holds_at_the_start_too(tmp_path: Path) -> None:
+    with servers(tmp_path, "ours") as (server,):
+        server.call("DEBUG", "POPULATE", 300, "key", 200)
+        assert server.call("SAVE") == b"OK"
+        server.kill()
+        server.answers_loading = True
+        server.start("--key-load-delay", "2000")
+        assert server.info("persistence")["loading"] == "1"
+        assert str(server.call("GET", "key:0")).startswith("LOADING ")
+        until(lambda: server.call("DBSIZE") == 300, "the load is over")
+        assert "DB loaded from disk" in server.log()
 
 
 def test_loading_answers_loading_but_serves_ping_info_and_config(tmp_path: Path) -> None:

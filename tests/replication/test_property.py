@@ -41,6 +41,7 @@ class Story:
             ("repl-backlog-size", self.chance.choice(("16kb", "64kb", "1mb"))),
             ("repl-diskless-sync", self.chance.choice(("yes", "no"))),
             ("repl-diskless-load", self.chance.choice(("disabled", "on-empty-db", "swapdb"))),
+            ("key-load-delay", self.chance.choice(("0", "0", "20000"))),
             ("repl-timeout", self.chance.choice(("60", "5"))),
             ("repl-backlog-ttl", self.chance.choice(("3600", "3"))),
             ("save", '""'),

@@ -176,7 +176,7 @@ class Member:
 
     def _readfile(self, effect: do.ReadFile) -> None:
         if effect.name in self.files:
-            self.reading[effect.name] = [getattr(effect, "offset", 0), effect.chunk]
+            self.reading[effect.name] = [effect.offset, effect.chunk]
         else:
             self.events.append(told.FileFailed(effect.name, "No such file or directory", True))
 

@@ -118,7 +118,7 @@ class Replica:
         self.transfer = Transfer(emit, host, "")  # of the full synchronization under way, or the last one
         self._line = b""
         self._awaited: list[bytes] = []  # what the expected handshake answers belong to
-        self._full_id = ""
+        self.full_id = ""  # of the history that a payload belongs to
         self._full_offset = 0
         self._knows_offsets = True  # the primary speaks PSYNC: it has ids, offsets, and wants ACKs
         self._transfers = 0
@@ -393,9 +393,9 @@ class Replica:
                 self._log(Level.WARNING, "Master replied with wrong +FULLRESYNC syntax.")
                 self.disconnect("wrong +FULLRESYNC", now)
                 return
-            self._full_id, self._full_offset = text(words[1]), int(words[2])
+            self.full_id, self._full_offset = text(words[1]), int(words[2])
             self._knows_offsets = True
-            self._log(Level.NOTICE, f"Full resync from master: {self._full_id}:{self._full_offset}")
+            self._log(Level.NOTICE, f"Full resync from master: {self.full_id}:{self._full_offset}")
             self._begin_transfer()
         elif line.startswith((b"-NOMASTERLINK", b"-LOADING")):
             self._log(
@@ -410,7 +410,7 @@ class Replica:
                     Level.NOTICE, f"Master does not support PSYNC or is in error state (reply: {text(line)})"
                 )
             self._log(Level.NOTICE, "Retrying with SYNC...")
-            self._full_id, self._full_offset = "", -1
+            self.full_id, self._full_offset = "", -1
             self._knows_offsets = False
             self._request(b"SYNC")
             self._begin_transfer()
@@ -468,6 +468,13 @@ class Replica:
                 self.emit(PauseReading(self.conn, True))
                 self.transfer.commit(str(self.settings["dbfilename"]))
 
+    def load_goes_on(self, now: Now) -> None:
+        """The loader held bytes back and goes on."""
+        self.last_io_ms = now.mono_ms
+        self.show_life(now)
+        if self.state is ReplicaState.TRANSFER:
+            self._payload(b"", now)
+
     def file_committed(self, name: str, final_name: str) -> None:
         """The payload's file stands under its final name."""
         if self.state is ReplicaState.LOADING and self.transfer.committed(name):
@@ -486,14 +493,14 @@ class Replica:
     def payload_loaded(self, stream_db: int, now: Now) -> None:
         """The node holds the primary's data of (full id, full offset), and the stream goes on at that database."""
         size = self._number("repl-backlog-size")
-        if self._full_id:
-            self.history.restart(self._full_id, self._full_offset, size)
+        if self.full_id:
+            self.history.restart(self.full_id, self._full_offset, size)
         else:  # an old primary that knows no ids: nothing can ever continue this
             self.history.restart(new_id(self.chance), 0, size)
         self.stream_db = stream_db
         self.transfer.header_seen = False
         self._log(Level.NOTICE, "MASTER <-> REPLICA sync: Finished with success")
-        self.emit(Announce("replication.loaded", (("id", self._full_id), ("offset", self._full_offset))))
+        self.emit(Announce("replication.loaded", (("id", self.full_id), ("offset", self._full_offset))))
         if not self.conn:  # the link broke while we loaded
             self.down_since_ms = now.mono_ms
             self._retry(now)

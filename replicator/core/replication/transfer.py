@@ -45,6 +45,9 @@ class Loader(Protocol):
     def feed_loader(self, data: bytes) -> bytes | None:
         """Bytes of the payload; None while more are needed, otherwise the bytes behind its end. May raise LoadError."""
 
+    def loader_waits(self) -> bool:
+        """Whether the loader holds bytes back for a while; `take` must be called again (with nothing) when it goes on."""
+
     def abandon_load(self, why: str) -> None:
         """The payload will not come to its end, or is not wanted any more."""
 
@@ -146,7 +149,7 @@ class Transfer:
             except LoadError as problem:
                 raise _unloadable(str(problem)) from None
             if rest is None:
-                if self.read == self.size:
+                if self.read == self.size and not self._loader.loader_waits():
                     raise _unloadable(f"the data does not end within its {self.size} bytes")
                 return False
             self._data_ended = True
