@@ -9,12 +9,13 @@ stock's order.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 from replicator.core.commands.catalog import FAMILIES
 from replicator.core.commands.context import PENDING, Context
 from replicator.core.commands.registry import (
+    ADMIN,
     BLOCKING,
     DENY_OOM,
     LOADING,
@@ -22,7 +23,9 @@ from replicator.core.commands.registry import (
     NO_ASYNC_LOADING,
     NO_AUTH,
     NO_MULTI,
+    READONLY,
     REGISTRY,
+    SKIP_MONITOR,
     STALE,
     WRITE,
     WRONG_TYPE,
@@ -46,6 +49,10 @@ _ALLOWED_WHILE_SUBSCRIBED = frozenset(
     ("subscribe", "unsubscribe", "psubscribe", "punsubscribe", "ssubscribe", "sunsubscribe", "ping", "quit", "reset")
 )
 _NEVER_QUEUED = frozenset(("exec", "discard", "multi", "watch", "quit", "reset"))
+# CLIENT REPLY silences replies; what confirms a subscription is a message.
+_ALWAYS_ANSWERED = frozenset(
+    ("subscribe", "unsubscribe", "psubscribe", "punsubscribe", "ssubscribe", "sunsubscribe")
+)
 _MULTI = encode((b"MULTI",))
 _EXEC = encode((b"EXEC",))
 
@@ -81,6 +88,7 @@ class Executor:
         self.errors: dict[str, int] = {}  # INFO errorstats
         self.total_commands = 0
         self.current: Session | None = None  # whose commands run
+        self.behind: list[bytes] = []  # messages for `current`, to go out behind the reply of its command
         self.batch_dirty = 0  # keyspace.dirty when the batch that runs now began
         self._count = 0
         for name, entry in REGISTRY.items():
@@ -135,6 +143,7 @@ class Executor:
         self.current = session
         dirty_before = self.batch_dirty = keyspace.dirty
         command: Command | None = None
+        at = -1
         for at, argv in enumerate(batch):
             command = table.get(argv[0]) or self.find(argv[0])
             if (
@@ -172,10 +181,12 @@ class Executor:
                 self.serve_ready()
             if session.closing:
                 break
+        if self.behind:
+            self._push_behind(session)
         self.current = None
         if command is not None and not command.subcommands:
             session.command = command
-        self.total_commands += len(batch)
+        self.total_commands += at + 1
         if self.feeding and keyspace.dirty != dirty_before:
             session.write_position = -1  # resolved when the stream is flushed; see Node.write_position
             self.node.writers[session] = None
@@ -241,6 +252,8 @@ class Executor:
         """Every check before a command, then the command (or its queueing, or its waiting)."""
         if session.is_replica and self.node.orders.refuses_on_link(session, argv):
             return PENDING
+        if command is None and self.node.connections.refuses_browser(session, argv[0]):
+            return PENDING
         try:
             command = self._admit(session, command, argv)
         except CommandError as problem:
@@ -248,7 +261,8 @@ class Executor:
                 command.rejected += 1
             if command is not None and command.name == "exec":
                 self.end_transaction(session)
-                return self._mode(session, self._error(f"EXECABORT Transaction discarded because of: {problem}"))
+                why = str(problem).removeprefix("ERR ")
+                return self._mode(session, self._error(f"EXECABORT Transaction discarded because of: {why}"))
             if session.transaction is not None:
                 session.transaction.aborted = True
             return self._mode(session, self._error(str(problem)))
@@ -264,16 +278,43 @@ class Executor:
             return PENDING
         session.argv = argv
         session.command = command
-        if self.node.monitors:
+        monitored = self.node.monitors and not command.flags & ADMIN
+        if monitored and command.flags & SKIP_MONITOR:  # a script is shown before what it does
             self.node.feed_monitors(session, command, argv)
-        answer = self.call(session, command, argv)
-        tracker = self.node.services.tracker
+        call = self._call_untouching if session.no_touch else self.call
+        answer = call(session, command, argv)
+        if monitored and not command.flags & SKIP_MONITOR:
+            self.node.feed_monitors(session, command, argv)
         if session.tracking is not None:
-            tracker.after(session, command, argv)
-        answer = self._mode(session, answer)
-        if tracker.own and answer:
-            answer += tracker.take_own()
+            self.node.services.tracker.after(session, command, argv)
+        if session.blocked is None and command.name not in _ALWAYS_ANSWERED:
+            answer = self._mode(session, answer)
+        if self.behind and answer:
+            answer += b"".join(self.behind)
+            self.behind.clear()
         return answer
+
+    def _call_untouching(self, session: Session, command: Command, argv: Argv) -> bytes:
+        """For CLIENT NO-TOUCH: the command counts as no access to its keys (TOUCH itself does)."""
+        if command.name == "touch":
+            return self.call(session, command, argv)
+        keyspace = self.keyspace
+        told, keyspace.on_access = keyspace.on_access, None
+        try:
+            return self.call(session, command, argv)
+        finally:
+            keyspace.on_access = told
+
+    def tell(self, session: Session, data: bytes) -> None:
+        """Send a message; to the client whose command runs now, behind that command's reply."""
+        if session is self.current:
+            self.behind.append(data)
+        else:
+            session.push(data)
+
+    def _push_behind(self, session: Session) -> None:
+        session.push(b"".join(self.behind))
+        self.behind.clear()
 
     def _mode(self, session: Session, answer: bytes) -> bytes:
         """The answer as CLIENT REPLY wants it."""
@@ -298,9 +339,9 @@ class Executor:
             raise CommandError("NOAUTH Authentication required.")
         node.check_access(session, command, argv)
         writes = self._writes(session, command)
-        if flags & DENY_OOM or (
-            command.name == "exec" and session.transaction and session.transaction.flags & DENY_OOM
-        ):
+        if session.monitor and flags & (READONLY | WRITE):
+            raise CommandError("ERR Replica can't interact with the keyspace")
+        if flags & DENY_OOM or (session.transaction is not None and self._needs_memory(session.transaction, command)):
             node.check_memory()
         if writes:
             node.check_write(session)
@@ -334,6 +375,12 @@ class Executor:
             raise CommandError(f"ERR wrong number of arguments for '{command.full_name}' command")
         return command
 
+    def _needs_memory(self, transaction: Transaction, command: Command) -> bool:
+        """Whether a command inside MULTI is refused without memory: whatever would be queued, since a queue grows."""
+        if command.name == "exec":
+            return bool(transaction.flags & DENY_OOM)
+        return command.full_name not in _NEVER_QUEUED
+
     def _writes(self, session: Session, command: Command) -> bool:
         """Whether running the command now may change data."""
         if command.name == "exec" and session.transaction is not None:
@@ -348,6 +395,8 @@ class Executor:
             and session.reply_mode == REPLY_ON
             and not (session.channels or session.patterns or session.shard_channels)
             and session.tracking is None
+            and not session.monitor
+            and not session.no_touch
             and not session.is_replica
             and self.node.is_unrestricted(session)
         )
@@ -378,9 +427,9 @@ class Executor:
                 self.node.services.users.check_queued(session, command, argv)
             except CommandError as problem:
                 return self.failed(command, str(problem))
-        if self.node.monitors:
-            self.node.feed_monitors(session, command, argv)
         answer = self.call(session, command, argv, commit=False)
+        if self.node.monitors and not command.flags & (ADMIN | SKIP_MONITOR):
+            self.node.feed_monitors(session, command, argv)
         if session.tracking is not None:
             self.node.services.tracker.remember(session, command, argv)
         return answer
@@ -419,7 +468,11 @@ class Executor:
         self.blocked[session] = None
         if blocked.deadline_ms is not None:
             self._count += 1
-            heappush(self.timeouts, (blocked.deadline_ms, self._count, session, blocked))
+            timeouts = self.timeouts
+            if len(timeouts) > 64 and len(timeouts) > 2 * len(self.blocked):  # most of them were served in time
+                timeouts[:] = [entry for entry in timeouts if entry[2].blocked is entry[3]]
+                heapify(timeouts)
+            heappush(timeouts, (blocked.deadline_ms, self._count, session, blocked))
 
     def unpark(self, session: Session) -> Blocked:
         """The session waits no more; its further commands will run at the end of this turn."""
@@ -435,7 +488,7 @@ class Executor:
                     if not waiters:
                         del db.awaited[key]
             db.rehook()
-        if session.queue or session.unread:
+        if session.queue or session.unread or session.decoder.error is not None:
             self.resumed.append(session)
         return blocked
 
@@ -484,6 +537,8 @@ class Executor:
                     self.current = before
                 if answer != PENDING:
                     self.unblock(session, answer)
+                    if self.behind and before is not session:
+                        self._push_behind(session)
                     self.node.writers[session] = None
                 there = key in db.values
 
@@ -495,7 +550,7 @@ class Executor:
                 continue
             queue, session.queue = session.queue, []
             self.run(session, queue)
-            if session.blocked is None and session.unread:
+            if session.blocked is None and (session.unread or session.decoder.error is not None):
                 run_bytes(session)
 
     def close_session(self, session: Session, why: str, after_reply: bool) -> None:
@@ -510,7 +565,7 @@ class Executor:
 
 
 def _shown(data: bytes) -> str:
-    return data.decode("utf-8", "surrogateescape")
+    return data.partition(b"\x00")[0].decode("utf-8", "surrogateescape")
 
 
 def _unknown(argv: Argv) -> str:

@@ -220,7 +220,7 @@ def _stats(node: Node) -> Fields:
         ("latest_fork_usec", node.snapshots.last_fork_us),
         ("total_forks", node.snapshots.total_forks),
         ("migrate_cached_sockets", 0),
-        ("slave_expires_tracked_keys", 0),
+        ("slave_expires_tracked_keys", len(node.keyspace.own_volatile)),
         ("active_defrag_hits", 0),
         ("active_defrag_misses", 0),
         ("active_defrag_key_hits", 0),
@@ -248,7 +248,8 @@ def _link(node: Node, link: Link) -> str:
     )
 
 
-def _replication(node: Node) -> Fields:
+def replication_fields(node: Node) -> Fields:
+    """The fields of the section Replication."""
     offset = node.replication_offset()
     history, replica, primary = node.history, node.replica, node.primary
     fields: Fields = [("role", "slave" if replica.active else "master")]
@@ -316,15 +317,30 @@ def _commandstats(node: Node) -> Fields:
     for command in node.executor.commands.values():
         for entry in (command, *command.subcommands.values()):
             if entry.calls or entry.rejected or entry.failed:
-                per_call = entry.usec / entry.calls if entry.calls else 0
+                usec = node.services.statistics.measured[entry.full_name].total_usec
+                per_call = usec / entry.calls if entry.calls else 0
                 fields.append(
                     (
                         f"cmdstat_{entry.full_name}",
-                        f"calls={entry.calls},usec={entry.usec},usec_per_call={per_call:.2f},"
+                        f"calls={entry.calls},usec={usec},usec_per_call={per_call:.2f},"
                         f"rejected_calls={entry.rejected},failed_calls={entry.failed}",
                     )
                 )
     return fields
+
+
+def _latencystats(node: Node) -> Fields:
+    if not node.config["latency-tracking"]:
+        return []
+    shares = node.config["latency-tracking-info-percentiles"]
+    return [
+        (
+            f"latency_percentiles_usec_{name}",
+            ",".join(f"p{share:g}={one.percentile(share):.3f}" for share in shares),
+        )
+        for name, one in node.services.statistics.measured.items()
+        if one.calls
+    ]
 
 
 def _errorstats(node: Node) -> Fields:
@@ -352,12 +368,12 @@ _SECTIONS: dict[str, tuple[str, Callable[[Node], Fields]]] = {
     "memory": ("Memory", _memory),
     "persistence": ("Persistence", _persistence),
     "stats": ("Stats", _stats),
-    "replication": ("Replication", _replication),
+    "replication": ("Replication", replication_fields),
     "cpu": ("CPU", _cpu),
     "modules": ("Modules", _nothing),
     "commandstats": ("Commandstats", _commandstats),
     "errorstats": ("Errorstats", _errorstats),
-    "latencystats": ("Latencystats", _nothing),
+    "latencystats": ("Latencystats", _latencystats),
     "cluster": ("Cluster", lambda node: [("cluster_enabled", 0)]),
     "keyspace": ("Keyspace", _keyspace),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from replicator.core.access import AccessDenied
-from replicator.core.commands.registry import DENY_OOM, STALE, WRITE, Command, CommandError
+from replicator.core.commands.registry import ADMIN, DENY_OOM, STALE, WRITE, Command, CommandError
 from replicator.core.commands.scripting import refuse_in_script
 from replicator.core.effects import Level
 from replicator.core.scripting import api
@@ -42,6 +42,8 @@ class ScriptHost:
             return executor.call(ctx, entry, argv, commit=False)
         finally:
             keyspace.verbatim = before
+            if self.node.monitors and not entry.flags & ADMIN:
+                self.node.feed_monitors(ctx, entry, argv)
             tracker = self.node.services.tracker
             if tracker.active and (session := self.node.by_id.get(ctx.id)) is not None:
                 tracker.remember(session, entry, argv)

@@ -15,9 +15,11 @@ from replicator.core.info import render
 from replicator.core.keyspace.database import Keyspace
 from replicator.core.keyspace.eviction import Evictor
 from replicator.core.keyspace.notifications import configure
+from replicator.core.monitors import Monitors
 from replicator.core.persistence import KeyspaceLoader
 from replicator.core.scripting.state import Scripting
 from replicator.core.session import Session
+from replicator.core.statistics import Statistics
 from replicator.core.tracking import Tracker
 from replicator.core.users import Users
 from replicator.core.wire import reply
@@ -38,10 +40,13 @@ class Services:
         self.clients = Clients(node)
         self.users = Users(node)
         self.tracker = Tracker(node)
+        self.monitors = Monitors(node)
+        self.statistics = Statistics(node)
         self.active_expire = True  # DEBUG SET-ACTIVE-EXPIRE
         self.skip_checksum = False  # DEBUG SET-SKIP-CHECKSUM-VALIDATION
         self._ops_sample = (0, 0)
         self.ops_per_second = 0
+        self._ticked_ms = 0
         self.startup_memory = 0
         self.peak = 0
         self.reads = 0
@@ -54,6 +59,7 @@ class Services:
         config = node.config
         self.evictor.reconfigure()
         self.users.install()
+        self.statistics.install()
         for name in (
             "min-replicas-to-write",
             "min-replicas-max-lag",
@@ -106,9 +112,10 @@ class Services:
         self._ops_sample = (self._ops_sample[0], 0)
         executor.total_commands = 0
         executor.errors.clear()
+        self.statistics.reset()
         for command in executor.commands.values():
             for entry in (command, *command.subcommands.values()):
-                entry.calls = entry.usec = entry.rejected = entry.failed = 0
+                entry.calls = entry.rejected = entry.failed = 0
 
     # -- connections -------------------------------------------------------------------------------------------------
 
@@ -140,6 +147,7 @@ class Services:
         """The session is gone."""
         self.pubsub.drop(session)
         self.tracker.disable(session)
+        self.monitors.remove(session)
         self.gone_received += session.total_received
         self.gone_sent += session.total_sent
 
@@ -147,6 +155,7 @@ class Services:
         """RESET: subscriptions, tracking and the login end."""
         self.pubsub.drop(session)
         self.tracker.disable(session)
+        self.monitors.remove(session)
         self.greet(session)
 
     def check_output_limit(self, session: Session) -> None:
@@ -239,6 +248,7 @@ class Services:
 
     def feed_monitors(self, session: Session, command: Command, argv: list[bytes]) -> None:
         """Tell MONITOR clients."""
+        self.monitors.feed(session, command, argv)
 
     # -- functions ---------------------------------------------------------------------------------------------------
 
@@ -265,6 +275,9 @@ class Services:
         if now > then:
             self.ops_per_second = (total - count) * 1000 // (now - then)
         self._ops_sample = (now, total)
+        if now - self._ticked_ms >= 1000:
+            self._ticked_ms = now
+            self.statistics.tick()
 
     def peak_memory(self, used: int) -> int:
         """The most memory seen."""

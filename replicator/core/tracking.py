@@ -3,8 +3,8 @@
 Two ways. By default the node remembers the keys that a client reads, tells it once when one changes, and forgets. A
 broadcasting client is told of every change of a key with one of its prefixes; what changed is gathered for a turn.
 
-A client is never told of a change before the reply of its own command that made it: such messages are held back
-(`own`) until the executor has the reply.
+A client is never told of a change before the reply of its own command that made it: the executor keeps such messages
+until it has the reply.
 
 Source: https://redis.io/docs/latest/develop/reference/client-side-caching/
 """
@@ -70,7 +70,6 @@ class Tracker:
         self.prefixes: dict[bytes, dict[Session, None]] = {}
         self.changed: dict[bytes, dict[bytes, Session | None]] = {}  # prefix -> key -> who changed it
         self.flushed = False  # everything has changed
-        self.own: list[tuple[Session, bytes]] = []  # messages for the client whose command runs
         self._count = 0  # clients that track
         node.keyspace.on_replaced.append(self._replaced)
 
@@ -196,10 +195,6 @@ class Tracker:
 
     def settle(self) -> None:
         """A turn ends: tell what was gathered."""
-        if self.own:
-            for session, data in self.own:
-                session.push(data)
-            self.own.clear()
         if self.flushed:
             self.flushed = False
             self.readers.clear()
@@ -227,26 +222,15 @@ class Tracker:
                 tracking.broken = True
                 if session.resp3:
                     broken = (reply.bulk(b"tracking-redir-broken"), reply.integer(tracking.redirect))
-                    self._push(session, reply.push(broken, True))
+                    self.node.executor.tell(session, reply.push(broken, True))
                 return
         assert receiver is not None
         shown = receiver.null if keys is None else reply.bulks(keys)
         if receiver.resp3:
-            self._push(receiver, reply.push((reply.bulk(b"invalidate"), shown), True))
+            self.node.executor.tell(receiver, reply.push((reply.bulk(b"invalidate"), shown), True))
         elif tracking.redirect and CHANNEL in receiver.channels:
-            self._push(receiver, reply.array((reply.bulk(b"message"), reply.bulk(CHANNEL), shown)))
-
-    def _push(self, session: Session, data: bytes) -> None:
-        if session is self.node.executor.current:
-            self.own.append((session, data))
-        else:
-            session.push(data)
-
-    def take_own(self) -> bytes:
-        """What the client whose command ran is to be told behind the reply."""
-        data = b"".join(data for _, data in self.own)
-        self.own.clear()
-        return data
+            message = (reply.bulk(b"message"), reply.bulk(CHANNEL), shown)
+            self.node.executor.tell(receiver, reply.array(message))
 
 
 def _overlap(prefix: bytes, which: str, other: bytes) -> str:

@@ -329,3 +329,27 @@ def channels_of(command: Command, argv: Sequence[bytes]) -> list[tuple[bytes, bo
     if end is None or command.parent:
         return []
     return [(channel, command.name == "psubscribe") for channel in (argv[1:end] if end else argv[1:])]
+
+
+_REDACTED = b"(redacted)"
+_SECRET_DIRECTIVES = frozenset((b"requirepass", b"masterauth", b"masteruser", b"tls-key-file-pass"))
+
+
+def redacted(name: str, argv: Sequence[bytes]) -> list[bytes]:
+    """argv as it may be shown to others: passwords, and the rules of users, are not in it."""
+    shown = list(argv)
+    hidden: list[int] = []
+    if name == "auth":
+        hidden = list(range(1, len(shown)))
+    elif name in ("acl|setuser", "acl|deluser", "acl|getuser"):
+        hidden = list(range(2, len(shown)))
+    elif name == "hello":
+        for at in range(2, len(shown) - 2):
+            if shown[at].lower() == b"auth":
+                hidden = [at + 1, at + 2]
+                break
+    elif name == "config|set":
+        hidden = [at + 1 for at in range(2, len(shown) - 1, 2) if shown[at].lower() in _SECRET_DIRECTIVES]
+    for at in hidden:
+        shown[at] = _REDACTED
+    return shown

@@ -1,0 +1,217 @@
+"""How long commands take: statistics for INFO, the slow log and the latency monitor.
+
+Reading a clock costs a tenth of a simple command, so not every call is measured. Commands whose work can be large
+(their complexity is not O(1)) always are. Of the others a sample is: the first calls of every second; what the rest took
+is estimated from it. While the slow log or the latency monitor asks for short times, every call is measured.
+
+Measuring is a wrapper around a command's function; where it is off, it costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from replicator.core.commands.key_specs import redacted
+from replicator.core.commands.registry import FAST, SKIP_SLOWLOG, Command, Run
+from replicator.core.effects import Sleep
+
+if TYPE_CHECKING:
+    from replicator.core.node import Node
+
+_SAMPLE = 64  # calls of a quick command that are measured each second
+_EXACT_BELOW_US = 5000  # thresholds below this need every call measured
+_BUCKETS = 32  # of the histograms: microseconds below 1, 2, 4, 8 ...
+_LATENCY_SAMPLES = 160  # seconds with a spike that are kept for each event
+_SHOWN_ARGUMENTS = 32
+_SHOWN_BYTES = 128
+
+
+@dataclass(slots=True)
+class Measured:
+    """What is known of one command's times, in microseconds."""
+
+    entry: Command
+    run: Run  # without the clock
+    always: bool
+    calls: int = 0
+    usec: int = 0
+    left: int = _SAMPLE
+    seen_calls: int = 0  # of the command when the sample was last renewed
+    buckets: list[int] = field(default_factory=lambda: [0] * _BUCKETS)
+
+    @property
+    def total_usec(self) -> int:
+        """Of all calls, those that were not measured estimated."""
+        if not self.calls:
+            return 0
+        return self.usec + max(0, self.entry.calls - self.calls) * self.usec // self.calls
+
+    def reset(self) -> None:
+        """Begin at zero."""
+        self.calls = self.usec = self.seen_calls = 0
+        self.buckets = [0] * _BUCKETS
+
+    def percentile(self, share: float) -> float:
+        """Microseconds that this share of the calls did not exceed (the upper edge of a bucket)."""
+        wanted = self.calls * share / 100
+        counted = 0
+        for at, count in enumerate(self.buckets):
+            counted += count
+            if counted and counted >= wanted:
+                return float((1 << at) - 1) + 0.001 if at else 0.001
+        return 0.0
+
+    def histogram(self) -> list[tuple[int, int]]:
+        """(upper edge in microseconds, calls up to it), scaled to all calls."""
+        found = []
+        counted = 0
+        for at, count in enumerate(self.buckets):
+            if count:
+                counted += count
+                found.append((1 << at, self.entry.calls * counted // self.calls))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class SlowEntry:
+    """One line of the slow log."""
+
+    id: int
+    at_s: int
+    usec: int
+    argv: tuple[bytes, ...]
+    peer: str
+    name: bytes
+
+
+@dataclass(slots=True)
+class Spikes:
+    """Latency samples of one event: (unix seconds, ms), one a second, the latest last."""
+
+    samples: list[tuple[int, int]] = field(default_factory=list)
+    worst_ms: int = 0
+
+
+class Statistics:
+    """Times of one node's commands."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.meter = node.surroundings.meter
+        self.slow: list[SlowEntry] = []  # the latest first
+        self.spikes: dict[str, Spikes] = {}
+        self._next_id = 0
+        self._exact = False
+        self.measured: dict[str, Measured] = {}
+        for command in node.executor.commands.values():
+            for entry in (command, *command.subcommands.values()):
+                always = not entry.flags & FAST and not entry.complexity.startswith("O(1)")
+                self.measured[entry.full_name] = Measured(entry, entry.run, always)
+
+    def install(self) -> None:
+        """Begin to measure, and follow the configuration."""
+        for name in ("slowlog-log-slower-than", "latency-monitor-threshold"):
+            self.node.config.on_change(name, lambda _value: self._configured())
+        self.node.config.on_change("slowlog-max-len", lambda _value: self._trim())
+        self._configured()
+        for one in self.measured.values():
+            self._wrap(one)
+
+    def _configured(self) -> None:
+        config = self.node.config
+        slow, spike = config["slowlog-log-slower-than"], 1000 * config["latency-monitor-threshold"]
+        self._exact = 0 <= slow < _EXACT_BELOW_US or 0 < spike < _EXACT_BELOW_US
+        if self._exact:
+            for one in self.measured.values():
+                self._wrap(one)
+
+    # -- measuring ---------------------------------------------------------------------------------------------------
+
+    def _wrap(self, one: Measured) -> None:
+        entry, run, meter, record = one.entry, one.run, self.meter, self._record
+        if entry.run is not run:
+            return
+        one.left = _SAMPLE
+
+        def measured(ctx: Any, argv: list[bytes]) -> bytes:
+            started = meter()
+            try:
+                return run(ctx, argv)
+            finally:
+                record(one, meter() - started, ctx, argv)
+
+        entry.run = measured
+
+    def _record(self, one: Measured, usec: int, ctx: Any, argv: Sequence[bytes]) -> None:
+        entry = one.entry
+        if entry.name == "debug" and self.node.effects and isinstance(last := self.node.effects[-1], Sleep):
+            usec += last.duration_us  # the driver sleeps when the command has run
+        one.calls += 1
+        one.usec += usec
+        one.buckets[min(_BUCKETS - 1, usec.bit_length())] += 1
+        if not one.always and not self._exact:
+            one.left -= 1
+            if one.left <= 0:
+                entry.run = one.run
+        if ctx.script is not None:
+            return
+        config = self.node.config
+        if usec >= config["slowlog-log-slower-than"] >= 0 and not entry.flags & SKIP_SLOWLOG and ctx.blocked is None:
+            self._note_slow(entry, usec, ctx, argv)
+        threshold = config["latency-monitor-threshold"]
+        if threshold and usec >= 1000 * threshold:
+            self.spike("fast-command" if entry.flags & FAST else "command", usec // 1000)
+
+    def tick(self) -> None:
+        """Once a second: take new samples of the commands that were called since."""
+        for one in self.measured.values():
+            if one.entry.calls != one.seen_calls:
+                one.seen_calls = one.entry.calls
+                self._wrap(one)
+
+    def reset(self) -> None:
+        """CONFIG RESETSTAT."""
+        for one in self.measured.values():
+            one.reset()
+
+    # -- the slow log ------------------------------------------------------------------------------------------------
+
+    def _note_slow(self, entry: Command, usec: int, ctx: Any, argv: Sequence[bytes]) -> None:
+        shown = redacted(entry.full_name, argv)
+        words = [_shortened(word) for word in shown[:_SHOWN_ARGUMENTS]]
+        if len(shown) > _SHOWN_ARGUMENTS:
+            words[-1] = b"... (%d more arguments)" % (len(shown) - _SHOWN_ARGUMENTS + 1)
+        second = self.node.now.unix_ms // 1000
+        self.slow.insert(0, SlowEntry(self._next_id, second, usec, tuple(words), ctx.peer, ctx.name))
+        self._next_id += 1
+        self._trim()
+
+    def _trim(self) -> None:
+        del self.slow[self.node.config["slowlog-max-len"] :]
+
+    # -- the latency monitor -----------------------------------------------------------------------------------------
+
+    def spike(self, event: str, ms: int) -> None:
+        """Something took so long; of one second the worst is kept."""
+        spikes = self.spikes.setdefault(event, Spikes())
+        second = self.node.now.unix_ms // 1000
+        spikes.worst_ms = max(spikes.worst_ms, ms)
+        if spikes.samples and spikes.samples[-1][0] == second:
+            spikes.samples[-1] = (second, max(ms, spikes.samples[-1][1]))
+            return
+        spikes.samples.append((second, ms))
+        del spikes.samples[:-_LATENCY_SAMPLES]
+
+    def forked(self, usec: int) -> None:
+        """A snapshot's child was made."""
+        threshold = self.node.config["latency-monitor-threshold"]
+        if threshold and usec >= 1000 * threshold:
+            self.spike("fork", usec // 1000)
+
+
+def _shortened(word: bytes) -> bytes:
+    if len(word) <= _SHOWN_BYTES:
+        return word
+    return b"%b... (%d more bytes)" % (word[:_SHOWN_BYTES], len(word) - _SHOWN_BYTES)
