@@ -99,6 +99,8 @@ class Loads:
                 return True
             if rest is None:
                 loading.reader.close()
+            elif rest and loading.source == "file":
+                raise RdbError(f"{len(rest)} bytes follow the end of the data", loading.size - len(rest))
         except RdbError as problem:
             if loading.source == "file":
                 self.end()

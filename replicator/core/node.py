@@ -328,7 +328,7 @@ class Node:
             f"New replication ID is {self.history.id}",
         )
         self.replica.resumable = False
-        self.keyspace.expires_keys = True
+        self.keyspace.own_volatile.clear()
         self.executor.stream_db = -1
         self.primary.drop_all("a new history begins")
         self.primary.alone_since_ms = self.now.mono_ms
@@ -396,6 +396,8 @@ class Node:
             gate |= WRITE
         gate |= self.services.gate()
         self.executor.gate = gate
+        # While writes are paused the stream stands still: keys whose time has come are hidden, and deleted afterwards.
+        self.keyspace.expires_keys = not self.replica.active and not self.handover.pausing_writes
 
     def is_stale(self) -> bool:
         """A replica cut off from its primary that must not serve what it has."""
@@ -425,6 +427,8 @@ class Node:
     # -- clocks ------------------------------------------------------------------------------------------------------
 
     def _expire_keys(self) -> None:
+        if self.keyspace.own_volatile and self.loading is None:
+            self.keyspace.purge_own()
         if not self.keyspace.expires_keys or not self.services.active_expire or self.loading is not None:
             return
         if self.handover.pausing_writes:
@@ -487,7 +491,7 @@ class Node:
         assert not self.executor.stream
         assert not self.keyspace.effects
         assert not (self.executor.feeding and self.replica.active)
-        assert self.replica.active or self.keyspace.expires_keys
+        assert not (self.keyspace.expires_keys and self.replica.active)
         for link in self.primary.links.values():
             assert link.acked <= self.history.end or link.cursor is None, (link.acked, self.history.end)
 

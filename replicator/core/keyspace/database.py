@@ -182,6 +182,8 @@ class Database:
     def expire_at(self, key: bytes, when_ms: int) -> None:
         """Let the key, which is there, expire at this unix time. Call `changed` afterwards."""
         self.expires[key] = when_ms
+        if not self.keyspace.expires_keys and not self.keyspace.applying:
+            self.keyspace.own_volatile[(self.index, key)] = None
         schedule = self.schedule
         heappush(schedule, (when_ms, key))
         if len(schedule) > 64 and len(schedule) > 2 * len(self.expires):
@@ -312,6 +314,8 @@ class Keyspace:
         self.ready: dict[tuple[int, bytes], bool] = {}
         self.expires_keys = True  # a primary deletes expired keys; a replica only hides them
         self.applying = False  # commands come from our primary: logically expired keys are still there for them
+        # Keys to which a client of a writable replica gave an expiry: no DEL for them will come from the primary.
+        self.own_volatile: dict[tuple[int, bytes], None] = {}
         self.loading = False  # a snapshot is being loaded
         self.delete_name = b"DEL"
         self.notify_flags = 0
@@ -339,8 +343,21 @@ class Keyspace:
                     soonest = when
         return soonest
 
+    def purge_own(self) -> None:
+        """Delete those of `own_volatile` whose time has come; nobody is told but who looks on here."""
+        for index, key in list(self.own_volatile):
+            database = self.databases[index]
+            when = database.expires.get(key)
+            if when is None:
+                del self.own_volatile[(index, key)]
+            elif when <= self.now_ms:
+                del self.own_volatile[(index, key)]
+                database.expire_now(key)
+                self.effects.pop()
+
     def adopt(self, other: Keyspace) -> None:
         """Take over the data of another keyspace (a finished load), keeping our own hooks; watchers are told."""
+        self.own_volatile.clear()
         for mine, theirs in zip(self.databases, other.databases, strict=True):
             for key, watchers in mine.watched.items():
                 if key in mine.values or key in theirs.values:
