@@ -175,6 +175,7 @@ class Snapshots:
         running.pid = event.pid
         self.last_fork_us = event.fork_us
         self.total_forks += 1
+        self.node.services.statistics.forked(event.fork_us)
         kind = "Background RDB transfer" if running.diskless else "Background saving"
         self.node.log(Level.NOTICE, f"{kind} started by pid {event.pid}")
 
