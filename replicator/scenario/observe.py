@@ -166,7 +166,9 @@ class Observer:
             before = {}
         self._changes(view, before, at_ms)
         lags = [
-            _lag(value) for name, value in info.items() if re.fullmatch(r"slave\d+", name) and "state=online" in value
+            _lag(value)
+            for name, value in info.items()
+            if name.startswith("slave") and name[5:].isdigit() and "state=online" in value
         ]
         if sent_ms < 0:
             return  # the play has not begun

@@ -478,7 +478,8 @@ class Player:
             self.observer.asked(node, self.at())
             for section in ("replication", "stats"):
                 self._samples[self._next_tag] = (node, section, self.at())
-                self.put(Ask(self._next_tag, node, ("INFO", section), SAMPLE_TIMEOUT_MS, self.directory.password))
+                password = self.directory.password
+                self.put(Ask(self._next_tag, node, ("INFO", section), SAMPLE_TIMEOUT_MS, password, look=True))
                 self._next_tag += 1
 
     def _sampled(self, answer: Answer) -> None:
@@ -486,11 +487,11 @@ class Player:
         gathered = self._sampling.get(node, {})
         if section == "stats":
             self._sampling.pop(node, None)
-        if answer.error or not isinstance(answer.value, bytes):
+        if answer.error or not isinstance(answer.value, bytes | dict):
             if self.view(node).running:
                 self.observer.silent(node, answer.error, self.at())
             return
-        gathered.update(parse_info(answer.value))
+        gathered.update(answer.value if isinstance(answer.value, dict) else parse_info(answer.value))
         if section == "stats" and "role" in gathered and self.view(node).running:
             self.observer.answered(node, gathered, sent_ms, self.at())
 

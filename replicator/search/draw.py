@@ -126,11 +126,12 @@ def vary(script: Script, seed: int) -> Script:
     nodes = dict(script.nodes)
     topology = script.topology
     if not nodes:
-        replicas = chance.choice((1, 2, 2, 3))
+        least = len(script.upstreams()) - 1 if script.steps else 1  # steps may name them
+        replicas = max(least, chance.choice((1, 2, 2, 3)))
         topology = Topology(replicas)
         names = [chr(ord("a") + index) for index in range(replicas + 1)]
         for index, name in enumerate(names[2:], 2):
-            if chance.random() < 0.4:
+            if not script.steps and chance.random() < 0.4:
                 nodes[name] = NodePlan(replica_of=names[chance.randrange(1, index)])
     kinds = ("register", "append", "counter", "mixed")
     workloads = [

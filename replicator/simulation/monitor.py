@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from replicator.core.digest import digest_keyspace
 from replicator.core.keyspace.database import Keyspace
 from replicator.core.keyspace.sorted_set import SortedSet
 from replicator.core.keyspace.stream import Stream
@@ -154,12 +153,12 @@ class Monitor:
 
     def compare(self, nodes: dict[str, Node]) -> None:
         """At the end of a run: whoever stands where another stands has its data, key for key."""
-        standing: dict[tuple[str, int], tuple[str, str]] = {}
+        standing: dict[tuple[str, int], tuple[int, str]] = {}
         for name, node in nodes.items():
             if node.history.window is None or node.loading is not None:
                 continue
             place = (node.history.id, node.history.end)
-            digest = digest_keyspace(node.keyspace)
-            other = standing.setdefault(place, (digest, name))
-            if other[0] != digest:
+            print_ = fingerprint(node.keyspace)
+            other = standing.setdefault(place, (print_, name))
+            if other[0] != print_:
                 self._object(f"{name}: at the end its data differs from {other[1]}'s at the same offset {place[1]}")

@@ -93,6 +93,7 @@ class Ask:
     """Send a command to the node past all link rules; exactly one Answer with this tag follows.
 
     One asker's commands to one node are answered in order. password: AUTH with it first, where it is given.
+    look: an INFO that a stage may answer by its fields (a dict), without bothering the node.
     """
 
     tag: int
@@ -100,6 +101,7 @@ class Ask:
     argv: tuple[str, ...]
     timeout_ms: int
     password: str = ""
+    look: bool = False
 
 
 @dataclass(frozen=True, slots=True)

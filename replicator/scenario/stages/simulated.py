@@ -12,6 +12,7 @@ import hiredis
 
 from replicator.core.config import Config, MemoryStore
 from replicator.core.effects import Level
+from replicator.core.info import replication_fields
 from replicator.core.node import Node, Surroundings
 from replicator.core.now import Now
 from replicator.scenario.play import Player
@@ -49,10 +50,29 @@ BOOT_US = 40_000
 # How long a node that was asked to end may take before it is killed (as the live stage has it).
 END_WITHIN_US = 10_000_000
 # The player's look at all nodes; live it is more often, but there it costs no seeds.
-SAMPLE_MS = 100
+SAMPLE_MS = 200
+# So much after a client's operation the player looks what has become of it.
+NOTICE_US = 20_000
 # A play that takes longer than this in virtual time hangs.
 LONGEST_US = 3_600_000_000
 
+
+def _replication(node: Node) -> dict[str, str]:
+    return {name: str(value) for name, value in replication_fields(node)}
+
+
+def _stats(node: Node) -> dict[str, str]:
+    primary = node.primary
+    return {
+        "sync_full": str(primary.sync_full), "sync_partial_ok": str(primary.sync_partial_ok),
+        "sync_partial_err": str(primary.sync_partial_err),
+    }  # fmt: skip
+
+
+_LOOKS: dict[tuple[str, ...], Callable[[Node], dict[str, str]]] = {
+    ("INFO", "replication"): _replication,
+    ("INFO", "stats"): _stats,
+}
 MakeNode = Callable[[Config, Random, Surroundings], Node]
 
 
@@ -148,7 +168,12 @@ class SimulatedStage:
         self.kernel = Kernel(seed)
         chance = self.kernel.random("world")
         self.net = Network(self.kernel, base_us=chance.randrange(30, 300), jitter_us=chance.randrange(0, 200))
-        self.costs = Costs(short_reads=chance.choice((0.0, 0.01, 0.05, 0.3)), snapshot_us=chance.randrange(500, 40_000))
+        self.costs = Costs(
+            short_reads=chance.choice((0.0, 0.01, 0.05, 0.3)),
+            snapshot_us=chance.randrange(500, 40_000),
+            read_us=chance.choice((50, 500, 5000, 20_000)),
+            read_bytes=chance.choice((100, 1000, 1 << 20)),
+        )
         self.findings: list[str] = []  # what the monitors and the machines themselves objected to
         self.monitor = Monitor(self.findings.append) if monitored else None
         self.machines: dict[str, Machine] = {}
@@ -401,6 +426,13 @@ class SimulatedStage:
         if process is None or process.ended is not None or process.address not in self.net.listeners:
             self.report(Answer(ask.tag, None, "connection refused"))
             return
+        idle = machine.control is None or not machine.control.pending
+        if ask.look and idle and not process.held_up:
+            # What the player asks all the time it may see at once: an observer that costs the machine no turn.
+            node = machine.node
+            assert node is not None
+            self.report(Answer(ask.tag, _LOOKS[ask.argv](node)))
+            return
         if machine.control is None or machine.control.process is not process:
             machine.control = Control(self, process, ask.password)
         machine.control.ask(ask)
@@ -416,14 +448,15 @@ class SimulatedStage:
     def _start_client(self, client: Client) -> None:
         name = client.name
         clock = Clock(self.kernel)
-        ended: list[int] = [0]
+        seen = -1
 
         def stepped(now: Now) -> None:
-            # The player looks again when an operation has ended: it may wait for acknowledged writes, or for silence.
-            count = len(self._player.history.operations) + self._player.history.acknowledged
-            if count != ended[0] or client.idle:
-                ended[0] = count
-                self._plan_player(self.kernel.now_us + 1000)
+            # The player looks again when a write was acknowledged, or when the last operation has ended.
+            nonlocal seen
+            player = self._player
+            if player.history.acknowledged != seen or (client.idle and player.directory.load != "run"):
+                seen = player.history.acknowledged
+                self._plan_player(self.kernel.now_us + NOTICE_US)
 
         process = Process(
             self.kernel, self.net, name, (client.source, 0), client,  # type: ignore[arg-type] # a client streams nothing
