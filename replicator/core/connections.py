@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 from replicator.core import limits
 from replicator.core.effects import Close, Level
 from replicator.core.events import Closed, Connected, ConnectFailed, Opened, OutputPending, Received
-from replicator.core.session import Session
+from replicator.core.session import REPLY_ON, Session
 from replicator.core.wire import reply
 
 if TYPE_CHECKING:
     from replicator.core.node import Node
+
+_HTTP = frozenset((b"post", b"host:"))
 
 
 class Connections:
@@ -22,6 +24,7 @@ class Connections:
         self.received_total = 0
         self.rejected_total = 0
         self.client_ids = 0
+        self._next_warning_ms = 0
 
     def next_client_id(self) -> int:
         """Client ids grow from 1."""
@@ -59,9 +62,11 @@ class Connections:
         data = event.data
         session.total_received += len(data)
         if session.blocked is not None:
-            session.unread.append(data)
-            if sum(map(len, session.unread)) > node.config["client-query-buffer-limit"]:
-                session.close("query buffer limit", after_reply=False)
+            session.keep_unread(data)
+            if session.unread_size > node.config["client-query-buffer-limit"]:
+                self._close_greedy(session)
+            return
+        if session.closing:
             return
         self._run_bytes(session, data)
 
@@ -69,29 +74,74 @@ class Connections:
         decoder = session.decoder
         if session.link is not None and not data.strip(b"\r\n"):
             session.link.acked_ms = self.node.now.mono_ms  # a replica that loads shows life by line ends
-        batch = decoder.feed(data)
-        if batch:
-            self.node.executor.run(session, batch)
-        if decoder.idle:
+        if not decoder.trusted:
+            data = self._authenticate(session, data)
+        if decoder.trusted:
+            batch = decoder.feed(data)
+            if batch:
+                self.node.executor.run(session, batch)
+        if decoder.idle or session.closing:
             return
         if decoder.error is not None and session.blocked is None:
-            session.push(reply.error(f"ERR Protocol error: {decoder.error}"))
+            if session.reply_mode == REPLY_ON:
+                session.push(reply.error(f"ERR Protocol error: {decoder.error}"))
             self.node.log(
                 Level.VERBOSE, f"Protocol error ({decoder.error}) from client: id={session.id} addr={session.peer}"
             )
             session.close("protocol error")
         elif decoder.pending > limits.MAX_INLINE and decoder.pending > self.node.config["client-query-buffer-limit"]:
+            self._close_greedy(session)
+
+    def _authenticate(self, session: Session, data: bytes) -> bytes:
+        """Run the commands of a client until it has authenticated; what it sent behind that."""
+        decoder = session.decoder
+        argv = decoder.next_small(data)
+        while argv is not None:
+            self.node.executor.run(session, [argv])
+            if session.blocked is not None:
+                session.keep_unread(decoder.trust())
+                return b""
+            if session.closing:
+                return b""
+            if decoder.trusted:
+                return decoder.trust()
+            argv = decoder.next_small()
+        return b""
+
+    def refuses_browser(self, session: Session, name: bytes) -> bool:
+        """Whether these are words of HTTP: a browser was made to speak to us, which must do nothing more. It is sent
+        away without a word.
+        """
+        if name.lower() not in _HTTP:
+            return False
+        now = self.node.now.mono_ms
+        if now >= self._next_warning_ms:
+            self._next_warning_ms = now + 60_000
             self.node.log(
                 Level.WARNING,
-                f"Closing client that reached max query buffer length: id={session.id} addr={session.peer}",
+                "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to Redis. "
+                "This is likely due to an attacker attempting to use Cross Protocol Scripting to compromise your Redis "
+                f"instance. Connection from {session.peer} aborted.",
             )
-            session.close("query buffer limit", after_reply=False)
+        session.out.clear()
+        session.close("HTTP", after_reply=False)
+        return True
+
+    def _close_greedy(self, session: Session) -> None:
+        self.node.log(
+            Level.WARNING,
+            f"Closing client that reached max query buffer length: id={session.id} addr={session.peer}",
+        )
+        session.unread.clear()
+        session.queue.clear()
+        session.close("query buffer limit", after_reply=False)
 
     def run_unread(self, session: Session) -> None:
-        """Go on with what came while the session waited."""
-        data = b"".join(session.unread)
-        session.unread.clear()
-        self._run_bytes(session, data)
+        """Go on with what came while the session waited, one read at a time: what waits takes least memory as bytes."""
+        while True:
+            self._run_bytes(session, session.take_unread())
+            if not session.unread or session.blocked is not None or session.closing:
+                return
 
     def closed(self, event: Closed) -> None:
         """A connection is gone."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 # Reply modes of CLIENT REPLY.
 REPLY_ON, REPLY_OFF, REPLY_SKIP, REPLY_SKIP_NEXT = range(4)
+_UNREAD_PIECE = 4096  # bytes that came while a session waits are kept in pieces of at least about so many
 
 
 @dataclass(slots=True)
@@ -61,6 +63,7 @@ class Session(Context):
         "total_received",
         "total_sent",
         "unread",
+        "unread_size",
         "write_position",
     )
 
@@ -71,7 +74,8 @@ class Session(Context):
         self.decoder = RequestDecoder()
         self.out: list[bytes] = []
         self.queue: list[Argv] = []  # commands that came while blocked
-        self.unread: list[bytes] = []  # bytes that came while blocked
+        self.unread: deque[bytes] = deque()  # bytes that came while blocked
+        self.unread_size = 0
         self.gate = 0  # command flags that need the careful path for this session
         self.reply_mode = REPLY_ON
         self.link: Link | None = None  # REPLCONF / PSYNC attributes, once it has spoken of them
@@ -105,6 +109,24 @@ class Session(Context):
                 ),
             )
         return PENDING
+
+    def keep_unread(self, data: bytes) -> None:
+        """Bytes that came while the session waits."""
+        unread = self.unread
+        if unread and len(unread[-1]) + len(data) <= _UNREAD_PIECE:
+            unread[-1] += data  # a peer that sends byte by byte does not make a list of bytes
+        else:
+            unread.append(data)
+        self.unread_size += len(data)
+
+    def take_unread(self) -> bytes:
+        """The oldest piece of what waits, b"" if nothing does."""
+        if not self.unread:
+            self.unread_size = 0
+            return b""
+        data = self.unread.popleft()
+        self.unread_size -= len(data)
+        return data
 
     def push(self, data: bytes) -> None:
         """Send encoded bytes outside any reply."""

@@ -128,7 +128,7 @@ def hello(ctx: Context, argv: list[bytes]) -> bytes:
         authenticate(ctx, *login)
     if not ctx.authenticated:
         raise CommandError(
-            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> "
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> "
             "option can be used to authenticate the client and select the RESP protocol version at the same time"
         )
     if name is not None:

@@ -18,11 +18,12 @@ from replicator.core.wire import reply
 from replicator.core.wire.numbers import parse_int
 
 _OUT_OF_RANGE = "ERR DB index is out of range"
+_TOO_WIDE = "ERR value is out of range, value must between -2147483648 and 2147483647"
 
 
 def parse_database(ctx: Context, text: bytes) -> int:
     """The number of an existing database; raises CommandError."""
-    number = _index(text, NOT_AN_INTEGER)
+    number = _index(text, NOT_AN_INTEGER, _TOO_WIDE)
     if not 0 <= number < len(ctx.keyspace.databases):
         raise CommandError(_OUT_OF_RANGE)
     return number
@@ -41,7 +42,7 @@ def parse_database(ctx: Context, text: bytes) -> int:
 )
 def select(ctx: Context, argv: list[bytes]) -> bytes:
     """SELECT index"""
-    number = _index(argv[1], NOT_AN_INTEGER)
+    number = _index(argv[1], NOT_AN_INTEGER, _TOO_WIDE)
     if number and ctx.server.config["cluster-enabled"]:
         raise CommandError("ERR SELECT is not allowed in cluster mode")
     if not 0 <= number < len(ctx.keyspace.databases):
@@ -131,10 +132,12 @@ def swapdb(ctx: Context, argv: list[bytes]) -> bytes:
     return reply.OK
 
 
-def _index(text: bytes, problem: str) -> int:
+def _index(text: bytes, problem: str, too_wide: str = "") -> int:
     number = parse_int(text)
-    if number is None or not -(2**31) <= number < 2**31:
+    if number is None:
         raise CommandError(problem)
+    if not -(2**31) <= number < 2**31:
+        raise CommandError(too_wide or problem)
     return number
 
 

@@ -99,7 +99,7 @@ def watch(ctx: Context, argv: list[bytes]) -> bytes:
         raise CommandError("ERR WATCH inside MULTI is not allowed")
     db = ctx.db
     for key in argv[1:]:
-        if (db, key) in ctx.watching:
+        if ctx in db.watched.get(key, ()):
             continue
         db.find(key)  # one that has expired already is gone now, and its going is no change under our eyes
         ctx.watching.append((db, key))

@@ -17,6 +17,7 @@ from typing import Any, cast
 import hiredis
 
 from replicator.core import limits
+from replicator.core.wire.numbers import parse_int
 
 Argv = list[bytes]
 
@@ -79,6 +80,34 @@ class RequestDecoder:
             self._reader = hiredis.Reader()
         return self._feed(data)
 
+    def next_small(self, data: bytes = b"") -> Argv | None:
+        """Take these bytes of a client that has not authenticated, and return its next command; None: there is none.
+
+        One by one, because each may be the AUTH that lets the next be large; see `trust`.
+        """
+        careful = self._careful
+        if careful is None:
+            careful = self._careful = CarefulDecoder()
+        careful.trusted = False
+        if data:
+            careful.feed(data)
+        argv: Argv | None = None
+        try:
+            while (argv := careful.next()) is not None and not argv:
+                pass
+        except ProtocolError as problem:
+            self.error = str(problem)
+        self.consumed += careful.consumed
+        careful.consumed = 0
+        if argv is None and self.error is None and not careful.pending:
+            self._careful = None
+        return argv
+
+    def trust(self) -> bytes:
+        """Between two commands of next_small: what is left, to be fed again now that the limits are gone."""
+        careful, self._careful = self._careful, None
+        return b"" if careful is None else careful.rest()
+
     def _one(self, data: bytes) -> list[Argv] | None:
         """The command, if these bytes are a single whole one as it is usually written; None: look closer."""
         reader = self._reader
@@ -95,7 +124,7 @@ class RequestDecoder:
                     size += header[length] if length < 1024 else 5 + len(str(length)) + length
                 if size == len(data):
                     return [argv]
-        except hiredis.ProtocolError:
+        except Exception:  # see _many
             pass
         return None
 
@@ -119,7 +148,7 @@ class RequestDecoder:
                 _joined(argv)
                 if not unread():
                     return batch if data.count(b"$") >= arguments else None
-        except (hiredis.ProtocolError, TypeError):
+        except Exception:  # not only ProtocolError: of a map whose key is a list hiredis makes a TypeError
             pass
         return None
 
@@ -150,7 +179,7 @@ class RequestDecoder:
             while (argv := careful.next()) is not None:
                 if argv:
                     batch.append(argv)
-                if one:
+                if one and not careful.inline_follows:  # a flood of empty lines goes through in one pass
                     break
         except ProtocolError as problem:
             self.error = str(problem)
@@ -186,7 +215,7 @@ class RequestDecoder:
                     size += header[length] if length < 1024 else 5 + len(str(length)) + length
                 used += size
                 batch.append(argv)
-        except hiredis.ProtocolError:
+        except Exception:  # see _many
             pass
         if used == len(data):
             return used
@@ -223,6 +252,11 @@ class CarefulDecoder:
     def at_border(self) -> bool:
         """No command is half read."""
         return self._argv is None
+
+    @property
+    def inline_follows(self) -> bool:
+        """What comes next has begun, and not with a "*"."""
+        return self._position < len(self._buffer) and self._buffer[self._position] != 0x2A
 
     def rest(self) -> bytes:
         """What has not been decoded."""
@@ -297,10 +331,10 @@ class CarefulDecoder:
     def _line(self, too_long: str) -> bytes | None:
         """The line that begins here, without its CRLF, consumed; None: not whole yet."""
         end = self._buffer.find(b"\r", max(self._scanned, self._position))
+        if (len(self._buffer) if end < 0 else end) - self._position > limits.MAX_INLINE:
+            raise ProtocolError(too_long)
         if end < 0:
             self._scanned = len(self._buffer)
-            if len(self._buffer) - self._position > limits.MAX_INLINE:
-                raise ProtocolError(too_long)
             return None
         if len(self._buffer) < end + 2:
             self._scanned = end
@@ -312,10 +346,10 @@ class CarefulDecoder:
 
     def _inline(self) -> Argv | None:
         end = self._buffer.find(b"\n", max(self._scanned, self._position))
+        if (len(self._buffer) if end < 0 else end) - self._position > limits.MAX_INLINE:
+            raise ProtocolError("too big inline request")  # whole or not, so that it does not hang on the reads
         if end < 0:
             self._scanned = len(self._buffer)
-            if len(self._buffer) - self._position > limits.MAX_INLINE:
-                raise ProtocolError("too big inline request")
             return None
         line = bytes(memoryview(self._buffer)[self._position : end])
         self._size += end + 1 - self._position
@@ -327,14 +361,11 @@ class CarefulDecoder:
 
 
 def _shown(line: bytes) -> str:
-    return chr(line[0]) if line else "\r"
+    return line[:1].decode("utf-8", "surrogateescape") if line else "\r"
 
 
 def _protocol_int(data: bytes) -> int | None:
-    digits = data[1:] if data[:1] == b"-" else data
-    if not digits.isdigit() or len(digits) > 19:
-        return None
-    return int(data)
+    return parse_int(data) if len(data) <= 20 else None
 
 
 _ESCAPES = {0x6E: 0x0A, 0x72: 0x0D, 0x74: 0x09, 0x62: 0x08, 0x61: 0x07}
