@@ -14,29 +14,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
+from replicator.core.commands.categories import CATEGORIES, categories_of
 from replicator.core.commands.key_specs import READ, WRITE, channels_of, keys_of
-from replicator.core.commands.registry import (
-    ADMIN,
-    BLOCKING,
-    FAST,
-    NO_AUTH,
-    PUBSUB,
-    READONLY,
-    Command,
-    CommandError,
-)
-from replicator.core.commands.registry import WRITE as WRITES
+from replicator.core.commands.registry import NO_AUTH, Command, CommandError
 from replicator.core.wire.glob import Matcher, matcher
-
-# In the order in which ACL CAT names them.
-CATEGORIES = (
-    *("keyspace", "read", "write", "set", "sortedset", "list", "hash", "string", "bitmap", "hyperloglog", "geo"),
-    *("stream", "pubsub", "admin", "fast", "slow", "blocking", "dangerous", "connection", "transaction", "scripting"),
-)
-_IMPLIED = ((WRITES, "write"), (READONLY, "read"), (ADMIN, "admin"), (ADMIN, "dangerous"), (PUBSUB, "pubsub"))
-# Commands whose flags imply more than stock's categories say.
-_NOT_READ = frozenset(("eval_ro", "evalsha_ro", "fcall_ro"))
-_NOT_BLOCKING = frozenset(("wait",))
 
 UNKNOWN = "Unknown command or category name in ACL"
 _SYNTAX = "Syntax error"
@@ -50,18 +31,6 @@ def _shadowed(what: str, flag: str, reset: str) -> str:
         f"Adding a pattern after the * pattern (or the '{flag}' flag) is not valid and does not have any effect. "
         f"Try '{reset}' to start with an empty list of {what}"
     )
-
-
-def categories_of(command: Command) -> list[str]:
-    """The ACL categories of a command, in the order of CATEGORIES."""
-    found = set(command.categories)
-    found.add("fast" if command.flags & FAST else "slow")
-    found.update(name for flag, name in _IMPLIED if command.flags & flag)
-    if command.flags & BLOCKING and command.full_name not in _NOT_BLOCKING:
-        found.add("blocking")
-    if command.full_name in _NOT_READ:
-        found.discard("read")
-    return [name for name in CATEGORIES if name in found]
 
 
 class RuleError(Exception):

@@ -1,8 +1,8 @@
 """How long commands take: statistics for INFO, the slow log and the latency monitor.
 
 Reading a clock costs a tenth of a simple command, so not every call is measured. Commands whose work can be large
-(their complexity is not O(1)) always are. Of the others a sample is: the first calls of every second; what the rest took
-is estimated from it. While the slow log or the latency monitor asks for short times, every call is measured.
+(whose complexity is not O(1)) always are. Of the others a sample is: the first calls of every second; what the rest
+took is estimated from it. While the slow log or the latency monitor asks for short times, every call is measured.
 
 Measuring is a wrapper around a command's function; where it is off, it costs nothing.
 """

@@ -186,6 +186,10 @@ NOTES = {
 }
 
 
+class NoSuchKeys(Exception):
+    """The arguments do not hold the keys that they announce."""
+
+
 @dataclass(frozen=True, slots=True)
 class KeySpec:
     """One specification: how to find some of a command's keys, and what the command does with them."""
@@ -195,15 +199,15 @@ class KeySpec:
     find: tuple[str, ...]  # ("range", last, step, limit), ("keynum", index, first, step) or ("unknown",)
 
     def positions(self, argv: Sequence[bytes]) -> range:
-        """Where argv has the keys of this specification; argument counts that make no sense give none."""
+        """Where argv has the keys of this specification. Raises NoSuchKeys for a count of keys that makes no sense."""
         start = self._start(argv)
         if not 0 < start < len(argv) or self.find[0] == "unknown":
             return range(0)
         first, second, third = map(int, self.find[1:])
         if self.find[0] == "keynum":
             count = parse_int(argv[start + first]) if start + first < len(argv) else None
-            if count is None or count < 1 or start + second + (count - 1) * third >= len(argv):
-                return range(0)
+            if count is None or count < 0 or start + second + (count - 1) * third >= len(argv):
+                raise NoSuchKeys
             return range(start + second, start + second + count * third, third)
         if first >= 0:
             last = start + first
@@ -295,7 +299,7 @@ def _sort_destination(argv: Sequence[bytes]) -> int:
 
 
 def key_uses(name: str, argv: Sequence[bytes]) -> list[tuple[int, tuple[str, ...]]]:
-    """(position, flags) of every key in argv; a channel of a shard is no key."""
+    """(position, flags) of every key in argv; a channel of a shard is no key. Raises NoSuchKeys."""
     uses: list[tuple[int, tuple[str, ...]]] = []
     for spec in specs_of(name):
         flags = spec.flags
@@ -314,9 +318,13 @@ _WRITES = frozenset(("update", "insert", "delete"))
 
 def keys_of(command: Command, argv: Sequence[bytes]) -> list[tuple[bytes, int]]:
     """(key, READ and WRITE as the command needs them; 0 if it only looks whether it is there)."""
+    try:
+        uses = key_uses(command.full_name, argv)
+    except NoSuchKeys:
+        return []  # the command itself will complain
     return [
         (argv[at], (READ if "access" in flags else 0) | (0 if _WRITES.isdisjoint(flags) else WRITE))
-        for at, flags in key_uses(command.full_name, argv)
+        for at, flags in uses
     ]
 
 

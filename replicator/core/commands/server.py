@@ -6,6 +6,7 @@ from replicator.core.commands.context import PENDING, Context
 from replicator.core.commands.registry import (
     ADMIN,
     ALLOW_BUSY,
+    FAST,
     LOADING,
     NO_ASYNC_LOADING,
     NO_MULTI,
@@ -86,7 +87,7 @@ def bgsave(ctx: Context, argv: list[bytes]) -> bytes:
 @command(
     "lastsave",
     arity=1,
-    flags=LOADING | STALE,
+    flags=LOADING | STALE | FAST,
     group=GROUP,
     since="1.0.0",
     complexity="O(1)",
