@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,22 +14,24 @@ from replicator.core import events as told
 from replicator.runtime.files import Files
 
 
-@pytest.fixture
+@contextmanager
 def small_files() -> Iterator[None]:
-    """No file of this process may grow beyond 1000 bytes."""
+    """No file of this process may grow beyond 1000 bytes, nor the one that the test runner writes its progress to: so
+    nothing but the append that is to fail may stand inside."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_failed_append_leaves_the_file_as_it_was_and_holds_back_what_follows(
-    tmp_path: Path, small_files: None
-) -> None:
+def test_a_failed_append_leaves_the_file_as_it_was_and_holds_back_what_follows(tmp_path: Path) -> None:
     heard: list[told.Event] = []
     files = Files(heard.append, str(tmp_path))
     assert files.append("log", b"a" * 900, True)
-    assert not files.append("log", b"b" * 200, False)
+    with small_files():
+        assert not files.append("log", b"b" * 200, False)
     assert not files.append("log", b"c", False), "it would follow a hole"
     assert not files.sync("log")
     assert not files.commit("log", "final")
