@@ -287,8 +287,9 @@ class Executor:
             self.node.feed_monitors(session, command, argv)
         if session.tracking is not None:
             self.node.services.tracker.after(session, command, argv)
-        if session.blocked is None and command.name not in _ALWAYS_ANSWERED:
-            answer = self._mode(session, answer)
+        if session.blocked is None:
+            wanted = self._mode(session, answer)
+            answer = answer if command.name in _ALWAYS_ANSWERED else wanted
         if self.behind and answer:
             answer += b"".join(self.behind)
             self.behind.clear()
@@ -550,7 +551,7 @@ class Executor:
                 continue
             queue, session.queue = session.queue, []
             self.run(session, queue)
-            if session.blocked is None and (session.unread or session.decoder.error is not None):
+            if session.blocked is None and not session.closing and (session.unread or session.decoder.error is not None):
                 run_bytes(session)
 
     def close_session(self, session: Session, why: str, after_reply: bool) -> None:

@@ -9,7 +9,7 @@ from replicator.core.effects import Level
 from replicator.core.executor import ANY, Transaction
 from replicator.core.handover import FailoverState
 from replicator.core.replication.primary import Link
-from replicator.core.session import Session
+from replicator.core.session import REPLY_OFF, REPLY_ON, Session
 from replicator.core.wire.request import Argv
 
 if TYPE_CHECKING:
@@ -142,7 +142,8 @@ class Orders:
         session.db = node.keyspace.databases[0]
         session.use_protocol(2)
         session.name = b""
-        session.reply_mode = 0
+        if session.reply_mode == REPLY_OFF:
+            session.reply_mode = REPLY_ON  # SKIP is still about this very reply
         node.monitors.pop(session, None)
         node.services.reset(session)
         node.regate()

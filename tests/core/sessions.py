@@ -32,6 +32,7 @@ Step = tuple[str, object]
 
 _ID = re.compile(r"\{id:(\w+)\}")
 _HELLO_ID = re.compile(rb"(\r\n\$2\r\nid\r\n):[0-9]+\r\n")  # differs from server to server
+_STREAM_ID = re.compile(rb"\$15\r\n[0-9]{13}-[0-9]\r\n")
 
 
 def command(text: str) -> bytes:
@@ -69,7 +70,7 @@ class Record:
                 self.closed = True
             taken += data
         self.got += taken
-        return _HELLO_ID.sub(rb"\1:0\r\n", bytes(taken))
+        return _STREAM_ID.sub(b"", _HELLO_ID.sub(rb"\1:0\r\n", bytes(taken)))
 
 
 class Talk:
@@ -81,6 +82,10 @@ class Talk:
         if password:
             assert self.control.call("AUTH", password) == b"OK"
         self.clients: dict[str, Record] = {}
+
+    def close(self) -> None:
+        """End the connection that stays."""
+        self.control.close()
 
     def open(self, name: str, *, with_id: bool = False) -> Record:
         """A new client."""

@@ -97,6 +97,7 @@ class RequestDecoder:
                 pass
         except ProtocolError as problem:
             self.error = str(problem)
+            argv = None
         self.consumed += careful.consumed
         careful.consumed = 0
         if argv is None and self.error is None and not careful.pending:
