@@ -37,7 +37,7 @@ bench: $(INSTALLED)
 
 # Against the servers and clients on this machine that the ordinary tests do not need.
 interop: $(INSTALLED)
-	$(BIN)/python -m pytest -m interop tests $(PYTEST_OPTIONS)
+	nice $(BIN)/python -m tests.interop $(PYTEST_OPTIONS)
 
 # A search over seeds in the simulation; the scenarios and the range can be set: make sim SEEDS=0:500
 SEEDS ?= 0:50

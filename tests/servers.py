@@ -44,6 +44,11 @@ class Server:
 
     def start(self, *more: str) -> Server:
         """Start it (again) and wait for its PONG."""
+        self.launch(*more)
+        return self.wait_started()
+
+    def launch(self, *more: str) -> None:
+        """Start it and wait for nothing."""
         if self.engine == "ours":
             command = [sys.executable, "-m", "replicator", "server"]
         else:
@@ -56,6 +61,9 @@ class Server:
             command += ["--enable-debug-command", "yes"]
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen([*command, *self.directives, *more], stdout=log, stderr=log)
+
+    def wait_started(self) -> Server:
+        """Until it answers PING."""
         until(self._answers, f"{self.engine} on port {self.port} answers: {self.log()[-2000:]}")
         return self
 
@@ -81,6 +89,12 @@ class Server:
         if self._wire is None:
             self._wire = Wire(self.port)
         return self._wire
+
+    def reconnect(self) -> None:
+        """Give up the connection that stays; the next call opens another."""
+        if self._wire is not None:
+            self._wire.close()
+            self._wire = None
 
     def call(self, *argv: bytes | str | int | float) -> Any:
         """One command on the connection that stays."""
@@ -163,7 +177,9 @@ def servers(folder: Path, *engines: str, directives: tuple[str, ...] = ()) -> It
     try:
         for number, engine in enumerate(engines):
             made.append(Server(engine, folder / f"{number}-{engine}", *directives))
-            made[-1].start()
+            made[-1].launch()
+        for server in made:
+            server.wait_started()
         yield made
     finally:
         for server in made:
