@@ -65,6 +65,9 @@ def _surroundings(config: Config, services: Services) -> Surroundings:
         set_role=services.set_role,
         acl_file=_TextFile(config["aclfile"]) if config["aclfile"] else None,
         entropy=os.urandom,
+        arrivals=lambda: [] if services.hub is None else services.hub.arrivals(),
+        carry_out=lambda effects: None if services.hub is None else services.hub.carry_out(effects),
+        tell_again=lambda event: None if services.hub is None else services.hub.tell(event),
     )
 
 

@@ -93,6 +93,11 @@ class Surroundings:
     set_role: Callable[[str], None] = field(default=lambda _mark: None)  # the role's letter in the log
     acl_file: TextFile | None = None  # of the directive aclfile
     entropy: Callable[[int], bytes] | None = None  # so many bytes that nobody can guess
+    # For the inside of a call that takes long (core/busy.py): events that came meanwhile; carry effects out at once;
+    # tell an event once more when the call has returned.
+    arrivals: Callable[[], list[Event]] | None = None
+    carry_out: Callable[[list[Effect]], None] = field(default=lambda _effects: None)
+    tell_again: Callable[[Event], None] = field(default=lambda _event: None)
 
 
 class Node:

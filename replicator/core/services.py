@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from replicator.core.busy import Busy
 from replicator.core.clients import Clients
 from replicator.core.commands.pubsub import PubSub
 from replicator.core.commands.registry import DENY_OOM, Command, CommandError
@@ -42,6 +43,7 @@ class Services:
         self.tracker = Tracker(node)
         self.monitors = Monitors(node)
         self.statistics = Statistics(node)
+        self.busy_scripts = Busy(node)
         self.active_expire = True  # DEBUG SET-ACTIVE-EXPIRE
         self.skip_checksum = False  # DEBUG SET-SKIP-CHECKSUM-VALIDATION
         self._ops_sample = (0, 0)
@@ -245,6 +247,7 @@ class Services:
 
     def check_busy(self, command: Command) -> None:
         """Raise BUSY while a script runs too long."""
+        self.busy_scripts.check(command)
 
     def feed_monitors(self, session: Session, command: Command, argv: list[bytes]) -> None:
         """Tell MONITOR clients."""

@@ -168,6 +168,44 @@ class Hub:
         self._posted.append(event)
         self.wake()
 
+    def arrivals(self) -> list[told.Event]:
+        """Events that are there now, for a machine that is inside a call which takes long. They count as told: what it
+        cannot take yet it has to give back by `tell`."""
+        before = len(self._told)
+        for fd, mask in self._epoll.poll(0, READY_MOST):
+            link = self.links.by_fd.get(fd)
+            if link is None:
+                other = self._others.get(fd)
+                if other is not None:
+                    other(mask)
+                continue
+            if mask != IN:
+                self.links.unusual(link, mask)
+                if not mask & READABLE or self.links.by_fd.get(fd) is not link:
+                    continue
+            if not link.interest & IN:
+                continue
+            try:
+                data = link.recv(link.read_bytes)
+            except (BlockingIOError, InterruptedError):
+                continue
+            except OSError as error:
+                self.links.lose(link, reason(error))
+                continue
+            if data:
+                self._told.append(told.Received(link.conn, data))
+            else:
+                self.links.lose(link, GONE_BY_PEER)
+        new = [self._told.pop() for _ in range(len(self._told) - before)]
+        new.reverse()
+        while self._posted:
+            new.append(self._posted.popleft())
+        return new
+
+    def carry_out(self, effects: list[do.Effect]) -> None:
+        """Carry effects out from inside a machine's call."""
+        self._carry_out(effects)
+
     def wake(self) -> None:
         """End the loop's sleep. May be called from a signal handler."""
         os.eventfd_write(self._wake_fd, 1)
