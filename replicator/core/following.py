@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from replicator.core.commands.registry import WRITE, WRONG_TYPE, Command, CommandError
 from replicator.core.effects import Announce, Level, PauseReading, RemoveFile, StopReading
+from replicator.core.keyspace.database import WrongType
 from replicator.core.loading import RdbError
 from replicator.core.replication.transfer import LoadError
 from replicator.core.session import Session
@@ -220,8 +222,12 @@ class Following:
             return  # the stream itself made us leave
         done = len(unapplied) - session.decoder.pending - open_size
         if done > 0:
-            node.history.append(bytes(memoryview(unapplied)[:done]))
-            del unapplied[:done]
+            if done == len(data) == len(unapplied):
+                node.history.append(data)
+                unapplied.clear()
+            else:
+                node.history.append(bytes(memoryview(unapplied)[:done]))
+                del unapplied[:done]
             node.replica.stream_db = session.db.index
 
     def _apply(self, session: Session, batch: list[Argv]) -> int:
@@ -230,8 +236,14 @@ class Following:
         keyspace = self.node.keyspace
         table = executor.table
         queue = self.queue
+        session.deny_blocking = True
         for at, argv in enumerate(batch):
             command = table.get(argv[0]) or executor.find(argv[0])
+            if command is not None and command.flags & WRITE and not queue and not command.subcommands:
+                self._write(session, command, argv)
+                if keyspace.ready:
+                    executor.serve_ready()
+                continue
             if command is None:
                 self._complain(argv, f"unknown command '{argv[0]!r}'")
                 continue
@@ -263,17 +275,28 @@ class Following:
         return sum(map(encoded_size, queue))
 
     def _run(self, session: Session, argv: Argv) -> None:
-        executor = self.node.executor
-        keyspace = self.node.keyspace
-        command = executor.resolve(argv)
-        if command is None or not command.least <= len(argv) <= command.most:
-            self._complain(argv, "unknown command or wrong number of arguments")
+        command = self.node.executor.resolve(argv)
+        if command is None:
+            self._complain(argv, "unknown command")
             return
-        session.deny_blocking = True
-        answer = executor.call(session, command, argv, commit=False)
+        self._write(session, command, argv)
+
+    def _write(self, session: Session, command: Command, argv: Argv) -> None:
+        """Run a command; what it would tell replicas is dropped, for ours read the stream itself."""
+        if not command.least <= len(argv) <= command.most:
+            self._complain(argv, "wrong number of arguments")
+            return
+        keyspace = self.node.keyspace
+        command.calls += 1
+        try:
+            answer = command.run(session, argv)
+        except (CommandError, WrongType) as problem:
+            text = WRONG_TYPE if isinstance(problem, WrongType) else str(problem)
+            answer = self.node.executor.failed(command, text)
         if answer[:1] == b"-":
             self._complain(argv, answer[1:-2].decode("utf-8", "backslashreplace"))
-        keyspace.effects.clear()
+        if keyspace.effects:
+            keyspace.effects.clear()
 
     def _complain(self, argv: Argv, why: str) -> None:
         self.node.log(

@@ -31,6 +31,8 @@ def parse_score(data: bytes) -> float:
 
     Raises CommandError where stock refuses it: nan, spaces, and numbers beyond what a double can hold.
     """
+    if data.isdigit() and len(data) < 16:
+        return float(data)
     value = parse_float(data)
     if value is None or not (value or _spells_zero(data)) or (isinf(value) and b"n" not in data.lower()):
         raise CommandError(NOT_A_SCORE)

@@ -10,6 +10,8 @@ INT64_MAX = 2**63 - 1
 
 def parse_int(data: bytes) -> int | None:
     """The signed 64-bit integer that `data` spells canonically (no plus, no spaces, no leading zeros), or None."""
+    if data.isdigit() and len(data) < 19 and data[0] != 0x30:
+        return int(data)
     try:
         value = int(data)
     except ValueError:
