@@ -276,7 +276,7 @@ class Node:
         self.second_ms = self.now.mono_ms
         self.ping_ms = self.now.mono_ms
         self.snapshots.last_save_s = self.now.unix_ms // 1000
-        self.log(Level.NOTICE, "Server initialized")
+        self.log(Level.WARNING, "Server initialized")
         self.services.started()
         self.loads.begin("start", str(self.config["dbfilename"]), asynchronous=False)
         self.loads.read(str(self.config["dbfilename"]))
@@ -328,7 +328,7 @@ class Node:
         old = self.history.id
         self.history.branch(self.random)
         self.log(
-            Level.NOTICE,
+            Level.WARNING,
             f"Setting secondary replication ID to {old}, valid up to offset: {self.history.second_limit}. "
             f"New replication ID is {self.history.id}",
         )
@@ -525,6 +525,10 @@ class Node:
     def used_memory(self) -> int:
         """Bytes that the data takes, as maxmemory counts them."""
         return self.evictor.used_memory()
+
+    def memory_overheads(self) -> dict[str, int]:
+        """Bytes in buffers outside the keyspace."""
+        return self.services.memory_overheads()
 
     def function_codes(self) -> list[bytes]:
         """Function libraries, for snapshots."""

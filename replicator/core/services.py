@@ -50,7 +50,6 @@ class Services:
         self.ops_per_second = 0
         self._ticked_ms = 0
         self.startup_memory = 0
-        self.peak = 0
         self.reads = 0
         self.gone_received = 0  # bytes of connections that are gone
         self.gone_sent = 0
@@ -165,7 +164,7 @@ class Services:
         node = self.node
         kind = "pubsub" if session.channels or session.patterns or session.shard_channels else "normal"
         hard, soft, seconds = node.config["client-output-buffer-limit"][kind]
-        waiting = session.pending_output
+        waiting = session.pending_output + sum(map(len, session.out))
         if not soft or waiting <= soft:
             session.soft_since_ms = -1
         elif session.soft_since_ms < 0:
@@ -284,8 +283,23 @@ class Services:
 
     def peak_memory(self, used: int) -> int:
         """The most memory seen."""
-        self.peak = max(self.peak, used)
-        return self.peak
+        self.evictor.peak = max(self.evictor.peak, used)
+        return self.evictor.peak
+
+    def memory_overheads(self) -> dict[str, int]:
+        """Bytes in buffers outside the keyspace, as MEMORY STATS names them."""
+        node = self.node
+        links = node.primary.links
+        clients = [session for session in node.sessions.values() if session.conn not in links]
+        return {
+            "replication.backlog": node.primary.buffer_memory,
+            "clients.slaves": sum(link.pending for link in links.values()),
+            "clients.normal": sum(session.pending_output + session.decoder.pending for session in clients),
+            "cluster.links": 0,
+            "aof.buffer": 0,
+            "lua.caches": self.scripting.memory_used,
+            "functions.caches": sum(map(len, self.scripting.library_codes())),
+        }
 
     def subscription_fields(self) -> list[tuple[str, object]]:
         """INFO stats: pub/sub."""
