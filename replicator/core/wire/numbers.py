@@ -22,7 +22,7 @@ def parse_int(data: bytes) -> int | None:
 
 
 def parse_float(data: bytes) -> float | None:
-    """The float that `data` spells (decimal, exponent, inf, hexadecimal as strtod takes them), or None; nan is refused."""
+    """The float that `data` spells (decimal, exponent, inf, hexadecimal as strtod takes them); None: nan or no number."""
     if not data or data[:1].isspace() or data[-1:].isspace() or b"_" in data or b"\x00" in data:
         return None
     try:
@@ -39,12 +39,10 @@ def parse_float(data: bytes) -> float | None:
 
 def format_float(value: float) -> bytes:
     """A double with 17 significant digits, as Redis 7.0 prints scores: 3 -> b"3", 0.1 -> b"0.10000000000000001"."""
-    if value == int(value) if math.isfinite(value) else False:
-        # whole numbers in long's range print without exponent
-        if -(10**17) < value < 10**17:
-            if value == 0 and math.copysign(1.0, value) < 0:
-                return b"-0"
-            return b"%d" % int(value)
+    if -(10**17) < value < 10**17 and value == int(value):  # whole numbers in long's range print without exponent
+        if value == 0 and math.copysign(1.0, value) < 0:
+            return b"-0"
+        return b"%d" % int(value)
     if math.isinf(value):
         return b"inf" if value > 0 else b"-inf"
     return b"%.17g" % value
