@@ -50,7 +50,7 @@ class Handover:
         self.shutdown_sessions: list[Session] = []
         self._saving_for_exit = False
         self._save_waiters: list[Session] = []
-        self._asked_ack = False
+        self._asked = (0, -1)  # where the last GETACK lies in the stream: its begin and end
 
     # -- pauses ------------------------------------------------------------------------------------------------------
 
@@ -115,7 +115,8 @@ class Handover:
         node.flush_stream()
         position = session.write_position
         if node.keyspace.dirty != node.executor.batch_dirty:
-            position = node.history.end  # the write came in the same packet: its session learns its place after the batch
+            # The write came in the same packet: its session learns its place after the batch.
+            position = node.history.end
         count = node.primary.acked_by(position)
         if count >= wanted or session.deny_blocking:
             return reply.integer(count)
@@ -137,8 +138,19 @@ class Handover:
         """Ask all replicas for an ACK now, through the stream."""
         node = self.node
         if node.executor.feeding and node.primary.links:
+            begin = node.replication_offset()
             node.feed(b"REPLCONF", b"GETACK", b"*")
             node.flush_stream()
+            self._asked = (begin, node.history.end)
+
+    def _has_all(self, link: Link) -> bool:
+        """Whether the replica has acknowledged all there is.
+
+        A GETACK is answered with the offset before itself, and who has answered it has read it: nothing is missing.
+        """
+        end = self.node.replication_offset()
+        begin, asked = self._asked
+        return link.state is LinkState.ONLINE and (link.acked == end or (asked == end and link.acked >= begin))
 
     def acks_changed(self) -> None:
         """A replica has acknowledged more."""
@@ -179,8 +191,9 @@ class Handover:
         node.emit(Announce("failover.requested", (("target", to.strip()),)))
         node.flush_stream()
         node.regate()
-        self.ask_acks()
         self.replicas_changed()
+        if self.state is FailoverState.WAITING:
+            self.ask_acks()
         return reply.OK
 
     def _link_of(self, target: tuple[str, int]) -> Link | None:
@@ -198,7 +211,8 @@ class Handover:
 
     def _abort(self, why: str) -> None:
         node = self.node
-        node.log(Level.NOTICE, f"Failover aborted: {why}")
+        to = f" to {self.target[0]}:{self.target[1]}" if self.target else ""
+        node.log(Level.NOTICE, f"FAILOVER{to} aborted: {why}")
         was, self.state = self.state, FailoverState.NONE
         self.target = None
         self.failover_deadline = None
@@ -227,18 +241,19 @@ class Handover:
         if self.state is FailoverState.WAITING:
             chosen = self._caught_up()
             if chosen is not None:
+                node = self.node
+                node.log(Level.NOTICE, f"Failover target {chosen[0]}:{chosen[1]} is synced, failing over.")
                 self._begin(chosen)
         if self.shutting_down and self.shutdown_deadline is not None and not self._lagging():
             self._finish_shutdown()
 
     def _caught_up(self) -> tuple[str, int] | None:
         node = self.node
-        end = node.replication_offset()
         if self.target is not None:
-            link = self._link_of(self.target)
-            return self.target if link is not None and link.acked == end and link.state is LinkState.ONLINE else None
+            wanted = self._link_of(self.target)
+            return self.target if wanted is not None and self._has_all(wanted) else None
         for link in node.primary.links.values():
-            if link.state is LinkState.ONLINE and link.acked == end and link.announced_port:
+            if self._has_all(link) and link.announced_port:
                 return (link.announced_host or link.host, link.announced_port)
         return None
 
@@ -246,7 +261,6 @@ class Handover:
         node = self.node
         self.state = FailoverState.IN_PROGRESS
         self.target = target
-        node.log(Level.NOTICE, f"Failover target is {target[0]}:{target[1]}, failing over.")
         node.become_replica(target[0], target[1], why="failover")
         node.replica.ask_failover = True
 
@@ -265,12 +279,9 @@ class Handover:
         self.shutdown_save = save
         self.shutdown_force = force
         timeout_ms = 1000 * node.config["shutdown-timeout"]
-        if not now and timeout_ms and not node.replica.active and (lagging := self._lagging()):
+        if not now and timeout_ms and not node.replica.active and self._lagging():
             self.shutdown_deadline = node.now.mono_ms + timeout_ms
-            node.log(
-                Level.NOTICE,
-                f"Waiting for replicas before shutting down: {len(lagging)} lag (up to {timeout_ms // 1000} seconds).",
-            )
+            node.log(Level.NOTICE, "Waiting for replicas before shutting down.")
             node.regate()
             self.ask_acks()
             return PENDING
@@ -278,9 +289,8 @@ class Handover:
         return PENDING
 
     def _lagging(self) -> list[Link]:
-        end = self.node.replication_offset()
         links = self.node.primary.links.values()
-        return [link for link in links if link.state is LinkState.ONLINE and link.acked != end]
+        return [link for link in links if link.state is LinkState.ONLINE and not self._has_all(link)]
 
     def abort_shutdown(self) -> bytes:
         """SHUTDOWN ABORT."""
@@ -303,11 +313,17 @@ class Handover:
     def _finish_shutdown(self) -> None:
         node = self.node
         self.shutdown_deadline = None
-        for link in node.primary.links.values():
-            if link.state is LinkState.ONLINE:
-                lag = (node.now.mono_ms - link.acked_ms) / 1000
-                state = "in sync" if link.acked == node.history.end else f"{node.history.end - link.acked} bytes behind"
-                node.log(Level.NOTICE, f"Replica {link.address} is {state}, lag={lag:.0f}.")
+        lagging = self._lagging()
+        for link in lagging:
+            lag = (node.now.mono_ms - link.acked_ms) // 1000
+            node.log(
+                Level.WARNING,
+                f"Lagging replica {link.address} reported offset {node.history.end - link.acked} behind master, "
+                f"lag={lag}, state={link.state.shown}.",
+            )
+        online = sum(link.state is LinkState.ONLINE for link in node.primary.links.values())
+        if online:
+            node.log(Level.NOTICE, f"{online - len(lagging)} of {online} replicas are in sync when shutting down.")
         if node.snapshots.running is not None and node.snapshots.saving:
             node.log(Level.WARNING, "There is a child saving an .rdb. Killing it!")
         node.snapshots.cancel()
@@ -375,10 +391,9 @@ class Handover:
             if self.state is FailoverState.WAITING:
                 if self.force and self.target is not None:
                     host, port = self.target
-                    node.log(Level.NOTICE, f"Failover to {host}:{port} time out exceeded, failing over.")
+                    node.log(Level.NOTICE, f"FAILOVER to {host}:{port} time out exceeded, failing over.")
                     self._begin(self.target)
                 else:
                     self._abort("Replica never caught up before timeout")
         if self.shutdown_deadline is not None and self.shutdown_deadline <= mono:
-            node.log(Level.WARNING, "Shutdown timeout reached: replicas that lag may lose writes.")
             self._finish_shutdown()

@@ -51,11 +51,25 @@ class Loads:
         self.node.services.adopt_functions(loading.loader.functions)
         self.node.snapshots.last_keys_loaded = loading.loader.keys
         self.node.snapshots.last_keys_expired = loading.loader.expired
+        self._describe(loading.loader.aux)
         self.node.log(
             Level.NOTICE,
             f"Done loading RDB, keys loaded: {loading.loader.keys}, keys expired: {loading.loader.expired}.",
         )
         self.end()
+
+    def _describe(self, aux: dict[bytes, bytes]) -> None:
+        """Say what the snapshot tells of itself."""
+        node = self.node
+        version = aux.get(b"valkey-ver") or aux.get(b"redis-ver")
+        if version is not None:
+            shown = version[:64].decode("utf-8", "backslashreplace")
+            node.log(Level.NOTICE, f"Loading RDB produced by version {shown}")
+        made, memory = aux.get(b"ctime", b""), aux.get(b"used-mem", b"")
+        if made.isdigit() and len(made) < 20:
+            node.log(Level.NOTICE, f"RDB age {max(0, node.now.unix_ms // 1000 - int(made))} seconds")
+        if memory.isdigit() and len(memory) < 20:
+            node.log(Level.NOTICE, f"RDB memory usage when created {int(memory) / (1 << 20):.2f} Mb")
 
     def file_chunk(self, event: FileChunk) -> None:
         """More of a file that is being loaded."""

@@ -294,12 +294,13 @@ class Node:
         if was_primary:
             self.handover.resume_all_for_role_change()
             if why or self.replica.resumable or self.history.window is not None:
-                if not self.replica.resumable and why:
+                if why or self.replica.resumable:
                     self.log(
                         Level.NOTICE,
                         "Before turning into a replica, using my own master parameters to synthesize a cached master: "
                         "I may be able to synchronize with the new master with just a partial transfer.",
                     )
+                if not self.replica.resumable and why:
                     self.replica.resumable = True
                     self.replica.stream_db = max(0, self.executor.stream_db)
                 if self.history.window is None:

@@ -99,7 +99,7 @@ class Orders:
         link = self.link_of(session)
         self.node.flush_stream()
         if failover:
-            self._take_over(asked_id)
+            self._take_over(session, asked_id)
         if self.node.replica.active and not self.node.replica.up:
             raise CommandError("NOMASTERLINK Can't SYNC while not connected with my master")
         if session.channels or session.patterns or session.out:
@@ -149,13 +149,13 @@ class Orders:
         node.regate()
         node.executor.regate(session)
 
-    def _take_over(self, asked_id: str) -> None:
+    def _take_over(self, session: Session, asked_id: str) -> None:
         """PSYNC ... FAILOVER: our primary hands over to us."""
         if not self.node.replica.active:
             raise CommandError("ERR PSYNC FAILOVER can't be sent to a master.")
         if asked_id != self.node.history.id:
             raise CommandError("ERR PSYNC FAILOVER replid must match my replid.")
-        self.node.log(Level.NOTICE, f"Failover request received for replid {asked_id}.")
+        self.node.log(Level.WARNING, f"Failover request received for replid {asked_id}.")
         self.node.become_primary(why="failover")
         self.node.config.assign("replicaof", ())
-        self.node.log(Level.NOTICE, "MASTER MODE enabled (failover request from our primary)")
+        self.node.log(Level.NOTICE, f"MASTER MODE enabled (failover request from '{self.describe(session)}')")

@@ -189,7 +189,7 @@ class Snapshots:
         self.last_cow = event.cow_bytes
         if running.diskless:
             up = sum(1 for link in node.primary.links.values() if link.generation == event.generation)
-            node.log(Level.NOTICE, f"Diskless rdb transfer, done reading from pipe, {up} replicas still up.")
+            node.log(Level.WARNING, f"Diskless rdb transfer, done reading from pipe, {up} replicas still up.")
             node.log(Level.NOTICE, "Background RDB transfer terminated with success")
         else:
             self.saved_dirty = running.dirty_at_start

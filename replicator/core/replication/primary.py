@@ -406,7 +406,7 @@ class Primary:
         if link is None:
             return False
         self._release(link)
-        self.log(Level.NOTICE, f"Connection with replica {link.address} lost.")
+        self.log(Level.WARNING, f"Connection with replica {link.address} lost.")
         self.emit(Announce("replication.replica-lost", (("replica", link.address), ("offset", link.acked))))
         if not self.links:
             self.alone_since_ms = now.mono_ms

@@ -122,6 +122,8 @@ class Replica:
         self._full_offset = 0
         self._knows_offsets = True  # the primary speaks PSYNC: it has ids, offsets, and wants ACKs
         self._transfers = 0
+        self._leaving = False  # the link is being given up for good
+        self._reconnecting = False
         self._life_shown_ms = 0
 
     # -- orders ------------------------------------------------------------------------------------------------------
@@ -132,17 +134,21 @@ class Replica:
         self.primary_host, self.primary_port = host, port
         self.state = ReplicaState.CONNECT
         self.down_since_ms = now.mono_ms
-        self.retry_ms = now.mono_ms
+        self._connect(now)
 
     def stop(self, now: Now) -> None:
         """Follow nobody."""
         self._leave(now)
+        if self.resumable:
+            self._log(Level.NOTICE, "Discarding previously cached master state.")
         self.state = ReplicaState.NONE
         self.primary_host, self.primary_port = "", 0
 
     def _leave(self, now: Now) -> None:
         if self.conn:
+            self._leaving = True
             self.disconnect("the primary was changed", now)
+            self._leaving = False
         elif self.state is ReplicaState.LOADING:  # the link broke while the payload was being loaded
             self.transfer.drop("the primary was changed")
 
@@ -229,7 +235,9 @@ class Replica:
         self.state = ReplicaState.CONNECTING
         self.last_io_ms = now.mono_ms
         self._line = b""
-        self._log(Level.NOTICE, f"Connecting to MASTER {self.primary_host}:{self.primary_port}")
+        if not self._reconnecting:  # otherwise that has been said
+            self._log(Level.NOTICE, f"Connecting to MASTER {self.primary_host}:{self.primary_port}")
+        self._reconnecting = False
         source = str(self.settings["bind-source-addr"] or "")
         self.emit(Connect(self.conn, self.primary_host, self.primary_port, source, self._timeout_ms()))
         self._log(Level.NOTICE, "MASTER <-> REPLICA sync started")
@@ -251,14 +259,15 @@ class Replica:
         """The connection broke."""
         self.conn = 0
         if self.state is ReplicaState.CONNECTED:
-            self._log(Level.NOTICE, "Connection with master lost.")
+            self._log(Level.WARNING, "Connection with master lost.")
         elif self.state is ReplicaState.TRANSFER:
             self._log(Level.WARNING, f"I/O error trying to sync with MASTER: {why or 'connection lost'}")
         elif self.state is ReplicaState.LOADING:
             # The payload is whole: let the load end; the link is made anew then.
             return
         else:
-            self._log(Level.WARNING, f"Error reading from MASTER during the handshake: {why or 'connection lost'}")
+            self._log(Level.WARNING, f"Failed to read response from the server: {why or 'connection lost'}")
+            self._log(Level.WARNING, "Master did not respond to command during SYNC handshake")
         self._after_end(now)
 
     def disconnect(self, why: str, now: Now) -> None:
@@ -267,7 +276,7 @@ class Replica:
         if conn:
             self.emit(Close(conn, why))
         if self.state is ReplicaState.CONNECTED:
-            self._log(Level.NOTICE, "Connection with master lost.")
+            self._log(Level.WARNING, "Connection with master lost.")
         self._after_end(now)
 
     def _after_end(self, now: Now) -> None:
@@ -279,11 +288,12 @@ class Replica:
             self.emit(Announce("replication.link-lost", (("offset", self.history.end),)))
         elif was in (ReplicaState.TRANSFER, ReplicaState.LOADING):
             self.transfer.drop("the link to the primary was lost")
-        self._retry(now, at_once=was is ReplicaState.CONNECTED)
+        self._retry(now, at_once=was is ReplicaState.CONNECTED and not self._leaving)
 
     def _retry(self, now: Now, *, at_once: bool = False) -> None:
         self.state = ReplicaState.CONNECT
         self.retry_ms = now.mono_ms + (0 if at_once else 1000)
+        self._reconnecting = at_once
         if at_once:
             self._log(Level.NOTICE, f"Reconnecting to MASTER {self.primary_host}:{self.primary_port}")
 
@@ -419,7 +429,7 @@ class Replica:
         history = self.history
         self._log(Level.NOTICE, "Successful partial resynchronization with master.")
         if new_id != history.id:
-            self._log(Level.NOTICE, f"Master replication ID changed to {new_id}")
+            self._log(Level.WARNING, f"Master replication ID changed to {new_id}")
             history.follow(new_id)
             self.host.history_renamed()
         if history.window is None:
@@ -452,6 +462,9 @@ class Replica:
         except TransferError as problem:
             self._log(Level.WARNING, problem.message)
             self.disconnect(problem.why, now)
+            return
+        if self.resumable:
+            self._log(Level.NOTICE, "Discarding previously cached master state.")
 
     def _payload(self, data: bytes, now: Now) -> None:
         try:
