@@ -120,7 +120,7 @@ def _group(finding: str) -> str:
         place = next((line for line in reversed(lines) if line.startswith("File ")), "")
         where = place.rpartition("/")[2].replace('", line', "").split(", in ")
         return f"exception: {lines[-1].split(':')[0]} in {where[-1]}"
-    for words in ("other bytes", "data differs", "went back", "invariant"):
+    for words in ("other bytes", "data differs", "went back", "invariant", "acked ahead"):
         if words in finding:
             return words
     return finding.split(":")[0]

@@ -69,11 +69,14 @@ class Monitor:
     def __init__(self, object_to: Callable[[str], None]) -> None:
         self._object = object_to
         self._streams: dict[str, _Stream] = {}
+        self._lives: dict[tuple[str, int], Node] = {}  # by address: the latest life
+        self._acked_too_far = -1
         self.bytes_compared = 0
         self.compared = 0
 
-    def watch(self, name: str, node: Node) -> Callable[[Now], None]:
+    def watch(self, name: str, node: Node, address: tuple[str, int]) -> Callable[[Now], None]:
         """What is to be called after every turn of this life of the node."""
+        self._lives[address] = node
         history = node.history
         seen_id = ""
         seen_end = -1
@@ -88,6 +91,8 @@ class Monitor:
                 except AssertionError as problem:
                     broken = True
                     self._object(f"{name}: an invariant does not hold at {now.mono_ms} ms: {problem!r}")
+            if node.primary.links:
+                self._check_acks(name, node, address)
             end = history.end
             identity = history.id
             if identity != seen_id:
@@ -108,6 +113,20 @@ class Monitor:
                 self._compare_at(name, node, identity, end)
 
         return stepped
+
+    def _check_acks(self, name: str, node: Node, address: tuple[str, int]) -> None:
+        """No replica has acknowledged more than it has. (Looked at through its latest link alone.)"""
+        latest = {(link.announced_host, link.announced_port): link for link in node.primary.links.values()}
+        for link in latest.values():
+            replica = self._lives.get((link.announced_host, link.announced_port))
+            if replica is None or not replica.replica.up or not link.streaming:
+                continue
+            upstream = (replica.replica.primary_host, replica.replica.primary_port)
+            if upstream != address or replica.history.id != node.history.id:
+                continue
+            if link.acked > replica.history.end and link.acked > self._acked_too_far:
+                self._acked_too_far = link.acked
+                self._object(f"{name}: counts {link.acked} as acknowledged by {link.address}, acked ahead of its data: {replica.history.end}")
 
     def _compare_bytes(self, name: str, node: Node, identity: str, begin: int, end: int) -> None:
         window = node.history.window

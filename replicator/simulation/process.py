@@ -31,6 +31,8 @@ from replicator.simulation.wire import Feed, Parcel, Wire
 
 READ_BYTES: Final = 64 * 1024
 PULLS_MOST: Final = 8
+# The rest of a short read comes up to 10 to the power of so many microseconds later.
+LATEST_REST: Final = 4.5
 GONE_BY_PEER: Final = "Client closed connection"
 # More alarms than this at one instant, and the machine never comes to rest.
 SPINS_MOST: Final = 1000
@@ -466,7 +468,9 @@ class Process:
             if self.held_up or short:
                 if (sock.inbox or sock.ended) and self.wires.get(wire.conn) is wire:
                     wire.reading_planned = True
-                    self.kernel.after(self.chance.randrange(1, 2_000) if short else 0, self.later, self._read_late, wire)
+                    # Most rests follow at once, some late enough for something to happen in between.
+                    rest_us = int(10 ** self.chance.uniform(0, LATEST_REST)) if short else 0
+                    self.kernel.after(rest_us, self.later, self._read_late, wire)
                 return
 
     def _lose_in_turn(self, wire: Wire, why: str) -> None:

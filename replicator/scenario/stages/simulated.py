@@ -87,6 +87,7 @@ class Machine:
     lives: int = 0
     process: Process | None = None
     control: Control | None = None
+    orders: Control | None = None  # of the faults: the player's commands may be waiting
     config: Config | None = None
     counts: dict[str, int] = field(default_factory=dict)
 
@@ -167,7 +168,12 @@ class SimulatedStage:
         self._tags = 0
         self.kernel = Kernel(seed)
         chance = self.kernel.random("world")
-        self.net = Network(self.kernel, base_us=chance.randrange(30, 300), jitter_us=chance.randrange(0, 200))
+        self.net = Network(
+            self.kernel,
+            base_us=chance.randrange(30, 300),
+            jitter_us=chance.randrange(0, 200),
+            window=chance.choice((2_000, 8_000, 64_000, 512_000)),
+        )
         self.costs = Costs(
             short_reads=chance.choice((0.0, 0.01, 0.05, 0.3)),
             snapshot_us=chance.randrange(500, 40_000),
@@ -384,7 +390,7 @@ class SimulatedStage:
             broke=lambda text: self.findings.append(f"{machine.name}: an exception left the node\n{text}"),
         )
         if self.monitor is not None:
-            hooks.stepped = self.monitor.watch(machine.name, node)
+            hooks.stepped = self.monitor.watch(machine.name, node, machine.address)
         machine.config = config
         machine.process = Process(
             self.kernel, self.net, machine.name, machine.address, node,
@@ -433,6 +439,11 @@ class SimulatedStage:
             assert node is not None
             self.report(Answer(ask.tag, _LOOKS[ask.argv](node)))
             return
+        if ask.tag < 0:
+            if machine.orders is None or machine.orders.process is not process:
+                machine.orders = Control(self, process, ask.password)
+            machine.orders.ask(ask)
+            return
         if machine.control is None or machine.control.process is not process:
             machine.control = Control(self, process, ask.password)
         machine.control.ask(ask)
@@ -442,6 +453,8 @@ class SimulatedStage:
         for machine in self.machines.values():
             if machine.control is control:
                 machine.control = None
+            if machine.orders is control:
+                machine.orders = None
 
     # Clients.
 

@@ -1,0 +1,189 @@
+"""Safeguards of a node switched off one by one: each mutant must be caught by the simulation, and the sound node must not.
+
+    python -m tests.simulation.mutations          tries all, writes docs/mutations.md
+    python -m tests.simulation.mutations NAME     tries one, tells what was objected to
+
+A mutant replaces one piece of one method's text; a piece that is not there any more fails loudly. They live in tests only.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from replicator.core.executor import Executor
+from replicator.core.following import Following
+from replicator.core.handover import Handover
+from replicator.core.loads import Loads
+from replicator.core.node import Node
+from replicator.core.replication.backlog import Window
+from replicator.core.replication.history import History
+from replicator.core.replication.primary import Primary
+from replicator.core.replication.replica import Replica
+from replicator.search.run import Seed, prepared, try_seed
+from tests.simulation.arenas import ARENAS
+
+# Seeds that are tried before a mutant counts as not caught.
+SEEDS = 150
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """name, and what the node does wrong; the method, the piece of its text, and what stands there instead."""
+
+    name: str
+    wrong: str
+    owner: type[Any]
+    method: str
+    old: str
+    new: str
+    arena: str = "storm"
+
+
+MUTANTS: list[Mutant] = [
+    Mutant("forget replid2", "a promoted node does not remember the id it continues", History, "branch",
+           "self.id2 = self.id\n", "self.id2 = NO_ID\n", "chain"),
+    Mutant("second offset one too low", "the second id is valid up to one byte less than the node has", History, "branch",
+           "self.second_limit = self.end + 1", "self.second_limit = self.end", "chain"),
+    Mutant("second id without a limit", "a replica that is ahead of the branch may continue", History, "judge",
+           "asked_id != self.id and asked_position + 1 > self.second_limit", "False"),
+    Mutant("partial from a foreign id", "PSYNC of an unknown id is continued", History, "judge",
+           "asked_id not in (self.id, self.id2) or asked_id == NO_ID", "False"),
+    Mutant("promotion keeps the id", "two primaries write different histories under one id", History, "branch",
+           "self.id = new_id(chance)", "pass"),
+    Mutant("offset before the backlog", "PSYNC of bytes that are gone is continued", History, "judge",
+           "asked_position < first or asked_position < 0", "False"),
+    Mutant("old backlog after a full sync", "the window of the old history is kept under the new one", History, "restart",
+           "self.window = None\n", "size = None if self.window is not None else size\n"),
+    Mutant("window trimmed under its readers", "bytes that a replica still needs are dropped", Window, "_trim",
+           "if cursor.position < keep:", "if False:"),
+    Mutant("no buffering during the snapshot", "what was written while the snapshot was made is not sent", Primary,
+           "snapshot_done", "link.state = LinkState.SENDING\n",
+           "link.state = LinkState.SENDING; link.cursor.position = self.history.end\n"),
+    Mutant("backlog dropped, id kept", "after repl-backlog-ttl writes are not counted, yet the id goes on", Primary,
+           "forget_backlog_if_alone", "self.history.forget(self.chance)\n", "pass\n", "ttl"),
+    Mutant("stale acks count", "replicas that were not heard of for long count as good", Primary, "good_replicas",
+           "link.state is LinkState.ONLINE and (now.mono_ms - link.acked_ms) // 1000 <= max_lag_s",
+           "link.state is LinkState.ONLINE", "lag"),
+    Mutant("WAIT counts what was sent", "bytes handed to the network count as acknowledged", Primary, "acked_by",
+           "link.acked >= position", "(link.cursor is not None and link.cursor.position >= position)", "wait"),
+    Mutant("WAIT looks at the write before", "a WAIT in its write's packet waits for the write before it", Handover, "wait",
+           "node.keyspace.dirty != node.executor.batch_dirty", "False", "wait"),
+    Mutant("writes go on during FAILOVER", "the handing-over primary accepts writes", Handover, "pausing_writes",
+           "or self.state is not FailoverState.NONE", "", "handover"),
+    Mutant("FAILOVER without catching up", "the target is taken before it has everything", Handover, "_caught_up",
+           "link.acked == end and link.announced_port", "link.announced_port", "handover"),
+    Mutant("an unfinished MULTI is applied", "commands of a transaction are applied before its EXEC is there", Following,
+           "_apply", 'if name == "multi":\n                queue.append(argv)\n                continue',
+           'if name in ("multi", "exec"):\n                continue', "transactions"),
+    Mutant("an open transaction is counted", "the offset runs into a transaction that is not applied", Following,
+           "apply_stream", "- session.decoder.pending - open_size", "- session.decoder.pending",
+           "transactions"),
+    Mutant("half a command is counted", "the offset runs into a command that is not applied", Following, "apply_stream",
+           "done = len(unapplied) - session.decoder.pending - open_size", "done = len(unapplied) - open_size",
+           "transactions"),
+    Mutant("ack before apply", "bytes are acknowledged that were received and not applied", Replica, "acknowledge",
+           "self.history.end if position is None", "self.history.end + len(self.host.unapplied) if position is None",
+           "transactions"),
+    Mutant("resumed in the wrong database", "after a reconnect the stream goes on in database 0", Following, "link_is_up",
+           "session.db = node.keyspace.databases[node.replica.stream_db]", "session.db = node.keyspace.databases[0]"),
+    Mutant("sub-replicas keep streaming", "a new history reaches sub-replicas of the old one", Following,
+           "full_sync_begins", 'self.node.primary.drop_all("our primary gives us another history")', "pass"),
+    Mutant("the new id is not taken over", "a replica goes on under the id of the old primary", Replica, "_continue",
+           "if new_id != history.id:", "if False:"),
+    Mutant("resumable after the flush", "a node whose data was dropped asks to continue", Following, "_flush_old",
+           "node.history.forget(node.random)\n        node.replica.resumable = False", "pass", "loads"),
+    Mutant("old id after the flush", "an emptied node goes by the id of what it held", Following, "_flush_old",
+           "node.history.forget(node.random)", "pass", "loads"),
+    Mutant("half a payload is data", "a load that broke off is taken for whole", Following, "abandon_load",
+           "self.node.loads.end()", "self._adopt()", "loads"),
+    Mutant("expiry on a replica", "a replica deletes keys by its own clock", Node, "_expire_keys",
+           "if not self.keyspace.expires_keys or", "self.keyspace.expires_keys = True\n        if"),
+    Mutant("a replica accepts writes", "clients may write to a replica", Node, "check_write",
+           'if self.replica.active and config["replica-read-only"]:', "if False:"),
+    Mutant("a transaction falls apart", "effects of one script reach the stream without MULTI", Executor, "commit",
+           "wrapped = together and len(effects) > 1", "wrapped = False"),
+    Mutant("the dump forgets newer bytes", "a restarted node claims more of the history than its dump holds", Loads,
+           "_recover_history", "history.restart(identity, offset, size)", "history.restart(identity, offset + 300, size)"),
+]  # fmt: skip
+
+
+@contextmanager
+def at_work(mutant: Mutant) -> Iterator[None]:
+    """While inside, every node has this fault."""
+    original = inspect.getattr_static(mutant.owner, mutant.method)
+    function = original.fget if isinstance(original, property) else original
+    text = textwrap.dedent(inspect.getsource(function))
+    old, new = mutant.old, mutant.new
+    if old not in text:
+        # Deeper lines lose four columns with the method's own indentation.
+        old, new = old.replace("\n    ", "\n"), new.replace("\n    ", "\n")
+    assert text.count(old) >= 1, f"{mutant.name}: {mutant.old!r} stands no more in {function.__qualname__}"
+    scope: dict[str, Any] = {}
+    code = compile("from __future__ import annotations\n" + text.replace(old, new), function.__code__.co_filename, "exec")
+    exec(code, function.__globals__, scope)
+    setattr(mutant.owner, mutant.method, scope[mutant.method])
+    try:
+        yield
+    finally:
+        setattr(mutant.owner, mutant.method, original)
+
+
+def hunt(mutant: Mutant, seeds: int = SEEDS) -> Seed | None:
+    """The first seed that catches the mutant, or None."""
+    script = ARENAS[mutant.arena]
+    with at_work(mutant):
+        for seed in range(seeds):
+            found = try_seed(prepared(script, seed), mutant.arena, "", seed)
+            if not found.ok:
+                return found
+    return None
+
+
+def main() -> None:
+    """See the module's head."""
+    wanted = sys.argv[1] if len(sys.argv) > 1 else None
+    lines = [
+        "# Mutations", "",
+        "Safeguards of a node switched off one by one, each in tests only, and the first seed of the simulation that",
+        "catches it. Generated by `python -m tests.simulation.mutations`; the sound node passes the same seeds.", "",
+        "| safeguard off | what the node does wrong | arena | caught by seed | objection |", "| --- | --- | --- | --- | --- |",
+    ]  # fmt: skip
+    missed, most = [], dict.fromkeys(ARENAS, 0)
+    for mutant in MUTANTS:
+        if wanted not in (None, mutant.name):
+            continue
+        found = hunt(mutant)
+        if found is None:
+            missed.append(mutant.name)
+            print(f"NOT CAUGHT  {mutant.name}")
+            continue
+        most[mutant.arena] = max(most[mutant.arena], found.seed)
+        group, text = found.objections[0]
+        lines.append(f"| {mutant.name} | {mutant.wrong} | {mutant.arena} | {found.seed} | {group} |")
+        print(f"{found.seed:4}  {mutant.name}: {group}", flush=True)
+        if wanted:
+            print(text)
+    if wanted or missed:
+        sys.exit(1 if missed else 0)
+    sound = 0
+    for name, last in most.items():
+        for seed in range(last + 1):
+            found = try_seed(prepared(ARENAS[name], seed), name, "", seed)
+            assert found.ok, f"the sound node fails in {name}, seed {seed}: {found.objections}"
+            sound += 1
+    lines += ["", f"{len(MUTANTS)} mutants, all caught; the sound node passed {sound} runs: in each arena every seed up to the",
+              "last one that a mutant needed."]  # fmt: skip
+    target = Path(__file__).parents[2] / "docs" / "mutations.md"
+    target.write_text("\n".join(lines) + "\n", "utf-8")
+    print(f"{len(MUTANTS)} caught, sound in {sound} runs; {target} written")
+
+
+if __name__ == "__main__":
+    main()
