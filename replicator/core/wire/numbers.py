@@ -22,7 +22,7 @@ def parse_int(data: bytes) -> int | None:
 
 
 def parse_float(data: bytes) -> float | None:
-    """The float that `data` spells (decimal, exponent, inf, hexadecimal as strtod takes them); None: nan or no number."""
+    """The float that `data` spells (decimal, exponent, inf, hexadecimal as strtod does); None: nan or no number."""
     if not data or data[:1].isspace() or data[-1:].isspace() or b"_" in data or b"\x00" in data:
         return None
     try:
