@@ -78,7 +78,9 @@ class Connections:
             data = self._authenticate(session, data)
         if decoder.trusted:
             batch = decoder.feed(data)
-            if batch:
+            if len(batch) > limits.WEIGHED_COMMANDS:
+                self.node.executor.run_weighed(session, batch)
+            elif batch:
                 self.node.executor.run(session, batch)
         if decoder.idle or session.closing:
             return

@@ -33,7 +33,7 @@ from replicator.core.commands.registry import (
     CommandError,
 )
 from replicator.core.keyspace.database import WrongType
-from replicator.core.limits import MAX_SPELLINGS
+from replicator.core.limits import MAX_SPELLINGS, OUTPUT_HELD_BYTES, OUTPUT_RETRY_MS, WEIGHED_BYTES, WEIGHED_COMMANDS
 from replicator.core.session import REPLY_ON, REPLY_SKIP, REPLY_SKIP_NEXT, Blocked, Session
 from replicator.core.wire import reply
 from replicator.core.wire.request import Argv, encode
@@ -190,6 +190,29 @@ class Executor:
         if self.feeding and keyspace.dirty != dirty_before:
             session.write_position = -1  # resolved when the stream is flushed; see Node.write_position
             self.node.writers[session] = None
+
+    def run_weighed(self, session: Session, batch: Sequence[Argv]) -> None:
+        """`run` for many commands: some at a time, and what is behind waits when the client has too much to read."""
+        for at in range(0, len(batch), WEIGHED_COMMANDS):
+            behind = at + WEIGHED_COMMANDS
+            self.run(session, batch[at:behind])
+            if session.closing or behind >= len(batch):
+                return
+            waiting = session.pending_output + sum(map(len, session.out))
+            if waiting > WEIGHED_BYTES:
+                self.node.services.check_output_limit(session)
+                if session.closing:
+                    return
+                if waiting > OUTPUT_HELD_BYTES and session.blocked is None:
+                    self._hold(session)
+            if session.blocked is not None:
+                session.queue.extend(batch[behind:])
+                return
+
+    def _hold(self, session: Session) -> None:
+        """Let a client wait until it has read some of its replies."""
+        now = self.node.now.mono_ms
+        self.park(session, Blocked("output", [], None, now + OUTPUT_RETRY_MS, b"", since_ms=now))
 
     def call(self, ctx: Context, command: Command, argv: Argv, *, commit: bool = True) -> bytes:
         """Run one command that has passed its checks; its effects are recorded (and handed on, if commit)."""
@@ -549,8 +572,11 @@ class Executor:
             session = self.resumed.pop(0)
             if session.blocked is not None or session.closing:
                 continue
+            if session.pending_output > OUTPUT_HELD_BYTES:
+                self._hold(session)
+                continue
             queue, session.queue = session.queue, []
-            self.run(session, queue)
+            self.run_weighed(session, queue)
             if session.blocked is None and not session.closing and (session.unread or session.decoder.error is not None):
                 run_bytes(session)
 

@@ -29,6 +29,12 @@ MAX_RANDOM_MEMBERS = 1 << 24
 # Output that waits in the driver for one connection before its requests are left unread: a client that never reads its
 # replies stops being served here. Large, because client libraries write a whole pipeline before they read any of its replies.
 OUTPUT_HELD_BYTES = 64 * 1024 * 1024
+# So many commands of one read are run before their replies are weighed: one read may ask for far more than fits in memory.
+WEIGHED_COMMANDS = 64
+# A client with more output than it may have goes on when it has taken some; until then it is looked at so often.
+OUTPUT_RETRY_MS = 5
+# Messages for one client are weighed against its limit each time that so many bytes of them have come together.
+WEIGHED_BYTES = 1024 * 1024
 # A connection that is closed after its output has gone out, and whose peer takes nothing of it for so long, is dropped.
 CLOSE_FLUSH_MS = 10_000
 # All that scripts hold in their interpreter: an allocation beyond it fails inside the script ("not enough memory").

@@ -53,6 +53,7 @@ class Services:
         self.reads = 0
         self.gone_received = 0  # bytes of connections that are gone
         self.gone_sent = 0
+        self.over_soft: dict[Session, None] = {}  # clients with more output than a soft limit allows for long
 
     def install(self) -> None:
         """Called once all parts of the node stand: hook into configuration and keyspace."""
@@ -147,6 +148,7 @@ class Services:
     def forget(self, session: Session) -> None:
         """The session is gone."""
         self.pubsub.drop(session)
+        self.over_soft.pop(session, None)
         self.tracker.disable(session)
         self.monitors.remove(session)
         self.gone_received += session.total_received
@@ -167,8 +169,10 @@ class Services:
         waiting = session.pending_output + sum(map(len, session.out))
         if not soft or waiting <= soft:
             session.soft_since_ms = -1
+            self.over_soft.pop(session, None)
         elif session.soft_since_ms < 0:
             session.soft_since_ms = node.now.mono_ms
+            self.over_soft[session] = None
         too_long = session.soft_since_ms >= 0 and node.now.mono_ms - session.soft_since_ms > 1000 * seconds
         if (hard and waiting > hard) or too_long:
             node.log(
@@ -176,6 +180,7 @@ class Services:
                 f"Client id={session.id} addr={session.peer} scheduled to be closed ASAP "
                 "for overcoming of output buffer limits.",
             )
+            session.out.clear()
             session.close("output buffer limit", after_reply=False)
 
     def check_replica_limits(self) -> None:
@@ -185,8 +190,10 @@ class Services:
         node.primary.check_limits(node.now, hard, soft, seconds)
 
     def close_idle(self) -> None:
-        """timeout: close clients that have been silent."""
+        """Close clients that have been over a soft output limit for too long, and (timeout) those that are silent."""
         node = self.node
+        for session in list(self.over_soft):
+            self.check_output_limit(session)
         seconds = node.config["timeout"]
         if not seconds:
             return

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from replicator.core.commands.context import PENDING, Context
 from replicator.core.commands.registry import Command
+from replicator.core.limits import WEIGHED_BYTES
 from replicator.core.wire.request import Argv, RequestDecoder
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Session(Context):
         "no_touch",
         "out",
         "pending_output",
+        "pushed",
         "queue",
         "reply_mode",
         "soft_since_ms",
@@ -84,6 +86,7 @@ class Session(Context):
         self.no_evict = False
         self.no_touch = False
         self.pending_output = 0  # bytes that the driver could not hand on
+        self.pushed = 0  # bytes of messages in `out` since they were last weighed
         self.soft_since_ms = -1
         self.argv: Argv = []
         self.command: Command | None = None
@@ -130,9 +133,16 @@ class Session(Context):
 
     def push(self, data: bytes) -> None:
         """Send encoded bytes outside any reply."""
+        if self.closing:
+            return
         if not self.out:
             self.executor.touched[self] = None
+            self.pushed = 0
         self.out.append(data)
+        self.pushed += len(data)
+        if self.pushed > WEIGHED_BYTES:
+            self.pushed = 0
+            self.server.services.check_output_limit(self)
 
     def subscriptions_changed(self) -> None:
         """Let the executor look closely at the commands of a subscriber."""
