@@ -29,6 +29,7 @@ _NAMES: Final[tuple[tuple[Any, tuple[str, ...]], ...]] = (
     ),
     (os, ("urandom", "getpid", "fork", "getrandom")),
     (uuid, ("uuid1", "uuid4")),
+    (threading.Thread, ("start",)),
 )  # fmt: skip
 _EVENTS: Final = (
     "socket.", "subprocess.", "os.fork", "os.exec", "os.posix_spawn", "os.system", "_thread.start", "os.remove",

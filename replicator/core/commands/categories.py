@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from replicator.core.commands.registry import ADMIN, BLOCKING, FAST, PUBSUB, READONLY, WRITE, Command
 
 # In the order in which ACL CAT names them.
@@ -23,10 +25,15 @@ _EXCEPT = {
 
 def categories_of(command: Command) -> list[str]:
     """The ACL categories of a command, in the order of CATEGORIES."""
-    found = set(command.categories)
-    found.add("fast" if command.flags & FAST else "slow")
-    found.update(name for flag, name in _IMPLIED if command.flags & flag)
-    if command.flags & BLOCKING:
+    return list(_categories(command.full_name, command.categories, command.flags))
+
+
+@lru_cache(maxsize=2048)  # every node of a process asks for the same commands
+def _categories(full_name: str, categories: tuple[str, ...], flags: int) -> tuple[str, ...]:
+    found = set(categories)
+    found.add("fast" if flags & FAST else "slow")
+    found.update(name for flag, name in _IMPLIED if flags & flag)
+    if flags & BLOCKING:
         found.add("blocking")
-    found.discard(_EXCEPT.get(command.full_name, ""))
-    return [name for name in CATEGORIES if name in found]
+    found.discard(_EXCEPT.get(full_name, ""))
+    return tuple(name for name in CATEGORIES if name in found)
