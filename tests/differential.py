@@ -43,7 +43,9 @@ def compare(commands: list[list[bytes]], wire: Wire, node: Harness, normalize: N
     for at, (argv, expected) in enumerate(zip(commands, theirs, strict=True)):
         actual = node.call(*argv)
         left, right = comparable(normalize(argv, actual)), comparable(normalize(argv, expected))
-        assert left == right, f"command {at} {argv!r}: ours {left!r}, stock {right!r}; before it: {commands[max(0, at - 10) : at]!r}"
+        assert left == right, (
+            f"command {at} {argv!r}: ours {left!r}, stock {right!r}; before it: {commands[max(0, at - 10) : at]!r}"
+        )
     if digest_keyspace(node.keyspace).encode() != wire.call("DEBUG", "DIGEST"):
         for db in node.keyspace.databases:
             wire.call("SELECT", db.index)

@@ -115,7 +115,9 @@ class Harness:
                         self._unblock(ctx, ctx.waiting[2])
 
     def call(self, *argv: bytes | str | int | float, ctx: HarnessContext | None = None) -> Any:
-        """The decoded reply; harness.PENDING (b"") while the command waits. Errors come as hiredis.ReplyError values."""
+        """The decoded reply; harness.PENDING (b"") while the command waits. Errors come as hiredis.ReplyError
+        values.
+        """
         raw = self.raw(*argv, ctx=ctx)
         return PENDING if raw == PENDING else decode(raw)
 

@@ -75,7 +75,9 @@ class Server:
                 answer = wire.call("PING")
             finally:
                 wire.close()
-            return answer == b"PONG" or "MASTERDOWN" in str(answer) or (self.answers_loading and "LOADING" in str(answer))
+            return (
+                answer == b"PONG" or "MASTERDOWN" in str(answer) or (self.answers_loading and "LOADING" in str(answer))
+            )
         return False
 
     def log(self) -> str:

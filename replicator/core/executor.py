@@ -577,7 +577,8 @@ class Executor:
                 continue
             queue, session.queue = session.queue, []
             self.run_weighed(session, queue)
-            if session.blocked is None and not session.closing and (session.unread or session.decoder.error is not None):
+            more = session.unread or session.decoder.error is not None
+            if more and session.blocked is None and not session.closing:
                 run_bytes(session)
 
     def close_session(self, session: Session, why: str, after_reply: bool) -> None:

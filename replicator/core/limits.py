@@ -24,12 +24,15 @@ WINDOW_BLOCK = 64 * 1024
 PULL_BYTES = 128 * 1024
 # Different spellings of command names remembered for the fast look-up (GET, get, Get ...).
 MAX_SPELLINGS = 4096
-# Members that SRANDMEMBER and HRANDFIELD repeat for one negative count: the reply is made in memory, however small the set.
+# Members that SRANDMEMBER and HRANDFIELD repeat for one negative count: the reply is made in memory, however small
+# the set.
 MAX_RANDOM_MEMBERS = 1 << 24
 # Output that waits in the driver for one connection before its requests are left unread: a client that never reads its
-# replies stops being served here. Large, because client libraries write a whole pipeline before they read any of its replies.
+# replies stops being served here. Large, because client libraries write a whole pipeline before they read any of its
+# replies.
 OUTPUT_HELD_BYTES = 64 * 1024 * 1024
-# So many commands of one read are run before their replies are weighed: one read may ask for far more than fits in memory.
+# So many commands of one read are run before their replies are weighed: one read may ask for far more than fits in
+# memory.
 WEIGHED_COMMANDS = 64
 # A client with more output than it may have goes on when it has taken some; until then it is looked at so often.
 OUTPUT_RETRY_MS = 5

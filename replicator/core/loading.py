@@ -10,7 +10,8 @@ from replicator.core.persistence import KeyspaceLoader
 from replicator.core.wire.rdb import RdbError, RdbReader
 
 LOAD_CHUNK = 256 * 1024
-# With key-load-delay: how much is parsed before the keys in it are counted, and the shortest wait that is worth its while.
+# With key-load-delay: how much is parsed before the keys in it are counted, and the shortest wait that is worth its
+# while.
 _PACED_BYTES = 1024
 _SHORTEST_WAIT_US = 5_000
 
@@ -44,8 +45,8 @@ class Loading:
     def feed(self, data: bytes, now: Now, delay_us: int) -> bytes | None:
         """More bytes; what stands behind the payload's end once it is there, else None. Raises RdbError.
 
-        delay_us: key-load-delay, microseconds a key (negative: keys a microsecond). If that demands a wait, resume_ms is
-        set, and `feed` must be called again (perhaps with nothing) at that time.
+        delay_us: key-load-delay, microseconds a key (negative: keys a microsecond). If that demands a wait, resume_ms
+        is set, and `feed` must be called again (perhaps with nothing) at that time.
         """
         reader = self.reader
         if not delay_us and not self._held:

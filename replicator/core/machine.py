@@ -27,11 +27,15 @@ class Machine(Protocol):
         ...
 
     def deadline_ms(self) -> int | None:
-        """When (Now.mono_ms) `advance` next has work; None: never, unless an event changes it. Asked after every turn."""
+        """When (Now.mono_ms) `advance` next has work; None: never, unless an event changes it. Asked after every
+        turn.
+        """
         ...
 
     def advance(self, now: Now) -> list[Effect]:
-        """Do all that is due at `now`. Afterwards deadline_ms() lies ahead of now.mono_ms, or the driver calls again."""
+        """Do all that is due at `now`. Afterwards deadline_ms() lies ahead of now.mono_ms, or the driver calls
+        again.
+        """
         ...
 
     def pull(self, conn: int, limit: int) -> bytes:

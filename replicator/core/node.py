@@ -41,6 +41,7 @@ from replicator.core.events import (
     SnapshotDone,
     SnapshotFailed,
     SnapshotSent,
+    SnapshotStalled,
     SnapshotStarted,
     Started,
 )
@@ -68,9 +69,10 @@ REDIS_VERSION = "7.0.15"
 _CRON_MS = 100
 _BEHIND = (StartSnapshot, SendSnapshot, Stream, Exit)  # effects that need the turn's replies out before them
 _CANNOT_PERSIST = (
-    "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that may "
-    "modify the data set are disabled, because this instance is configured to report errors during writes if RDB "
-    "snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB error."
+    "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that "
+    "may modify the data set are disabled, because this instance is configured to report errors during writes if "
+    "RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the "
+    "RDB error."
 )
 _EXPIRE_AT_ONCE = 200  # expired keys deleted in one turn before others are served
 
@@ -160,6 +162,7 @@ class Node:
             SnapshotFailed: self.snapshots.failed,
             SnapshotDone: self.snapshots.done,
             SnapshotSent: self._snapshot_sent,
+            SnapshotStalled: self._snapshot_stalled,
             FileChunk: self.loads.file_chunk,
             FileFailed: self.loads.file_failed,
             FileCommitted: self.loads.file_committed,
@@ -284,6 +287,9 @@ class Node:
     def _snapshot_sent(self, event: SnapshotSent) -> None:
         self.primary.snapshot_sent(event.conn, self.now)
         self.regate()
+
+    def _snapshot_stalled(self, event: SnapshotStalled) -> None:
+        self.primary.snapshot_stalled(event.conn, event.stalled, self.now)
 
     # -- roles -------------------------------------------------------------------------------------------------------
 

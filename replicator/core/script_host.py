@@ -62,9 +62,9 @@ class ScriptHost:
                 node.check_write(ctx)
             if node.is_stale() and not entry.flags & STALE:
                 raise CommandError(api.STALE_COMMAND)
-        if entry.flags & DENY_OOM and not (ctx.script.flags & api.ALLOW_OOM or ctx.script.wrote):
-            if not node.services.has_room():
-                raise CommandError(api.OUT_OF_MEMORY)
+        may_exceed = ctx.script.flags & api.ALLOW_OOM or ctx.script.wrote
+        if entry.flags & DENY_OOM and not may_exceed and not node.services.has_room():
+            raise CommandError(api.OUT_OF_MEMORY)
 
     def check_script_access(self, ctx: Any, entry: Command, argv: list[bytes]) -> None:
         """The caller's access rules, in the words for scripts."""
@@ -92,7 +92,9 @@ class ScriptHost:
         return api.start_refusal(
             flags,
             legacy,
-            read_only_replica=node.replica.active and bool(node.config["replica-read-only"]) and not ctx.is_primary_link,
+            read_only_replica=node.replica.active
+            and bool(node.config["replica-read-only"])
+            and not ctx.is_primary_link,
             cannot_write=cannot_write,
             stale=node.is_stale(),
             out_of_memory=not node.services.has_room(),
@@ -102,5 +104,3 @@ class ScriptHost:
     def script_log(self, level: int, message: bytes) -> None:
         """redis.log."""
         self.node.log(_LEVELS[level], message.decode("utf-8", "replace"))
-
-

@@ -128,8 +128,8 @@ class Services:
             return "ERR max number of clients reached"
         if node.config["protected-mode"] and self.users.default.no_password and host and not _is_local(host):
             return (
-                "DENIED Redis is running in protected mode because protected mode is enabled and no password is set for "
-                "the default user. In this mode connections are only accepted from the loopback interface."
+                "DENIED Redis is running in protected mode because protected mode is enabled and no password is "
+                "set for the default user. In this mode connections are only accepted from the loopback interface."
             )
         return ""
 

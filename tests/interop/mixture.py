@@ -1,4 +1,6 @@
-"""A seeded mixture of write commands that Redis 6.2, 7.0, Valkey 9.1 and we all understand, over few keys of every type."""
+"""A seeded mixture of write commands that Redis 6.2, 7.0, Valkey 9.1 and we all understand, over few keys of every
+type.
+"""
 
 from __future__ import annotations
 
@@ -73,15 +75,27 @@ def _one(chance: Random) -> list[bytes]:
             kind = chance.choice("slhztq")
         return f"{kind}{chance.randrange(12)}".encode()
 
-    def member() -> bytes:
-        return b"e%d" % chance.randrange(40)
-
-    def number() -> bytes:
-        return b"%d" % chance.randrange(-20, 20)
-
-    value = b"v%d" % chance.randrange(1000)
     s, l_, h, z, t, q = (key(kind) for kind in "slhztq")
-    table = [
+    families = (_strings(chance, s), _lists(chance, l_), _hashes_and_sets(chance, h, t), _ordered(chance, z, q))
+    table = [command for family in families for command in family] + _keys(chance, [s, l_, h, z, t, q])
+    return chance.choice(table)
+
+
+def _member(chance: Random) -> bytes:
+    return b"e%d" % chance.randrange(40)
+
+
+def _number(chance: Random) -> bytes:
+    return b"%d" % chance.randrange(-20, 20)
+
+
+def _value(chance: Random) -> bytes:
+    return b"v%d" % chance.randrange(1000)
+
+
+def _strings(chance: Random, s: bytes) -> list[list[bytes]]:
+    value, number = _value(chance), _number(chance)
+    return [
         [b"SET", s, value],
         [b"SET", s, value, b"EX", b"10000"],
         [b"SET", s, value, b"KEEPTTL"],
@@ -94,36 +108,54 @@ def _one(chance: Random) -> list[bytes]:
         [b"SETBIT", s, b"%d" % chance.randrange(200), b"1"],
         [b"MSET", s, value, b"s0", value],
         [b"INCR", b"n%d" % chance.randrange(4)],
-        [b"INCRBY", b"n%d" % chance.randrange(4), number()],
-        [b"DECRBY", b"n%d" % chance.randrange(4), number()],
+        [b"INCRBY", b"n%d" % chance.randrange(4), number],
+        [b"DECRBY", b"n%d" % chance.randrange(4), number],
         [b"INCRBYFLOAT", b"f%d" % chance.randrange(4), b"0.25"],
-        [b"LPUSH", l_, value, member()],
+    ]
+
+
+def _lists(chance: Random, l_: bytes) -> list[list[bytes]]:
+    value, member = _value(chance), _member(chance)
+    return [
+        [b"LPUSH", l_, value, member],
         [b"RPUSH", l_, value],
         [b"LPOP", l_],
         [b"RPOP", l_, b"2"],
         [b"LTRIM", l_, b"0", b"30"],
         [b"LREM", l_, b"0", value],
-        [b"LINSERT", l_, b"BEFORE", value, member()],
-        [b"LSET", l_, b"0", member()],
+        [b"LINSERT", l_, b"BEFORE", value, member],
+        [b"LSET", l_, b"0", member],
         [b"LMOVE", l_, b"l0", b"LEFT", b"RIGHT"],
         [b"RPOPLPUSH", l_, b"l1"],
-        [b"HSET", h, member(), value],
-        [b"HSETNX", h, member(), value],
-        [b"HDEL", h, member()],
-        [b"HINCRBY", h, b"count", number()],
+    ]
+
+
+def _hashes_and_sets(chance: Random, h: bytes, t: bytes) -> list[list[bytes]]:
+    value, member, number = _value(chance), _member(chance), _number(chance)
+    return [
+        [b"HSET", h, member, value],
+        [b"HSETNX", h, member, value],
+        [b"HDEL", h, member],
+        [b"HINCRBY", h, b"count", number],
         [b"HINCRBYFLOAT", h, b"float", b"0.5"],
-        [b"SADD", t, member(), member()],
-        [b"SREM", t, member()],
+        [b"SADD", t, member, member],
+        [b"SREM", t, member],
         [b"SPOP", t],
         [b"SPOP", t, b"3"],
-        [b"SMOVE", t, b"t0", member()],
+        [b"SMOVE", t, b"t0", member],
         [b"SINTERSTORE", b"t1", t, b"t2"],
         [b"SUNIONSTORE", b"t3", t, b"t4"],
         [b"SDIFFSTORE", b"t5", t, b"t6"],
-        [b"ZADD", z, number(), member()],
-        [b"ZADD", z, b"GT", number(), member()],
-        [b"ZINCRBY", z, number(), member()],
-        [b"ZREM", z, member()],
+    ]
+
+
+def _ordered(chance: Random, z: bytes, q: bytes) -> list[list[bytes]]:
+    value, member, number = _value(chance), _member(chance), _number(chance)
+    return [
+        [b"ZADD", z, number, member],
+        [b"ZADD", z, b"GT", number, member],
+        [b"ZINCRBY", z, number, member],
+        [b"ZREM", z, member],
         [b"ZPOPMIN", z],
         [b"ZPOPMAX", z, b"2"],
         [b"ZREMRANGEBYRANK", z, b"0", b"1"],
@@ -134,14 +166,21 @@ def _one(chance: Random) -> list[bytes]:
         [b"XADD", q, b"*", b"f", value],
         [b"XADD", q, b"MAXLEN", b"~", b"50", b"*", b"f", value],
         [b"XTRIM", q, b"MAXLEN", b"40"],
-        [b"PFADD", b"p%d" % chance.randrange(3), member(), value],
+    ]
+
+
+def _keys(chance: Random, keys: list[bytes]) -> list[list[bytes]]:
+    s, l_, h, *_ = keys
+    value, member = _value(chance), _member(chance)
+    return [
+        [b"PFADD", b"p%d" % chance.randrange(3), member, value],
         [b"PFMERGE", b"p9", b"p0", b"p1"],
         [b"EXPIRE", s, b"5000"],
         [b"PEXPIRE", l_, b"7000000"],
         [b"PERSIST", s],
         [b"EXPIREAT", h, b"4102444800"],
-        [b"DEL", chance.choice([s, l_, h, z, t, q])],
-        [b"UNLINK", chance.choice([s, l_, h, z, t, q])],
+        [b"DEL", chance.choice(keys)],
+        [b"UNLINK", chance.choice(keys)],
         [b"RENAME", s, b"s5"],
         [b"RENAMENX", l_, b"l9"],
         [b"COPY", h, b"h9", b"REPLACE"],
@@ -149,7 +188,6 @@ def _one(chance: Random) -> list[bytes]:
         [b"SORT", l_, b"ALPHA", b"STORE", b"sorted"],
         [b"BITOP", b"XOR", b"bits", s, b"s1"],
         [b"BITFIELD", b"bits", b"INCRBY", b"u8", b"100", b"7"],
-        [b"GEOADD", b"geo", b"13.3%d" % chance.randrange(100), b"38.1", member()],
+        [b"GEOADD", b"geo", b"13.3%d" % chance.randrange(100), b"38.1", member],
         [b"PUBLISH", b"channel", value],
     ]
-    return chance.choice(table)

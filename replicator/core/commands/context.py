@@ -127,10 +127,11 @@ class Context:
     # -- waiting ---------------------------------------------------------------------------------------------------
 
     def block(self, keys: list[bytes], timeout_ms: int | None, on_timeout: bytes, *, on_delete: bool = False) -> bytes:
-        """Wait until one of the keys changes (then the same argv runs again with `retrying` set), or the timeout passes.
+        """Wait until one of the keys changes (then the same argv runs again with `retrying` set), or the timeout
+        passes.
 
-        timeout_ms: from now; None waits for ever. on_timeout: the reply then. on_delete: run again also when a key went away.
-        Returns PENDING, which the command must return; or on_timeout at once where waiting is not allowed.
+        timeout_ms: from now; None waits for ever. on_timeout: the reply then. on_delete: run again also when a key
+        went away. Returns PENDING, which the command must return; or on_timeout at once where waiting is not allowed.
         While retrying, calling block again keeps the place in the queue and the first deadline.
         """
         if self.deny_blocking:

@@ -257,7 +257,8 @@ def debug(ctx: Context, argv: list[bytes]) -> bytes:
     if allowed == "no" or (allowed == "local" and not ctx.peer.startswith(("127.", "[::1]", "/"))):
         raise CommandError(
             'ERR DEBUG command not allowed. If the enable-debug-command option is set to "local", you can run it '
-            "from a local connection, otherwise you need to set this option in the configuration file, and then restart the server."
+            "from a local connection, otherwise you need to set this option in the configuration file, "
+            "and then restart the server."
         )
     entry = _SUBCOMMANDS.get(argv[1].lower())
     if entry is None or not entry[1] <= len(argv) - 2 <= entry[2]:

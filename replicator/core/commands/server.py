@@ -77,8 +77,8 @@ def bgsave(ctx: Context, argv: list[bytes]) -> bytes:
             snapshots.scheduled = True
             return reply.simple("Background saving scheduled")
         raise CommandError(
-            "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to schedule a "
-            "BGSAVE whenever possible."
+            "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to "
+            "schedule a BGSAVE whenever possible."
         )
     snapshots.requested_save = True
     return reply.simple("Background saving started")
@@ -105,7 +105,8 @@ def lastsave(ctx: Context, argv: list[bytes]) -> bytes:
     flags=ADMIN | NO_SCRIPT | LOADING | STALE | NO_MULTI | ALLOW_BUSY,
     group=GROUP,
     since="1.0.0",
-    complexity="O(N) when saving, where N is the total number of keys in all databases when saving data, otherwise O(1)",
+    complexity="O(N) when saving, where N is the total number of keys in all databases when saving data, "
+    "otherwise O(1)",
     summary="Synchronously saves the database(s) to disk and shuts down the Redis server.",
     categories="admin dangerous",
     arguments="[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]",

@@ -9,10 +9,10 @@ from random import Random
 class Index:
     """A set of byte strings, each with a place in an array; a removal moves the last one into the hole.
 
-    The array is what makes two things cheap: choosing at random, and SCAN. A scan goes from the end to the begin and its
-    cursor is the number of places still to visit. A removal moves a member only from a higher place to a lower one, that is
-    from a visited (or just added) place: so a member that is there during the whole scan is never missed; it may come twice.
-    The order is defined by the history of operations alone, never by a hash seed.
+    The array is what makes two things cheap: choosing at random, and SCAN. A scan goes from the end to the begin and
+    its cursor is the number of places still to visit. A removal moves a member only from a higher place to a lower
+    one, that is from a visited (or just added) place: so a member that is there during the whole scan is never
+    missed; it may come twice. The order is defined by the history of operations alone, never by a hash seed.
     """
 
     __slots__ = ("items", "place")

@@ -46,7 +46,9 @@ class Loader(Protocol):
         """Bytes of the payload; None while more are needed, otherwise the bytes behind its end. May raise LoadError."""
 
     def loader_waits(self) -> bool:
-        """Whether the loader holds bytes back for a while; `take` must be called again (with nothing) when it goes on."""
+        """Whether the loader holds bytes back for a while; `take` must be called again (with nothing) when it goes
+        on.
+        """
 
     def abandon_load(self, why: str) -> None:
         """The payload will not come to its end, or is not wanted any more."""
