@@ -120,6 +120,17 @@ class SnapshotSent:
 
 
 @dataclass(frozen=True, slots=True)
+class SnapshotStalled:
+    """The feed of a snapshot (StartSnapshot to conns) waits for this connection's peer, or (not stalled) no more.
+
+    Told again, stalled, each time the peer has taken something but not all.
+    """
+
+    conn: int
+    stalled: bool
+
+
+@dataclass(frozen=True, slots=True)
 class FileChunk:
     """The next bytes of a file that effects.ReadFile asked for. eof: these (perhaps none) are the last.
 
@@ -169,6 +180,7 @@ Event: TypeAlias = (
     | SnapshotFailed
     | SnapshotDone
     | SnapshotSent
+    | SnapshotStalled
     | FileChunk
     | FileFailed
     | FileCommitted

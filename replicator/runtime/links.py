@@ -119,6 +119,8 @@ class Links:
         for generation in finished:
             self._tell(told.SnapshotSent(link.conn, generation))
             self._hub.snapshots.served(link.conn)
+        if (link.blocked or was_blocked) and link.queue and type(link.queue[0]) is FeedItem:
+            self._tell(told.SnapshotStalled(link.conn, link.blocked))
         if link.pending and (link.pending != pending or not was_blocked):
             self._tell(told.OutputPending(link.conn, link.pending))
         elif was_blocked and pending and not link.pending:

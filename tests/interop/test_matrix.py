@@ -85,7 +85,9 @@ def test_random_commands_stream_to_the_same_data_through_cuts(
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_chain_stock_ours_stock_shares_one_history(tmp_path: Path, engine: str) -> None:
-    with servers(tmp_path, engine, "ours", engine) as (top, middle, bottom):
+    # A replica comes back within its time to connect, during which the stream goes on.
+    directives = ("--repl-backlog-size", "100mb")
+    with servers(tmp_path, engine, "ours", engine, directives=directives) as (top, middle, bottom):
         middle.follow(top)
         middle.wait_linked()
         bottom.follow(middle)

@@ -116,6 +116,30 @@ def test_a_child_that_dies_sends_its_replicas_away_and_they_come_again(tmp_path:
         assert "Background transfer terminated" in primary.log()
 
 
+def test_a_slow_diskless_payload_is_not_taken_for_a_silent_replica(tmp_path: Path) -> None:
+    with servers(tmp_path, "ours", "ours", directives=("--repl-timeout", "2")) as (primary, replica):
+        primary.call("CONFIG", "SET", "rdb-key-save-delay", 20_000)
+        primary.call("DEBUG", "POPULATE", 200, "key", 1000)
+        replica.follow(primary)
+        converge(primary, replica)
+        assert primary.info("stats")["sync_full"] == "1"
+
+
+def test_a_replica_that_takes_no_more_of_a_diskless_payload_is_sent_away_after_repl_timeout(tmp_path: Path) -> None:
+    with servers(tmp_path, "ours", "ours") as (primary, replica):
+        primary.call("DEBUG", "POPULATE", 2000, "key", 50_000)
+        primary.call("CONFIG", "SET", "rdb-key-save-delay", 500)
+        replica.follow(primary)
+        until(lambda: saving(primary), "the snapshot is under way")
+        replica.signal(signal.SIGSTOP)
+        primary.call("CONFIG", "SET", "repl-timeout", 1)
+        until(lambda: "Disconnecting timedout replica (full sync)" in primary.log(), "the stopped replica is sent away")
+        until(lambda: not saving(primary), "nobody needs the snapshot any more")
+        primary.call("CONFIG", "SET", "repl-timeout", 60, "rdb-key-save-delay", 0)
+        replica.signal(signal.SIGCONT)
+        converge(primary, replica)
+
+
 def fall_behind(primary: Server, replica: Server) -> None:
     """The replica's place in the history leaves the backlog: it needs a full synchronization of the same history."""
     primary.call("CONFIG", "SET", "repl-backlog-size", "16kb")

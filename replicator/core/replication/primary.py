@@ -67,6 +67,7 @@ class Link:
     streaming: bool = False  # the driver may pull
     acked: int = 0  # the last ACK; 0 before the first one, whatever the replica has asked for
     acked_ms: int = 0
+    stalled_ms: int = -1  # since when a diskless payload waits for it; -1: it does not
     since_ms: int = 0  # when it began to wait for a snapshot
     started_ms: int = 0
     soft_limit_since_ms: int = -1
@@ -353,6 +354,12 @@ class Primary:
         self.log(Level.NOTICE, f"Synchronization with replica {link.address} succeeded")
         self.emit(Announce("replication.full-sync-done", (("replica", link.address), ("offset", link.acked))))
 
+    def snapshot_stalled(self, conn: int, stalled: bool, now: Now) -> None:
+        """A diskless payload waits for this replica to take more (or no more)."""
+        link = self.links.get(conn)
+        if link is not None:
+            link.stalled_ms = now.mono_ms if stalled else -1
+
     def has_receivers(self) -> bool:
         """Whether anyone still waits for the snapshot that is being made."""
         generation = self.snapshot_generation
@@ -443,7 +450,7 @@ class Primary:
                 kind = "streaming sync" if link.streaming else "full sync"
                 self.log(Level.WARNING, f"Disconnecting timedout replica ({kind}): {link.address}")
                 self.emit(Close(link.conn, "replica timed out"))
-            elif link.state is LinkState.WAIT_END and link.diskless and silent > timeout_ms:
+            elif 0 <= link.stalled_ms < now.mono_ms - timeout_ms and link.state is LinkState.WAIT_END:
                 self.log(Level.WARNING, f"Disconnecting timedout replica (full sync): {link.address}")
                 self.emit(Close(link.conn, "replica timed out"))
 
