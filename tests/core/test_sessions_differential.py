@@ -84,14 +84,89 @@ def test_conversations_drawn_at_random_go_as_stock_s(sides: tuple[Talk, Talk], s
 
 _KEYS = ("a", "b", "c")
 _DRAWN = (
-    *("SET {k} {n}", "GET {k}", "INCR {k}", "APPEND {k} x", "DEL {k}", "RPUSH {k} {n} y", "LPOP {k}", "LLEN {k}", "LRANGE {k} 0 -1", "EXISTS {k}"),
-    *("RENAME {k} {l}", "COPY {k} {l}", "LMOVE {k} {l} LEFT RIGHT", "SADD {k} {n}", "ZADD {k} {n} m", "ZPOPMIN {k}", "XADD {k} * f", "FLUSHALL", "SWAPDB 0 1"),
-    *("MULTI", "MULTI", "EXEC", "EXEC", "EXEC", "DISCARD", "WATCH {k}", "WATCH {k} {l}", "UNWATCH", "SELECT {d}", "MOVE {k} 1", "DBSIZE"),
-    *("BLPOP {k} {l} 0", "BRPOP {k} 0", "BLMOVE {k} {l} LEFT RIGHT 0", "BZPOPMIN {k} 0", "BLMPOP 0 2 {k} {l} LEFT COUNT 2", "BZMPOP 0 1 {k} MAX"),
-    *("SUBSCRIBE {k}", "UNSUBSCRIBE {k}", "PSUBSCRIBE {k}*", "PUNSUBSCRIBE {k}*", "PUBLISH {k} {n}", "PING", "PING x", "ECHO {n}", "RESET", "HELLO 3", "HELLO 2"),
-    *("NOSUCH {k}", "GET", "INCR {k} {k}", "OBJECT NOSUCH", "CLIENT REPLY SKIP", "CLIENT REPLY ON", "CLIENT UNBLOCK {id}", "CLIENT UNBLOCK {id} ERROR"),
-    *("EVAL 'return redis.call(\"rpush\",KEYS[1],ARGV[1])' 1 {k} {n}", "EVAL 'redis.call(\"set\",KEYS[1],1) return redis.call(\"nosuch\")' 1 {k}"),
-    *("PEXPIRE {k} 100000", "PERSIST {k}", "EXPIRE {k} 0", "SORT {k} STORE {l}", "GETDEL {k}", "TYPE {k}", "SETNX {k} {n}", "WAIT 0 0", "QUIT"),
+    *(
+        "SET {k} {n}",
+        "GET {k}",
+        "INCR {k}",
+        "APPEND {k} x",
+        "DEL {k}",
+        "RPUSH {k} {n} y",
+        "LPOP {k}",
+        "LLEN {k}",
+        "LRANGE {k} 0 -1",
+        "EXISTS {k}",
+    ),
+    *(
+        "RENAME {k} {l}",
+        "COPY {k} {l}",
+        "LMOVE {k} {l} LEFT RIGHT",
+        "SADD {k} {n}",
+        "ZADD {k} {n} m",
+        "ZPOPMIN {k}",
+        "XADD {k} * f",
+        "FLUSHALL",
+        "SWAPDB 0 1",
+    ),
+    *(
+        "MULTI",
+        "MULTI",
+        "EXEC",
+        "EXEC",
+        "EXEC",
+        "DISCARD",
+        "WATCH {k}",
+        "WATCH {k} {l}",
+        "UNWATCH",
+        "SELECT {d}",
+        "MOVE {k} 1",
+        "DBSIZE",
+    ),
+    *(
+        "BLPOP {k} {l} 0",
+        "BRPOP {k} 0",
+        "BLMOVE {k} {l} LEFT RIGHT 0",
+        "BZPOPMIN {k} 0",
+        "BLMPOP 0 2 {k} {l} LEFT COUNT 2",
+        "BZMPOP 0 1 {k} MAX",
+    ),
+    *(
+        "SUBSCRIBE {k}",
+        "UNSUBSCRIBE {k}",
+        "PSUBSCRIBE {k}*",
+        "PUNSUBSCRIBE {k}*",
+        "PUBLISH {k} {n}",
+        "PING",
+        "PING x",
+        "ECHO {n}",
+        "RESET",
+        "HELLO 3",
+        "HELLO 2",
+    ),
+    *(
+        "NOSUCH {k}",
+        "GET",
+        "INCR {k} {k}",
+        "OBJECT NOSUCH",
+        "CLIENT REPLY SKIP",
+        "CLIENT REPLY ON",
+        "CLIENT UNBLOCK {id}",
+        "CLIENT UNBLOCK {id} ERROR",
+    ),
+    *(
+        "EVAL 'return redis.call(\"rpush\",KEYS[1],ARGV[1])' 1 {k} {n}",
+        'EVAL \'redis.call("set",KEYS[1],1) return redis.call("nosuch")\' 1 {k}',
+    ),
+    *(
+        "PEXPIRE {k} 100000",
+        "PERSIST {k}",
+        "EXPIRE {k} 0",
+        "SORT {k} STORE {l}",
+        "GETDEL {k}",
+        "TYPE {k}",
+        "SETNX {k} {n}",
+        "WAIT 0 0",
+        "QUIT",
+    ),
 )
 
 
@@ -107,10 +182,10 @@ def _draw(chance: Random) -> list[Step]:
     def words(name: str) -> str:
         text = chance.choice(_DRAWN)
         while (
-            text.startswith("PUBLISH") and name in queueing
-            or text.startswith("XADD") and name in queueing
-            or text.startswith("CLIENT REPLY") and name in queueing
-            or text == "QUIT" and (name in silenced or chance.random() < 0.8)
+            (text.startswith("PUBLISH") and name in queueing)
+            or (text.startswith("XADD") and name in queueing)
+            or (text.startswith("CLIENT REPLY") and name in queueing)
+            or (text == "QUIT" and (name in silenced or chance.random() < 0.8))
         ):
             text = chance.choice(_DRAWN)
         if text == "CLIENT REPLY SKIP":
@@ -118,7 +193,11 @@ def _draw(chance: Random) -> list[Step]:
         if text == "MULTI":
             queueing.add(name)
         return text.format(
-            k=chance.choice(_KEYS), l=chance.choice(_KEYS), n=chance.randrange(5), d=chance.randrange(2), id="{id:" + chance.choice(names) + "}"
+            k=chance.choice(_KEYS),
+            l=chance.choice(_KEYS),
+            n=chance.randrange(5),
+            d=chance.randrange(2),
+            id="{id:" + chance.choice(names) + "}",
         )
 
     for _ in range(40):
