@@ -15,7 +15,7 @@ from typing import Any
 
 import hiredis
 
-from replicator.core.config import Config
+from replicator.core.config import Config, ConfigStore
 from replicator.core.effects import Close, Effect, Exit, Log, ReadFile, Send
 from replicator.core.events import Closed, Event, FileFailed, Opened, Received, Started
 from replicator.core.node import Node, Surroundings
@@ -67,9 +67,15 @@ class LocalClient:
 class LocalNode:
     """A node at work: started, with an empty data set."""
 
-    def __init__(self, *arguments: str, seed: int = 1, surroundings: Surroundings | None = None) -> None:
-        config = Config()
-        config.load("", ["--save", "", *arguments])
+    def __init__(
+        self,
+        *arguments: str,
+        seed: int = 1,
+        surroundings: Surroundings | None = None,
+        store: ConfigStore | None = None,
+    ) -> None:
+        config = Config(store)
+        config.load((store and store.read()) or "", ["--save", "", *arguments])
         self.node = Node(config, Random(seed), surroundings)
         self.now = Now(1_000_000, 1_700_000_000_000)
         self.clients: dict[int, LocalClient] = {}

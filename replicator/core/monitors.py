@@ -39,8 +39,9 @@ class Monitors:
 
     def remove(self, session: Session) -> None:
         """The client watches no more."""
-        session.monitor = False
-        if self.node.monitors.pop(session, self) is None:
+        if session.monitor:
+            session.monitor = False
+            self.node.monitors.pop(session, None)
             self.node.regate()
 
     def feed(self, ctx: Any, command: Command, argv: Sequence[bytes]) -> None:

@@ -155,8 +155,6 @@ class Statistics:
             one.left -= 1
             if one.left <= 0:
                 entry.run = one.run
-        if ctx.script is not None:
-            return
         config = self.node.config
         if usec >= config["slowlog-log-slower-than"] >= 0 and not entry.flags & SKIP_SLOWLOG and ctx.blocked is None:
             self._note_slow(entry, usec, ctx, argv)

@@ -120,7 +120,11 @@ class Users:
             encoded = [word.encode("utf-8", "surrogateescape") for word in words]
             key = name.encode("utf-8", "surrogateescape")
             user = self.users[key] if key == b"default" else User(key, self._fresh())
-            for rule in encoded:
+            try:
+                rules = merge_selectors(encoded)
+            except RuleError as problem:
+                raise ValueError(f"Error in user declaration '{name}': {problem}") from None
+            for rule in rules:
                 try:
                     user.apply(rule, self._fresh)
                 except RuleError as problem:

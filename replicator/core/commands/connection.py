@@ -120,7 +120,6 @@ def hello(ctx: Context, argv: list[bytes]) -> bytes:
             at += 3
         elif word == b"setname" and left >= 1:
             name = argv[at + 1]
-            check_name(name)
             at += 2
         else:
             raise CommandError(f"ERR Syntax error in HELLO option '{argv[at].decode('utf-8', 'replace')}'")
@@ -132,6 +131,7 @@ def hello(ctx: Context, argv: list[bytes]) -> bytes:
             "option can be used to authenticate the client and select the RESP protocol version at the same time"
         )
     if name is not None:
+        check_name(name)
         ctx.name = name
     if version is not None:
         ctx.use_protocol(version)

@@ -44,7 +44,10 @@ _DISABLED = (
     'latency-monitor-threshold <milliseconds>." in order to enable it. If we weren\'t in a deep space mission I\'d '
     "suggest to take a look at https://redis.io/topics/latency-monitor.\n"
 )
-_NOTHING = "Dave, no latency spike was observed during the lifetime of this Redis instance, not in the slightest bit.\n"
+_NOTHING = (
+    "Dave, no latency spike was observed during the lifetime of this Redis instance, not in the slightest bit. I honestly "
+    "think you ought to sit down calmly, take a stress pill, and think things over.\n"
+)
 
 container("latency", group="server", since="2.8.13", summary="A container for latency diagnostics commands")
 admin = partial(

@@ -11,7 +11,6 @@ from replicator.core.commands.registry import (
     NOT_AN_INTEGER,
     READONLY,
     STALE,
-    SYNTAX,
     CommandError,
     command,
 )
@@ -54,13 +53,8 @@ _RAMP = " .:-=+*#%@"
 )
 def lolwut(ctx: Context, argv: list[bytes]) -> bytes:
     """LOLWUT [VERSION version [argument ...]]"""
-    numbers = argv[1:]
-    if numbers and numbers[0].lower() == b"version":
-        if len(numbers) < 2:
-            raise CommandError(SYNTAX)
-        numbers = numbers[1:]
-        if any(parse_int(number) is None for number in numbers):
-            raise CommandError(NOT_AN_INTEGER)
+    if len(argv) > 2 and argv[1].lower() == b"version" and any(parse_int(number) is None for number in argv[2:]):
+        raise CommandError(NOT_AN_INTEGER)
     offset, copies = ctx.server.replication_offset(), len(ctx.server.primary.links)
     lines = []
     for row in range(8):
