@@ -86,6 +86,19 @@ class Following:
 
     # -- loading -----------------------------------------------------------------------------------------------------
 
+    def before_dump_is_replaced(self) -> None:
+        """A child that saves our old data would put it under the payload's name: it is killed."""
+        snapshots = self.node.snapshots
+        snapshots.requested_save = snapshots.scheduled = False
+        if snapshots.saving:
+            assert snapshots.running is not None
+            self.node.log(
+                Level.NOTICE,
+                "Replica is about to load the RDB file received from the master, but there is a pending RDB child "
+                f"running. Killing process {snapshots.running.pid} and removing its temp file to avoid any race",
+            )
+            snapshots.cancel()
+
     def load_file(self, name: str) -> None:
         """Drop the old data, then load the file chunk by chunk."""
         node = self.node

@@ -58,15 +58,16 @@ def page(cells: Mapping[str, Mapping[str, str]], known: Mapping[str, str]) -> st
     lines = [
         "# Interoperability",
         "",
-        "What `make interop` found: each stock server as primary and as replica of a node of ours. At the end of each test",
-        "offsets and `DEBUG DIGEST` of all servers are equal; the figures are full and partial synchronizations that the",
-        "primary counted (one full one is the first).",
+        "What `make interop` found: each stock server as primary and as replica of a node of ours. At the end of each",
+        "test offsets and `DEBUG DIGEST` of all servers are equal; the figures are full and partial synchronizations",
+        "that the primary counted (one full one is the first).",
         "",
         "| | " + " | ".join(known.values()) + " |",
         "| --- |" + " --- |" * len(known),
     ]
     for row, outcomes in sorted(cells.items()):
-        lines.append(f"| {row} | " + " | ".join(outcomes.get(engine, outcomes.get("", "-")) for engine in known) + " |")
+        figures = (outcomes.get(engine, outcomes.get("", "-")) for engine in known)
+        lines.append(f"| {row} | " + " | ".join(figures) + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -1,6 +1,6 @@
-"""Each stock server as primary and as replica of a node of ours: same offsets, same data, no unexplained full synchronization.
+"""Each stock server as primary and as replica of a node of ours: same offsets, same data, no unexplained full sync.
 
-`make interop` runs the long form and writes docs/interop.md (tests/interop/__main__.py); inside `make test` it is short.
+`make interop` runs the long form and writes docs/interop.md (tests/interop/__main__.py); `make test` a short one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Peers that lie, stall or talk nonsense: nothing crashes, hangs or grows without bound, and old data stays where it may."""
+"""Peers that lie, stall or talk nonsense: nothing crashes, hangs or grows, and old data stays where it may."""
 
 from __future__ import annotations
 

@@ -124,15 +124,23 @@ class Story:
             chance.choices([*actions, self.change_id], [*weights, 1])[0]()
         self.world.check()
 
+    def obey(self, member: Member, host: str, port: str | int) -> None:
+        """REPLICAOF, repeated while the member loads."""
+        for _ in range(30):
+            if "OK" in str(member.call("REPLICAOF", host, port)):
+                return
+            self.world.settle(1000)
+        raise AssertionError("the member does not obey")
+
     def finish(self) -> None:
         """Everyone follows the first: all must come to the same data."""
         first, *others = self.world.members
         self.world.settle(3000)
-        first.call("FAILOVER", "ABORT")
-        first.call("REPLICAOF", "NO", "ONE")
+        for member in self.world.members:
+            member.call("FAILOVER", "ABORT")
+        self.obey(first, "NO", "ONE")
         for other in others:
-            other.call("FAILOVER", "ABORT")
-            other.call("REPLICAOF", "127.0.0.1", first.port)
+            self.obey(other, "127.0.0.1", first.port)
         self.world.settle(10_000)
         while self.world.cut():  # a new id (DEBUG CHANGE-REPL-ID) is learnt with the next handshake
             continue

@@ -68,6 +68,9 @@ class Host(Loader, Protocol):
     def handshake_lines(self) -> list[tuple[bytes, ...]]:
         """Requests between PING and PSYNC: AUTH, REPLCONF ..."""
 
+    def before_dump_is_replaced(self) -> None:
+        """The payload is about to become the dump file: no child may put old data in its place."""
+
     def load_file(self, name: str) -> None:
         """Drop the old data and load the file; payload_loaded or payload_failed follows."""
 
@@ -479,6 +482,7 @@ class Replica:
                 self.host.finish_load()
             else:
                 self.emit(PauseReading(self.conn, True))
+                self.host.before_dump_is_replaced()
                 self.transfer.commit(str(self.settings["dbfilename"]))
 
     def load_goes_on(self, now: Now) -> None:
