@@ -35,6 +35,7 @@ from replicator.core.commands.registry import (
 from replicator.core.keyspace.database import WrongType
 from replicator.core.limits import MAX_SPELLINGS, OUTPUT_HELD_BYTES, OUTPUT_RETRY_MS, WEIGHED_BYTES, WEIGHED_COMMANDS
 from replicator.core.session import REPLY_ON, REPLY_SKIP, REPLY_SKIP_NEXT, Blocked, Session
+from replicator.core.refusals import shown_in_error, unknown_command
 from replicator.core.wire import reply
 from replicator.core.wire.request import Argv, encode
 
@@ -50,9 +51,7 @@ _ALLOWED_WHILE_SUBSCRIBED = frozenset(
 )
 _NEVER_QUEUED = frozenset(("exec", "discard", "multi", "watch", "quit", "reset"))
 # CLIENT REPLY silences replies; what confirms a subscription is a message.
-_ALWAYS_ANSWERED = frozenset(
-    ("subscribe", "unsubscribe", "psubscribe", "punsubscribe", "ssubscribe", "sunsubscribe")
-)
+_ALWAYS_ANSWERED = frozenset(("subscribe", "unsubscribe", "psubscribe", "punsubscribe", "ssubscribe", "sunsubscribe"))
 _MULTI = encode((b"MULTI",))
 _EXEC = encode((b"EXEC",))
 
@@ -388,11 +387,11 @@ class Executor:
     def identify(self, command: Command | None, argv: Argv) -> Command:
         """The command (a container's subcommand) with its arity checked, or the error that says what is wrong."""
         if command is None:
-            raise CommandError(_unknown(argv))
+            raise CommandError(unknown_command(argv))
         if command.subcommands and len(argv) >= 2:
             sub = command.subcommands.get(argv[1].lower().decode("utf-8", "replace"))
             if sub is None:
-                shown = _shown(argv[1][:128])
+                shown = shown_in_error(argv[1][:128])
                 raise CommandError(f"ERR unknown subcommand '{shown}'. Try {command.name.upper()} HELP.")
             command = sub
         if not command.least <= len(argv) <= command.most:
@@ -590,16 +589,3 @@ class Executor:
     def may_replicate(self, command: Command) -> bool:
         """Whether the command can cause effects."""
         return bool(command.flags & (WRITE | MAY_REPLICATE))
-
-
-def _shown(data: bytes) -> str:
-    return data.partition(b"\x00")[0].decode("utf-8", "surrogateescape")
-
-
-def _unknown(argv: Argv) -> str:
-    arguments = ""
-    for argument in argv[1:]:
-        if len(arguments) >= 128:
-            break
-        arguments += f"'{_shown(argument[: 128 - len(arguments)])}' "
-    return f"ERR unknown command '{_shown(argv[0][:128])}', with args beginning with: {arguments}"

@@ -26,9 +26,13 @@ PASSWORD = "secret"
 @pytest.fixture(scope="module")
 def sides(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Talk, Talk]]:
     """Ours and stock."""
-    with servers(Path(tmp_path_factory.mktemp("sessions")), "ours", "redis7") as (ours, stock):
-        with closing(Talk(ours.port)) as left, closing(Talk(stock.port)) as right:
-            yield left, right
+    folder = Path(tmp_path_factory.mktemp("sessions"))
+    with (
+        servers(folder, "ours", "redis7") as (ours, stock),
+        closing(Talk(ours.port)) as left,
+        closing(Talk(stock.port)) as right,
+    ):
+        yield left, right
 
 
 @pytest.fixture(scope="module")

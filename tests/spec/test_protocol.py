@@ -133,11 +133,12 @@ def test_an_error_begins_with_a_word_in_capitals_and_stays_on_its_line(wire: Wir
     _exactly(
         wire,
         b"*2\r\n$6\r\nno\r\nsu\r\n$3\r\na\nb\r\nLPUSH\r\n",
-        b"-ERR unknown command 'no  su', with args beginning with: 'a b' \r\n-ERR wrong number of arguments for 'lpush' command\r\n",
+        b"-ERR unknown command 'no  su', with args beginning with: 'a b' \r\n"
+        b"-ERR wrong number of arguments for 'lpush' command\r\n",
     )
 
 
-# -- errors of the protocol: the error, nothing behind it, and the end of the connection ---------------------------------
+# -- errors of the protocol: the error, nothing behind it, and the end of the connection -------------------------------
 
 COUNTS = (
     "x",
@@ -276,7 +277,7 @@ def test_what_is_only_announced_takes_no_memory(server: Server, announced: bytes
     assert grown < 20_000, f"20 announcements took {grown} KiB"
 
 
-# -- before authentication ------------------------------------------------------------------------------------------------
+# -- before authentication ---------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module", params=ENGINES)

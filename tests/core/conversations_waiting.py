@@ -1,0 +1,388 @@
+"""Subscribers, and clients that wait for keys, replicas and time."""
+
+from __future__ import annotations
+
+from tests.core.sessions import CLOSE, Late, Step, command, commands
+
+
+def _a(*what: object) -> list[Step]:
+    return [("a", one) for one in what]
+
+
+SUBSCRIPTIONS: dict[str, list[Step]] = {
+    "what a subscriber may do in RESP2": _a(
+        "SUBSCRIBE c",
+        "PING",
+        "PING hello",
+        "PING a b",
+        "GET k",
+        "SET k",
+        "NOSUCH",
+        "MULTI",
+        "EXEC",
+        "HELLO 3",
+        "CLIENT ID",
+        "CLIENT NOSUCH",
+        "OBJECT HELP",
+        "PUBLISH c x",
+        "ECHO x",
+        "INFO",
+        "PSUBSCRIBE p*",
+        "SSUBSCRIBE s",
+        "UNSUBSCRIBE",
+        "PUNSUBSCRIBE",
+        "GET k",
+        "SUNSUBSCRIBE",
+        "GET k",
+        "PING",
+        "PING x",
+    ),
+    "the last unsubscription ends the restriction": _a(
+        "SUBSCRIBE c d", "UNSUBSCRIBE c", "GET k", "UNSUBSCRIBE d", "GET k"
+    ),
+    "unsubscribing from nothing": _a(
+        "UNSUBSCRIBE", "PUNSUBSCRIBE", "SUNSUBSCRIBE", "UNSUBSCRIBE a b", "PUNSUBSCRIBE a b", "SUNSUBSCRIBE a b", "PING"
+    ),
+    "unsubscribing from nothing in RESP3": _a(
+        "HELLO 3",
+        "UNSUBSCRIBE",
+        "PUNSUBSCRIBE",
+        "SUNSUBSCRIBE",
+        "UNSUBSCRIBE a b",
+        "PUNSUBSCRIBE a b",
+        "SUNSUBSCRIBE a b",
+    ),
+    "unsubscribing from nothing while subscribed": _a(
+        "SUBSCRIBE c", "PUNSUBSCRIBE", "SUNSUBSCRIBE", "UNSUBSCRIBE x", "UNSUBSCRIBE"
+    ),
+    "the same channel twice": _a("SUBSCRIBE c c", "SUBSCRIBE c", "UNSUBSCRIBE c c"),
+    "arities": _a(
+        "SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "PUBLISH c", "SPUBLISH c", "PUBSUB", "PUBSUB NOSUCH", "PUBSUB NUMPAT x"
+    ),
+    "messages in order": [
+        ("s", "SUBSCRIBE c"),
+        ("s", "PSUBSCRIBE c*"),
+        *_a("PUBLISH c 1", commands("PUBLISH c 2", "PUBLISH cc 3", "SET c 1", "PUBLISH d 4")),
+        ("s", "UNSUBSCRIBE"),
+        *_a("PUBLISH c 5"),
+        ("s", "PUNSUBSCRIBE"),
+        *_a("PUBLISH c 6"),
+    ],
+    "a message to oneself in RESP3": _a(
+        "HELLO 3",
+        "SUBSCRIBE c",
+        "PUBLISH c 1",
+        "PING",
+        "PING x",
+        "GET k",
+        commands("PUBLISH c 1", "GET k", "PUBLISH c 2"),
+        "HELLO 2",
+        "PING",
+        "GET k",
+        "HELLO 3",
+    ),
+    "RESET ends subscriptions": [
+        ("s", "SUBSCRIBE c"),
+        ("s", "RESET"),
+        *_a("PUBLISH c 1"),
+        ("s", "GET k"),
+        ("s", "PUBSUB CHANNELS"),
+    ],
+    "QUIT of a subscriber": [("s", "SUBSCRIBE c"), ("s", "QUIT"), *_a("PUBLISH c 1")],
+    "a subscriber that hangs up": [
+        ("s", "SUBSCRIBE c"),
+        ("s", "PSUBSCRIBE p"),
+        ("s", CLOSE),
+        *_a("PUBLISH c 1", "PUBSUB NUMPAT", "PUBSUB CHANNELS"),
+    ],
+    "shard channels": [
+        ("s", "SSUBSCRIBE c"),
+        ("s", "SUBSCRIBE c"),
+        *_a("PUBLISH c 1", "SPUBLISH c 2", "PUBSUB SHARDCHANNELS", "PUBSUB SHARDNUMSUB c d e", "PUBSUB NUMSUB c d"),
+        ("s", "SUNSUBSCRIBE c"),
+        ("s", "SUNSUBSCRIBE"),
+        ("s", "GET k"),
+        ("s", "UNSUBSCRIBE"),
+    ],
+    "a pipeline of a subscriber": _a(commands("SUBSCRIBE c", "PING", "GET k", "UNSUBSCRIBE", "GET k", "PING")),
+    "messages from a script": [
+        ("s", "SUBSCRIBE c"),
+        *_a('EVAL \'redis.call("publish","c",1) redis.call("publish","c",2) return 3\' 0'),
+    ],
+    "SUBSCRIBE in a script": _a('EVAL \'return redis.call("subscribe","c")\' 0'),
+    "WATCH and subscription": [
+        ("s", "WATCH k"),
+        ("s", "SUBSCRIBE c"),
+        *_a("SET k 1"),
+        ("s", "UNSUBSCRIBE"),
+        ("s", "MULTI"),
+        ("s", "EXEC"),
+    ],
+    "notifications reach subscribers": [
+        ("s", "PSUBSCRIBE __key*__:*"),
+        *_a(
+            "CONFIG SET notify-keyspace-events KEA",
+            "SET k 1",
+            "EXPIRE k 0",
+            "LPUSH l 1",
+            "LPOP l",
+            "CONFIG SET notify-keyspace-events ''",
+        ),
+    ],
+}
+
+WAITING: dict[str, list[Step]] = {
+    "a pipeline behind BLPOP waits": [
+        *_a(commands("BLPOP l 0", "PING", "SET k 1")),
+        ("b", "GET k"),
+        ("b", "RPUSH l x"),
+        ("b", "GET k"),
+    ],
+    "more bytes behind BLPOP wait": [
+        *_a("BLPOP l 0", "PING", b"*1\r\n$4\r\nPI", b"NG\r\n"),
+        ("b", "RPUSH l x"),
+        *_a("PING"),
+    ],
+    "two BLPOPs in one pipeline": [
+        *_a(commands("BLPOP l 0", "BLPOP l 0", "PING")),
+        ("b", "RPUSH l x"),
+        ("b", "RPUSH l y"),
+    ],
+    "two BLPOPs in one pipeline, both served": [
+        *_a(commands("BLPOP l 0", "BLPOP l 0", "PING")),
+        ("b", "RPUSH l x y z"),
+        ("b", "LRANGE l 0 -1"),
+    ],
+    "served in the order of waiting": [
+        *_a("BLPOP l 0"),
+        ("b", "BRPOP l 0"),
+        ("c", "BLPOP m l 0"),
+        ("d", "RPUSH l 1 2 3 4"),
+        ("d", "LRANGE l 0 -1"),
+    ],
+    "one push, one served": [*_a("BLPOP l 0"), ("b", "BLPOP l 0"), ("c", "RPUSH l 1"), ("c", "RPUSH l 2")],
+    "a client that hung up is not served": [
+        *_a("BLPOP l 0"),
+        ("b", "BLPOP l 0"),
+        ("a", CLOSE),
+        ("c", "RPUSH l 1"),
+        ("c", "LLEN l"),
+    ],
+    "the first key of those that wait": [
+        *_a("BLPOP l m n 0"),
+        ("b", commands("MULTI", "RPUSH n 1", "RPUSH l 2", "EXEC")),
+        ("b", "LRANGE n 0 -1"),
+    ],
+    "the same key twice": [*_a("BLPOP l l 0"), ("b", "RPUSH l 1 2"), ("b", "LRANGE l 0 -1")],
+    "pushed and gone within a transaction": [
+        *_a("BLPOP l 0"),
+        ("b", commands("MULTI", "RPUSH l 1", "DEL l", "EXEC")),
+        ("b", "RPUSH l 2"),
+    ],
+    "pushed and gone within a script": [
+        *_a("BLPOP l 0"),
+        ("b", 'EVAL \'redis.call("rpush",KEYS[1],1) redis.call("del",KEYS[1])\' 1 l'),
+        ("b", 'EVAL \'redis.call("rpush",KEYS[1],1,2) return redis.call("llen",KEYS[1])\' 1 l'),
+        ("b", "LLEN l"),
+    ],
+    "the wrong type does not wake": [
+        *_a("BLPOP l 0"),
+        ("b", commands("SET l x", "DEL l", "ZADD l 1 a", "DEL l", "SADD l a", "DEL l", "RPUSH l 1")),
+    ],
+    "BLPOP and BZPOPMIN on one key": [
+        *_a("BLPOP l 0"),
+        ("b", "BZPOPMIN l 0"),
+        ("c", "ZADD l 1 x 2 y"),
+        ("c", "DEL l"),
+        ("c", "RPUSH l 1"),
+    ],
+    "RENAME serves": [*_a("BLPOP l 0"), ("b", commands("RPUSH m 1 2", "RENAME m l", "LRANGE l 0 -1"))],
+    "COPY, RESTORE, SORT STORE, MOVE serve": [
+        *_a("BLPOP l 0"),
+        ("b", commands("RPUSH m 1", "COPY m l", "EXISTS l")),
+        *_a("BLPOP l 0"),
+        ("b", commands("SORT m STORE l", "EXISTS l")),
+        *_a("SELECT 1", "BLPOP m 0"),
+        ("b", "MOVE m 1"),
+    ],
+    "SWAPDB serves": [*_a("BLPOP l 0"), ("b", commands("SELECT 1", "RPUSH l 1", "SWAPDB 0 1", "EXISTS l"))],
+    "BLMOVE chains": [
+        *_a("BLMOVE x y LEFT RIGHT 0"),
+        ("b", "BLMOVE y z LEFT RIGHT 0"),
+        ("c", "BLPOP z 0"),
+        ("d", "RPUSH x 1 2"),
+        ("d", "LRANGE x 0 -1"),
+    ],
+    "BLMOVE in a circle": [
+        *_a("BLMOVE x y LEFT RIGHT 0"),
+        ("b", "BLMOVE y x LEFT RIGHT 0"),
+        ("d", "RPUSH x 1"),
+        ("d", commands("LRANGE x 0 -1", "LRANGE y 0 -1")),
+    ],
+    "BRPOPLPUSH onto itself": [*_a("BRPOPLPUSH x x 0"), ("b", "RPUSH x 1 2"), ("b", "LRANGE x 0 -1")],
+    "BLMOVE to a wrong type": [
+        ("b", "SET y s"),
+        *_a("BLMOVE x y LEFT RIGHT 0"),
+        ("b", "RPUSH x 1"),
+        ("b", "LRANGE x 0 -1"),
+    ],
+    "BLMPOP and BZMPOP": [
+        *_a("BLMPOP 0 2 l m LEFT COUNT 2"),
+        ("b", "RPUSH m 1 2 3"),
+        *_a("BZMPOP 0 2 z y MAX COUNT 2"),
+        ("b", "ZADD y 1 a 2 b 3 c"),
+        ("b", commands("LRANGE m 0 -1", "ZRANGE y 0 -1")),
+    ],
+    "XREAD BLOCK": [
+        *_a("XREAD BLOCK 0 STREAMS s t $ 0"),
+        ("b", "XADD t 1-1 f v"),
+        *_a("XREAD BLOCK 0 STREAMS s $"),
+        ("b", "XADD s 1-1 f v"),
+        ("b", "XADD s 1-2 f v"),
+    ],
+    "several readers of a stream": [
+        *_a("XREAD BLOCK 0 STREAMS s $"),
+        ("b", "XREAD BLOCK 0 STREAMS s 0"),
+        ("c", commands("XADD s 1-1 a b", "XADD s 1-2 a b")),
+    ],
+    "XREADGROUP BLOCK and a destroyed group": [
+        ("b", "XGROUP CREATE s g $ MKSTREAM"),
+        *_a("XREADGROUP GROUP g c BLOCK 0 STREAMS s >"),
+        ("b", "XGROUP DESTROY s g"),
+        ("b", "XGROUP CREATE s g $"),
+        *_a("XREADGROUP GROUP g c BLOCK 0 STREAMS s >"),
+        ("b", "DEL s"),
+        ("b", "XGROUP CREATE s g $ MKSTREAM"),
+        *_a("XREADGROUP GROUP g c BLOCK 0 STREAMS s >"),
+        ("b", "SET s x"),
+    ],
+    "two consumers of a group": [
+        ("c", "XGROUP CREATE s g $ MKSTREAM"),
+        *_a("XREADGROUP GROUP g a BLOCK 0 STREAMS s >"),
+        ("b", "XREADGROUP GROUP g b BLOCK 0 STREAMS s >"),
+        ("c", "XADD s 1-1 f 1"),
+        ("c", "XADD s 1-2 f 1"),
+    ],
+    "CLIENT UNBLOCK": [
+        *_a(commands("BLPOP l 0", "PING")),
+        ("b", "CLIENT UNBLOCK {id:a}"),
+        ("b", "CLIENT UNBLOCK {id:a}"),
+        *_a("BLPOP l 0", "PING"),
+        ("b", "CLIENT UNBLOCK {id:a} ERROR"),
+        *_a("BLMOVE l m LEFT RIGHT 0"),
+        ("b", "CLIENT UNBLOCK {id:a} TIMEOUT"),
+        *_a("XREAD BLOCK 0 STREAMS s $"),
+        ("b", "CLIENT UNBLOCK {id:a} TIMEOUT"),
+        *_a("WAIT 3 0"),
+        ("b", "CLIENT UNBLOCK {id:a} TIMEOUT"),
+        (
+            "b",
+            commands(
+                "CLIENT UNBLOCK 99999",
+                "CLIENT UNBLOCK x",
+                "CLIENT UNBLOCK {id:a} X".replace("{id:a}", "1"),
+                "CLIENT UNBLOCK",
+            ),
+        ),
+    ],
+    "CLIENT KILL of one that waits": [
+        *_a("BLPOP l 0"),
+        ("b", "CLIENT KILL ID {id:a}"),
+        ("b", "RPUSH l 1"),
+        ("b", "LLEN l"),
+    ],
+    "QUIT waits behind BLPOP": [*_a(commands("BLPOP l 0", "QUIT", "PING")), ("b", "RPUSH l 1")],
+    "a protocol error waits behind BLPOP": [*_a(command("BLPOP l 0") + b"*1\r\n:1\r\n"), ("b", "RPUSH l 1")],
+    "a protocol error in a read of its own waits behind BLPOP": [*_a("BLPOP l 0", b"*1\r\n:1\r\n"), ("b", "RPUSH l 1")],
+    "short timeouts": _a(
+        *map(
+            Late,
+            (
+                "BLPOP l 0.001",
+                "BLMOVE l m LEFT RIGHT 0.001",
+                "BLMPOP 0.001 1 l LEFT",
+                "BZPOPMIN z 0.001",
+                "XREAD BLOCK 1 STREAMS s $",
+            ),
+        )
+    ),
+    "bad timeouts": _a(
+        "BLPOP l -1",
+        "BLPOP l x",
+        "BLPOP l 1e30",
+        "BLPOP l inf",
+        "BLPOP l nan",
+        "BLPOP l ''",
+        "BLPOP l 0x10",
+        "BLPOP l ' 1'",
+        "XREAD BLOCK -1 STREAMS s $",
+        "XREAD BLOCK x STREAMS s $",
+        "WAIT x 0",
+        "WAIT 1 x",
+        "WAIT 1 -1",
+        "WAIT -1 1",
+        "WAIT 0 0",
+        "BLPOP l 9223372036854775807",
+        "XREAD BLOCK 9223372036854775807 STREAMS s $",
+    ),
+    "BLPOP of a wrong type": _a(
+        "SET k 1",
+        "BLPOP k 0",
+        "RPUSH l 1",
+        "BLPOP k l 0",
+        "BLPOP l k 0",
+        "BLMOVE k l LEFT LEFT 0",
+        "BLMOVE l k LEFT LEFT 0",
+    ),
+    "WAIT without replicas": _a("SET k 1", "WAIT 0 0", Late("WAIT 1 1"), "PING"),
+    "MULTI and EXEC serve behind the transaction": [
+        *_a("BLPOP l 0"),
+        ("b", commands("MULTI", "RPUSH l 1", "RPUSH l 2", "LLEN l", "LPOP l", "EXEC", "LLEN l")),
+    ],
+    "the reply to the pusher and to the woken in one connection's pipeline": [
+        *_a("BLPOP l 0"),
+        ("b", commands("RPUSH l 1", "LLEN l", "RPUSH l 2", "LLEN l")),
+    ],
+    "a waiting client's watch": [
+        *_a("WATCH k"),
+        *_a("BLPOP l 0"),
+        ("b", commands("SET k 1", "RPUSH l 1")),
+        *_a("MULTI", "EXEC"),
+    ],
+    "waiting in another database": [
+        *_a(commands("SELECT 2", "BLPOP l 0")),
+        ("b", "RPUSH l 1"),
+        ("b", commands("SELECT 2", "RPUSH l 2")),
+        *_a("LLEN l"),
+    ],
+    "CLIENT REPLY OFF and waiting": [
+        *_a(commands("CLIENT REPLY OFF", "BLPOP l 0", "CLIENT REPLY ON", "PING")),
+        ("b", "RPUSH l 1"),
+    ],
+    "CLIENT REPLY SKIP and waiting": [*_a(commands("CLIENT REPLY SKIP", "BLPOP l 0", "PING")), ("b", "RPUSH l 1")],
+    "RESP3 and waiting": [*_a("HELLO 3", Late("BLPOP l 0.001"), "BZPOPMIN z 0"), ("b", "ZADD z 1.5 x")],
+    "an expiring key that is waited for": _a(
+        "DEBUG SET-ACTIVE-EXPIRE 1", "RPUSH l 1", "PEXPIRE l 1", "DEBUG SLEEP 0.005", Late("BLPOP l 0.001")
+    ),
+    "DEL and FLUSHALL while waiting": [
+        *_a("BLPOP l 0"),
+        ("b", commands("RPUSH k 1", "FLUSHALL", "DEL l", "RPUSH l 1")),
+    ],
+    "many BLPOPs of one client": [
+        *_a(commands(*["BLPOP l 0"] * 5)),
+        ("b", "RPUSH l 1 2 3"),
+        ("b", "RPUSH l 4 5 6"),
+        ("b", "LRANGE l 0 -1"),
+    ],
+    "waiting turns are fair": [
+        *_a(commands("BLPOP l 0", "BLPOP l 0")),
+        ("b", commands("BLPOP l 0", "BLPOP l 0")),
+        ("c", "RPUSH l 1 2 3 4"),
+    ],
+    "the blocking commands in scripts": _a(
+        "EVAL 'return redis.call(\"blpop\",KEYS[1],0)' 1 l",
+        "RPUSH l 1",
+        "EVAL 'return redis.call(\"blpop\",KEYS[1],0)' 1 l",
+        "EVAL 'return redis.call(\"wait\",1,0)' 0",
+    ),
+}
