@@ -75,7 +75,7 @@ def test_the_stream_stands_still_while_writes_are_paused(pair: tuple[World, Memb
     assert primary.call("DBSIZE") == 0
 
 
-def test_a_message_published_on_the_primary_reaches_subscribers_of_a_replica(pair: tuple[World, Member, Member]) -> None:
+def test_a_published_message_reaches_subscribers_of_a_replica(pair: tuple[World, Member, Member]) -> None:
     world, primary, replica = pair
     replica._conns += 1
     end = End(replica, replica._conns)

@@ -210,7 +210,11 @@ SCRIPTS = [
     [b"INCR", b"i"],
     [b"EXEC"],
     [b"SCRIPT", b"LOAD", b"return 1"],
-    [b"FUNCTION", b"LOAD", b"#!lua name=lib\nredis.register_function('f', function(k, a) return redis.call('incr', k[1]) end)"],
+    [
+        b"FUNCTION",
+        b"LOAD",
+        b"#!lua name=lib\nredis.register_function('f', function(k, a) return redis.call('incr', k[1]) end)",
+    ],
     [b"FCALL", b"f", b"1", b"i"],
     [b"FUNCTION", b"DELETE", b"lib"],
     [b"FUNCTION", b"FLUSH"],
