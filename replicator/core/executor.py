@@ -34,8 +34,8 @@ from replicator.core.commands.registry import (
 )
 from replicator.core.keyspace.database import WrongType
 from replicator.core.limits import MAX_SPELLINGS, OUTPUT_HELD_BYTES, OUTPUT_RETRY_MS, WEIGHED_BYTES, WEIGHED_COMMANDS
-from replicator.core.session import REPLY_ON, REPLY_SKIP, REPLY_SKIP_NEXT, Blocked, Session
 from replicator.core.refusals import shown_in_error, unknown_command
+from replicator.core.session import REPLY_ON, REPLY_SKIP, REPLY_SKIP_NEXT, Blocked, Session
 from replicator.core.wire import reply
 from replicator.core.wire.request import Argv, encode
 
@@ -288,6 +288,9 @@ class Executor:
             if session.transaction is not None:
                 session.transaction.aborted = True
             return self._mode(session, self._error(str(problem)))
+        if self.node.pauses(session, command):
+            self.park(session, Blocked("pause", argv, command, None, b"", since_ms=self.node.now.mono_ms))
+            return PENDING
         if session.transaction is not None and command.full_name not in _NEVER_QUEUED:
             if command.flags & NO_MULTI:
                 session.transaction.aborted = True
@@ -295,9 +298,6 @@ class Executor:
             session.transaction.commands.append((command, argv))
             session.transaction.flags |= command.flags
             return self._mode(session, reply.QUEUED)
-        if self.node.pauses(session, command):
-            self.park(session, Blocked("pause", argv, command, None, b"", since_ms=self.node.now.mono_ms))
-            return PENDING
         session.argv = argv
         session.command = command
         monitored = self.node.monitors and not command.flags & ADMIN
