@@ -36,13 +36,13 @@ _WHY = {
 }
 NO_FILE = (
     "ERR This Redis instance is not configured to use an ACL file. You may want to specify users via the ACL "
-    "SETUSER command and then issue a CONFIG REWRITE (assuming you have a Redis configuration file set) in order to store "
-    "users in the Redis configuration."
+    "SETUSER command and then issue a CONFIG REWRITE (assuming you have a Redis configuration file set) in order to "
+    "store users in the Redis configuration."
 )
 _BOTH = (
     "Configuring Redis with users defined in redis.conf and at the same setting an ACL file path is invalid. This "
-    "setup is very likely to lead to configuration errors and security holes, please define either an ACL file or declare "
-    "users directly in your redis.conf, but not both."
+    "setup is very likely to lead to configuration errors and security holes, please define either an ACL file or "
+    "declare users directly in your redis.conf, but not both."
 )
 
 
@@ -135,8 +135,8 @@ class Users:
             if not user.enabled:
                 node.log(
                     Level.NOTICE,
-                    f"The user '{name}' is disabled (there is no 'on' modifier in the user description). Make sure this "
-                    "is not a configuration error.",
+                    f"The user '{name}' is disabled (there is no 'on' modifier in the user description). Make sure "
+                    "this is not a configuration error.",
                 )
         if node.config["aclfile"]:
             if node.config.users:

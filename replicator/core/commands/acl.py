@@ -165,7 +165,8 @@ def _permissions(ctx: Context, permissions: Any) -> list[bytes]:
         ("6.2.0", "Added Pub/Sub channel patterns."),
         (
             "7.0.0",
-            "Added selectors and changed the format of key and channel patterns from a list to their rule representation.",
+            "Added selectors and changed the format of key and channel patterns from a list to their rule "
+            "representation.",
         ),
     ),
     differs="Rules for commands are told as they were given, without those that no longer matter.",

@@ -45,8 +45,8 @@ _DISABLED = (
     "suggest to take a look at https://redis.io/topics/latency-monitor.\n"
 )
 _NOTHING = (
-    "Dave, no latency spike was observed during the lifetime of this Redis instance, not in the slightest bit. I honestly "
-    "think you ought to sit down calmly, take a stress pill, and think things over.\n"
+    "Dave, no latency spike was observed during the lifetime of this Redis instance, not in the slightest bit. I "
+    "honestly think you ought to sit down calmly, take a stress pill, and think things over.\n"
 )
 
 container("latency", group="server", since="2.8.13", summary="A container for latency diagnostics commands")

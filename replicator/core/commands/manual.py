@@ -10,8 +10,8 @@ from replicator.core.commands.registry import REGISTRY, Command
 
 _HEAD = """# Commands
 
-Made by `python -m replicator.core.commands.manual`; a test fails when it is not what the registry says. Names, arguments,
-replies and errors are those of Redis 7.0; what differs is said in the last column.
+Made by `python -m replicator.core.commands.manual`; a test fails when it is not what the registry says. Names,
+arguments, replies and errors are those of Redis 7.0; what differs is said in the last column.
 """
 _TITLES = {
     "bitmap": "Bitmaps",
