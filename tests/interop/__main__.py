@@ -68,7 +68,7 @@ def page(cells: Mapping[str, Mapping[str, str]], known: Mapping[str, str]) -> st
         "| --- |" + " --- |" * len(known),
     ]
     for row, outcomes in sorted(cells.items()):
-        figures = (outcomes.get(engine, outcomes.get("", "-")) for engine in known)
+        figures = (outcomes.get(engine, "-") for engine in known)
         lines.append(f"| {row} | " + " | ".join(figures) + " |")
     return "\n".join(lines) + "\n"
 

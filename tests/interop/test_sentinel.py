@@ -110,8 +110,8 @@ def priority(wire: Wire, replica: Server) -> bytes:
     return b""
 
 
-def test_a_replica_that_is_not_announced_is_not_promoted_by_sentinel(tmp_path: Path) -> None:
-    engine = "redis7" if binary("redis7") else "valkey9"
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_replica_that_is_not_announced_is_not_promoted_by_sentinel(tmp_path: Path, engine: str) -> None:
     with servers(tmp_path, "ours", "ours") as (primary, hidden):
         hidden.call("CONFIG", "SET", "replica-announced", "no")
         hidden.follow(primary)
