@@ -386,3 +386,111 @@ WAITING: dict[str, list[Step]] = {
         "EVAL 'return redis.call(\"wait\",1,0)' 0",
     ),
 }
+
+# Pauses, and limits that forbid commands; each conversation lifts its own.
+LIMITS: dict[str, list[Step]] = {
+    "a pause of writes holds a pipeline back at its first write": [
+        ("b", "CLIENT PAUSE 100000 WRITE"),
+        *_a(commands("GET k", "SET k 1", "GET k", "INCR k"), "APPEND k 0"),
+        ("c", commands("GET k", "MULTI", "GET k", "EXEC", "MULTI", "INCR k", "GET k", "EXEC", "PING")),
+        ("d", commands("EVAL 'return 1' 0", "PING")),
+        ("e", commands("PUBLISH c x", "PING")),
+        ("f", commands("BLPOP l 0", "PING")),
+        ("g", commands("GET k", "SUBSCRIBE c", "WATCH k", "PFCOUNT h")),
+        ("b", "CLIENT UNPAUSE"),
+    ],
+    "a second pause does not shorten the first": [
+        ("b", "CLIENT PAUSE 100000 WRITE"),
+        ("b", "CLIENT PAUSE 1 WRITE"),
+        ("b", "PING"),
+        *_a("SET k 1"),
+        ("b", "CLIENT UNPAUSE"),
+        *_a("GET k"),
+    ],
+    "who waits is served behind the pause": [
+        *_a("BLPOP l 0"),
+        ("b", "CLIENT PAUSE 100000 WRITE"),
+        ("c", commands("RPUSH l 1", "LLEN l")),
+        ("b", "CLIENT UNPAUSE"),
+    ],
+    "a paused client that hangs up writes nothing": [
+        ("b", "CLIENT PAUSE 100000 WRITE"),
+        *_a("SET k 1"),
+        ("a", CLOSE),
+        ("b", "CLIENT UNPAUSE"),
+        ("b", "GET k"),
+    ],
+    "wrong pauses": _a(
+        *(
+            "CLIENT PAUSE",
+            "CLIENT PAUSE x",
+            "CLIENT PAUSE -1",
+            "CLIENT PAUSE 1 X",
+            "CLIENT PAUSE 1 ALL x",
+            "CLIENT UNPAUSE x",
+        )
+    ),
+    "without memory nothing can be queued": [
+        *_a(
+            "CONFIG SET maxmemory 1",
+            "SET k 1",
+            "GET k",
+            "MULTI",
+            "GET k",
+            "EXEC",
+            "MULTI",
+            "SET k 1",
+            "DISCARD",
+            "MULTI",
+        ),
+        *_a(
+            "CONFIG SET maxmemory 0",
+            "EXEC",
+            "DEL k",
+            "EVAL 'return redis.call(\"set\",KEYS[1],1)' 1 k",
+            "CONFIG SET maxmemory 0",
+        ),
+    ],
+    "memory runs out between MULTI and EXEC": [
+        *_a("MULTI", "SET k 1"),
+        ("b", "CONFIG SET maxmemory 1"),
+        *_a("EXEC", "EXEC", "MULTI"),
+        ("b", "CONFIG SET maxmemory 0"),
+        *_a("GET k", "EXEC"),
+    ],
+    "a transaction that only reads runs without memory": [
+        *_a("SET k 1", "MULTI", "GET k", "DEL k"),
+        ("b", "CONFIG SET maxmemory 1"),
+        *_a("EXEC"),
+        ("b", "CONFIG SET maxmemory 0"),
+    ],
+    "too few replicas": [
+        *_a("CONFIG SET min-replicas-to-write 1", "SET k 1", "GET k", "MULTI", "SET k 1", "EXEC", "MULTI"),
+        *_a("CONFIG SET min-replicas-to-write 0", "EXEC", "MULTI", "SET k 1"),
+        ("b", "CONFIG SET min-replicas-to-write 1"),
+        *_a(
+            "EXEC",
+            "GET k",
+            "EXEC",
+            "EVAL 'return redis.call(\"set\",KEYS[1],1)' 1 k",
+            "EVAL 'return 1' 0",
+            "PUBLISH c x",
+        ),
+        ("b", "CONFIG SET min-replicas-to-write 0"),
+    ],
+    "a replica that may not be written": [
+        *_a("MULTI", "SET k 1"),
+        ("b", "REPLICAOF 127.0.0.1 1"),
+        *_a("EXEC", "EXEC", "MULTI", "SET k 1", "EXEC", "MULTI", "GET k", "EXEC", "SET k 1", "BLPOP l 0"),
+        ("b", "CONFIG SET replica-serve-stale-data no"),
+        *_a("GET k", "SET k 1", "PING", "MULTI", "GET k", "PING", "EXEC", "WATCH k", "ECHO x"),
+        ("b", "CONFIG SET replica-serve-stale-data yes"),
+        ("b", "REPLICAOF NO ONE"),
+        *_a("SET k 1"),
+    ],
+    "one who waits is sent away when the server becomes a replica": [
+        *_a(commands("BLPOP l 0", "PING")),
+        ("b", "REPLICAOF 127.0.0.1 1"),
+        ("b", "REPLICAOF NO ONE"),
+    ],
+}

@@ -66,6 +66,11 @@ def test_clients_wait_and_are_served_as_by_stock(sides: tuple[Talk, Talk], name:
     _hold(sides, conversations.WAITING[name])
 
 
+@pytest.mark.parametrize("name", conversations.LIMITS)
+def test_pauses_and_limits_are_those_of_stock(sides: tuple[Talk, Talk], name: str) -> None:
+    _hold(sides, conversations.LIMITS[name])
+
+
 @pytest.mark.parametrize("name", conversations.CONNECTIONS)
 def test_a_connection_is_answered_as_by_stock(sides: tuple[Talk, Talk], name: str) -> None:
     _hold(sides, conversations.CONNECTIONS[name])

@@ -297,7 +297,10 @@ def client_kill(ctx: Context, argv: list[bytes]) -> bytes:
 def client_pause(ctx: Context, argv: list[bytes]) -> bytes:
     """CLIENT PAUSE timeout-ms [WRITE | ALL]"""
     mode = argv[3].lower() if len(argv) > 3 else b"all"
-    if len(argv) > 4 or mode not in (b"write", b"all"):
+    if len(argv) > 4:
+        shown = argv[1].decode("utf-8", "surrogateescape")
+        raise CommandError(f"ERR unknown subcommand or wrong number of arguments for '{shown}'. Try CLIENT HELP.")
+    if mode not in (b"write", b"all"):
         raise CommandError("ERR CLIENT PAUSE mode must be WRITE or ALL")
     timeout = parse_int(argv[2])
     if timeout is None:

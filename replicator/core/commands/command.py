@@ -27,7 +27,10 @@ from replicator.core.wire.glob import matcher
 
 _FLAGS = LOADING | STALE
 # Flags that steer us here but that stock does not show, and the other way round.
-_HIDDEN = {"wait": BLOCKING, "publish": MAY_REPLICATE, "spublish": MAY_REPLICATE}
+_HIDDEN = {
+    "wait": BLOCKING,
+    **dict.fromkeys(("publish", "spublish", "eval", "evalsha", "fcall", "pfcount"), MAY_REPLICATE),
+}
 _ALSO = dict.fromkeys(("psync", "sync", "replicaof", "slaveof"), NO_ASYNC_LOADING)
 _SYSTEM = frozenset(("debug", "pfdebug", "pfselftest", "replconf", "restore-asking"))
 _BY_RADIUS = "`GEOSEARCH` with the `BYRADIUS` argument"

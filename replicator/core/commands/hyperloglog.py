@@ -13,6 +13,7 @@ from replicator.core.commands.registry import (
     ADMIN,
     DENY_OOM,
     FAST,
+    MAY_REPLICATE,
     READONLY,
     WRITE,
     CommandError,
@@ -76,7 +77,7 @@ def _keep(ctx: Context, key: bytes, value: bytes, event: bytes) -> None:
 @command(
     "pfcount",
     arity=-2,
-    flags=READONLY,
+    flags=READONLY | MAY_REPLICATE,
     keys=(1, -1, 1),
     access="RW",
     group="hyperloglog",

@@ -150,7 +150,7 @@ def register_runner(name: str, run: Run, *, what: str, since: str, summary: str)
     command(
         name,
         arity=-3,
-        flags=RUN_FLAGS | (READONLY if read_only else 0),
+        flags=RUN_FLAGS | (READONLY if read_only else MAY_REPLICATE),
         find_keys=find_keys,
         access="RO" if read_only else "RW",
         group=GROUP,
