@@ -88,16 +88,19 @@ def full_sync(kind: str, keys: int, size: int) -> Sync:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Seconds from exec to the first PING answered, and the processor time until then. Medians."""
+    """Seconds from exec to the first PING answered; the processor time until then; and what of the seconds was spent
+    waiting for a core that other processes had. Medians."""
 
     wall_s: float
     cpu_s: float
+    waited_s: float
 
 
 def start(kind: str, times: int) -> Start:
     """Start a server so many times, one after the other."""
     walls: list[float] = []
     cpus: list[float] = []
+    waits: list[float] = []
     for _ in range(times):
         with TemporaryDirectory(prefix="replicator-bench-") as folder:
             begun_s = time.perf_counter()
@@ -106,9 +109,10 @@ def start(kind: str, times: int) -> Start:
                 server.wait_ready(0.001)
                 walls.append(time.perf_counter() - begun_s)
                 cpus.append(server.cpu_s())
+                waits.append(server.waited_s())
             finally:
                 server.end()
-    return Start(median(walls), median(cpus))
+    return Start(median(walls), median(cpus), median(waits))
 
 
 def interpreter_start(times: int) -> float:
@@ -145,9 +149,9 @@ class Pauses:
 
 
 def pauses(kind: str, keys: int) -> Pauses:
-    """Fill an empty server with so many keys while a second client asks."""
+    """Fill an empty server with so many strings, then as many hashes, while a second client asks."""
     with servers(kind) as (server,):
         prober = Prober(server)
         with prober.asking():
-            batch_s = fill(server, keys, 64, 100)
+            batch_s = max(fill(server, keys, 64, 100), fill(server, keys, 64, 100, hashes=True))
         return Pauses(prober.worst_s, batch_s)

@@ -175,6 +175,13 @@ class Server:
             fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
             return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def waited_s(self) -> float:
+        """Seconds that its first thread was ready while other processes had the cores; 0 where the kernel is silent."""
+        try:
+            return int(Path(f"/proc/{self.process.pid}/schedstat").read_text().split()[1]) / 1e9
+        except (OSError, ValueError, IndexError):
+            return 0.0
+
     def resident_bytes(self) -> int:
         """Its resident memory."""
         return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -205,15 +212,18 @@ def servers(kind: str, count: int = 1, *directives: str) -> Iterator[list[Server
                 server.end()
 
 
-def fill(server: Server, count: int, size: int, at_once: int = 500) -> float:
-    """SET so many keys to different values of `size` bytes that do not compress; the longest wait for a batch, in s."""
+def fill(server: Server, count: int, size: int, at_once: int = 500, *, hashes: bool = False) -> float:
+    """SET so many keys to different values of `size` bytes that do not compress (or HSET a field of each to them); the
+    longest wait for a batch, in s."""
     from random import Random
 
     chance = Random(1)
     worst_s = 0.0
     for first in range(0, count, at_once):
         numbers = range(first, min(count, first + at_once))
-        commands = [(b"SET", b"key:%012d" % number, chance.randbytes(size)) for number in numbers]
+        head, name = (b"HSET", b"hash:%012d") if hashes else (b"SET", b"key:%012d")
+        middle = (b"field",) if hashes else ()
+        commands = [(head, name % number, *middle, chance.randbytes(size)) for number in numbers]
         begun_s = time.perf_counter()
         server.wire.batch(commands)
         worst_s = max(worst_s, time.perf_counter() - begun_s)

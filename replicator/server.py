@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import resource
 import sys
 from random import Random
@@ -54,6 +53,7 @@ def _options(config: Config) -> ServeOptions:
 
 
 def _surroundings(config: Config, services: Services) -> Surroundings:
+    machine = os.uname()
     return Surroundings(
         pid=services.pid,
         executable=os.path.abspath(sys.argv[0]),
@@ -61,7 +61,7 @@ def _surroundings(config: Config, services: Services) -> Surroundings:
         meter=services.meter,
         resident=services.memory,
         cpu_seconds=_cpu_seconds,
-        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        system=f"{machine.sysname} {machine.release} {machine.machine}",
         set_role=services.set_role,
         acl_file=_TextFile(config["aclfile"]) if config["aclfile"] else None,
         entropy=os.urandom,
