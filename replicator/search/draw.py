@@ -91,7 +91,7 @@ def _fault(chance: Random, at: int, kind: FaultKind, nodes: list[str], longest: 
             amount = chance.choice((0, 50, 1000))
         case "failover":
             amount = chance.randrange(4)
-        case "save" | "drop-links":
+        case "save" | "drop-links" | "disk-error":
             amount = chance.randrange(2)
         case "resize":
             amount = chance.choice((16_384, 16_384, 65_536, 1_048_576))

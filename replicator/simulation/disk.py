@@ -44,6 +44,7 @@ class Disk:
         self._journal: list[Callable[[dict[str, Inode]], None]] = []
         self.full = False
         self.failing_syncs = 0
+        self.failing_reads = 0
         self.sync_us = 200
         self.syncs = 0
         self.errors = 0
@@ -52,6 +53,10 @@ class Disk:
 
     def read(self, name: str) -> bytes:
         """All bytes. Raises DiskError."""
+        if self.failing_reads and name in self.entries:
+            self.failing_reads -= 1
+            self.errors += 1
+            raise DiskError(IO_ERROR)
         return bytes(self._inode(name).data)
 
     def _inode(self, name: str) -> Inode:

@@ -81,10 +81,11 @@ class Monitor:
         seen_id = ""
         seen_end = -1
         seen_window = history.window
+        snapshots = 0
         broken = False
 
         def stepped(now: Now) -> None:
-            nonlocal seen_id, seen_end, seen_window, broken
+            nonlocal seen_id, seen_end, seen_window, snapshots, broken
             if not broken:
                 try:
                     node.check_invariants()
@@ -95,6 +96,11 @@ class Monitor:
                 self._check_acks(name, node, address)
             end = history.end
             identity = history.id
+            if node.snapshots.generation != snapshots:
+                # Whoever loads this snapshot stands at this very offset.
+                snapshots = node.snapshots.generation
+                if history.window is not None and node.loading is None:
+                    self._mark(name, node, identity, end)
             if identity != seen_id:
                 seen_id, seen_end = identity, end
             elif end != seen_end:
@@ -151,6 +157,12 @@ class Monitor:
             return
         self.bytes_compared += len(known)
         stream.data += data[len(known) :]
+
+    def _mark(self, name: str, node: Node, identity: str, offset: int) -> None:
+        stream = self._streams.get(identity)
+        if stream is None:
+            stream = self._streams[identity] = _Stream(offset)
+        stream.prints.setdefault(offset, (fingerprint(node.keyspace), name))
 
     def _compare_at(self, name: str, node: Node, identity: str, offset: int) -> None:
         """Compare the data if another node has stood here, or remember it every so often."""

@@ -43,7 +43,7 @@ steps = []
 [topology]
 replicas = 3
 [config]
-key-load-delay = 4000
+key-load-delay = 8000
 repl-backlog-size = 16384
 repl-timeout = 5
 [workload]
@@ -66,8 +66,13 @@ kill = 1
 config = 4
 throttle = 2
 failover = 1
+wipe = 4
+disk-error = 8
 """
 )
+_SWAP = _LOADS.replace('"loads"', '"swap"').replace(
+    "repl-backlog-size = 16384", 'repl-backlog-size = 16384\nrepl-diskless-load = "swapdb"'
+).replace("drop-links = 3", "drop-links = 12").replace("disk-error = 8", "").replace("config = 4", "")
 
 
 def _storm() -> str:
@@ -227,7 +232,7 @@ converge = "40s"
 _TTL = (
     _HEAD.format("ttl")
     + """
-duration = "6s"
+duration = "5s"
 [topology]
 replicas = 1
 [config]
@@ -238,12 +243,21 @@ clients = 2
 rate = 30
 [[steps]]
 at = "300ms"
+load = "pause"
+[[steps]]
+wait = { offsets_equal = ["a", "b"] }
+[[steps]]
 cut = { between = ["a", "b"], mode = "reset" }
 [[steps]]
-after = "3500ms"
+name = "the backlog is freed, and then a writes on, uncounted"
+after = "3s"
+load = "resume"
+[[steps]]
+after = "500ms"
+load = "pause"
+[[steps]]
 heal = { between = ["a", "b"] }
 [[steps]]
-name = "b has not had a byte since the cut; a claims to have none more"
 promote = "b"
 [[steps]]
 repoint = { nodes = "a" }
@@ -256,11 +270,38 @@ equal_digests = true
 """
 )
 
+_FLOOD = (
+    _HEAD.format("flood")
+    + """
+duration = "1200ms"
+[topology]
+replicas = 2
+[config]
+repl-backlog-size = 16384
+[workload]
+clients = 3
+rate = 100
+value_size = 2000
+[[steps]]
+at = "50ms"
+throttle = { between = ["a", "b"], rate = "100kb", direction = "a->b" }
+[[steps]]
+at = "900ms"
+throttle = { between = ["a", "b"], rate = 0, direction = "a->b" }
+[[steps]]
+wait = { offsets_equal = ["b", "c"] }
+[[expect]]
+full_syncs = 0
+[[expect]]
+equal_digests = true
+"""
+)
+
 ARENAS: dict[str, Script] = {
     name: loads(text, name)[0]
     for name, text in {
-        "storm": _storm() + _FAULTS, "transactions": _transactions() + _BROKEN_LINKS, "loads": _LOADS,
+        "storm": _storm() + _FAULTS, "transactions": _transactions() + _BROKEN_LINKS, "loads": _LOADS, "swap": _SWAP,
         "wait": _WAIT, "handover": _HANDOVER, "chain": _CHAIN, "lag": _LAG,
-        "ttl": _TTL,
+        "ttl": _TTL, "flood": _FLOOD,
     }.items()
 }  # fmt: skip

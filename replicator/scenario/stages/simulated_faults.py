@@ -182,7 +182,12 @@ class Mischief:
         return True
 
     def _disk_error(self, fault: Fault) -> bool:
-        self.stage.machines[fault.node].disk.failing_syncs += 1
+        """amount 0: the next sync fails; 1: the next reading of a file does."""
+        disk = self.stage.machines[fault.node].disk
+        if fault.amount:
+            disk.failing_reads += 1
+        else:
+            disk.failing_syncs += 1
         return True
 
     def _disk_full(self, fault: Fault) -> bool:
@@ -315,7 +320,7 @@ class Mischief:
         self._over = True
         for machine in self.stage.machines.values():
             machine.disk.full = False
-            machine.disk.failing_syncs = 0
+            machine.disk.failing_syncs = machine.disk.failing_reads = 0
             machine.disk.sync_us = 200
             if machine.process is not None:
                 machine.process.snapshots.fail_fork = machine.process.snapshots.kill_next = 0
