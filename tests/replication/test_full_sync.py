@@ -127,7 +127,7 @@ def test_a_slow_diskless_payload_is_not_taken_for_a_silent_replica(tmp_path: Pat
 
 def test_a_replica_that_takes_no_more_of_a_diskless_payload_is_sent_away_after_repl_timeout(tmp_path: Path) -> None:
     with servers(tmp_path, "ours", "ours") as (primary, replica):
-        primary.call("DEBUG", "POPULATE", 2000, "key", 50_000)
+        primary.call("DEBUG", "POPULATE", 400, "key", 50_000)
         primary.call("CONFIG", "SET", "rdb-key-save-delay", 500)
         replica.follow(primary)
         until(lambda: saving(primary), "the snapshot is under way")
