@@ -94,8 +94,10 @@ def test_any_split_of_a_conversation_gets_the_same_replies(conversation: bytes, 
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.lists(st.binary(max_size=40), min_size=1, max_size=4), min_size=1, max_size=20), st.data())
+@given(st.lists(st.lists(st.binary(max_size=40), min_size=1, max_size=4), max_size=20), st.data())
 def test_any_split_of_any_commands_gets_the_same_replies(argvs: list[list[bytes]], data: st.DataObject) -> None:
+    # Words of HTTP take back the replies of their own read, as at stock: there a split may be seen.
+    argvs = [argv for argv in argvs if argv[0].lower() not in (b"post", b"host:")]
     conversation = b"".join(hiredis.pack_command(tuple(argv)) for argv in argvs)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(conversation)), max_size=12)))
     whole = _answers(conversation, [])
