@@ -49,7 +49,7 @@ def compare(commands: list[list[bytes]], wire: Wire, node: Harness, normalize: N
     if digest_keyspace(node.keyspace).encode() != wire.call("DEBUG", "DIGEST"):
         for db in node.keyspace.databases:
             wire.call("SELECT", db.index)
-            for key in db.keys():
+            for key in list(db.keys()):
                 stock_digest = wire.call("DEBUG", "DIGEST-VALUE", key)[0]
                 assert digest_value(db, key).encode() == stock_digest, f"db {db.index} key {key!r} differs"
         raise AssertionError("the digests differ: a key is missing on one side")

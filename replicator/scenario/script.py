@@ -276,7 +276,8 @@ class Faults(Struct, forbid_unknown_fields=True, frozen=True):
     """What `replicator simulate` adds to the steps: faults drawn from the seed. A live run ignores it.
 
     kinds: how often one kind is drawn compared with the others. per_minute: faults in a minute of the play's time.
-    vary: draw configuration and load, too. plan: exactly these faults, in every simulated run of the file; none is drawn.
+    vary: draw configuration and load, too. plan: exactly these faults, in every simulated run of the file; none is
+    drawn.
     """
 
     kinds: dict[FaultKind, float] = field(default_factory=dict)

@@ -241,6 +241,12 @@ def stranger(member: Member) -> End:
     return end
 
 
+def hear(member: Member) -> None:
+    """Let the member hear all that waits for it."""
+    while member.events:
+        member.tell(member.events.popleft())
+
+
 @pytest.mark.parametrize("seed", range(30 * LONG))
 def test_replicas_of_random_requests_neither_crash_nor_hang_a_primary(seed: int) -> None:
     chance = Random(seed)
@@ -299,16 +305,14 @@ def test_replicas_of_random_requests_neither_crash_nor_hang_a_primary(seed: int)
             world.pass_time(chance.choice((10, 1000, 6000)))
         if chance.random() < 0.1:
             member.drop(end, tell=True)
-            while member.events:
-                member.tell(member.events.popleft())
+            hear(member)
         assert member.running
         assert not node.replica.active
         node.check_invariants()
     for end in ends:
         if not end.closed:
             member.drop(end, tell=True)
-    while member.events:
-        member.tell(member.events.popleft())
+    hear(member)
     world.settle(3000)
     assert not node.primary.links
     assert node.history.window is None or node.history.window.memory <= 16 * 1024 + 128 * 1024

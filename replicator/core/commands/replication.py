@@ -221,7 +221,8 @@ def wait(ctx: Context, argv: list[bytes]) -> bytes:
     if ctx.server.replica.active:
         raise CommandError(
             "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a replica is "
-            "configured to be writable (which is not the default) writes to replicas are just local and are not propagated."
+            "configured to be writable (which is not the default) writes to replicas are just local and are not "
+            "propagated."
         )
     wanted = parse_int(argv[1])
     if wanted is None:
