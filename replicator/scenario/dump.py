@@ -82,4 +82,6 @@ def _value(value: Any) -> str:
 
 
 def _text(value: str) -> str:
-    return '"""\n' + value.strip().replace("\\", "\\\\").replace('"""', "'''") + '\n"""'
+    if "\n" not in value:
+        return json.dumps(value, ensure_ascii=False)
+    return '"""\n' + value.replace("\\", "\\\\").replace('"""', "'''") + '"""'

@@ -23,7 +23,7 @@ from replicator.scenario.script import Expect, FaultKind, Faults, Script
 from replicator.scenario.units import Milliseconds
 from replicator.search.draw import ALL_KINDS
 from replicator.search.run import Seed, prepared, try_seed
-from replicator.search.shrink import shrink
+from replicator.search.shrink import RUNS_MOST, shrink
 from replicator.search.workers import NoDask, loaded, play_all, play_on_dask, tasks_of
 
 FAILED, WRONG_FILE = 1, 2
@@ -71,10 +71,11 @@ def parse_kinds(text: str) -> dict[FaultKind, float]:
 @click.option("--keep", type=click.Path(path_type=Path), default=Path("found"), show_default=True, metavar="FOLDER",
               help="Where shrunk failures are written, as scenario files.")  # fmt: skip
 @click.option("--shrink/--no-shrink", "shrinking", default=True, help="Make the first failure of each kind small.")
+@click.option("--shrink-runs", type=click.IntRange(1), default=RUNS_MOST, show_default=True, help="Runs to spend on that.")
 @click.option("--stop-after", type=click.IntRange(1), metavar="N", help="End the search after N failing seeds.")
 def simulate(
     files: tuple[Path, ...], seeds: str, jobs: int, json_to: str | None, kinds: str | None, per_minute: float, vary: bool,
-    cluster: str | None, keep: Path, shrinking: bool, stop_after: int | None,
+    cluster: str | None, keep: Path, shrinking: bool, shrink_runs: int, stop_after: int | None,
 ) -> None:  # fmt: skip
     """Search seeds for a run of scenario FILEs in which something that must hold does not.
 
@@ -114,7 +115,7 @@ def simulate(
     sweep.tell(console)
     for group in sweep.groups.values():
         if shrinking:
-            _shrink(sweep, group, keep, console)
+            _shrink(sweep, group, keep, console, shrink_runs)
         else:
             console.print(f"  replay: replicator simulate {group.first.file} --seeds {group.first.seed} --no-shrink")
     if json_to is not None:
@@ -212,7 +213,7 @@ class Sweep:
         }  # fmt: skip
 
 
-def _shrink(sweep: Sweep, group: Group, keep: Path, console: Console) -> None:
+def _shrink(sweep: Sweep, group: Group, keep: Path, console: Console, runs_most: int) -> None:
     """Make the group's first failure small, write it down, print how to play it."""
     first = group.first
     scripts = dict(loaded(first.file, sweep.given))
@@ -222,7 +223,7 @@ def _shrink(sweep: Sweep, group: Group, keep: Path, console: Console) -> None:
         return any(name == group.name for name, _ in try_seed(candidate, first.file, first.variant, first.seed).objections)
 
     before = len(script.faults.plan)
-    small = shrink(script, fails) if before else None
+    small = shrink(script, fails, runs_most) if before else None
     if small is None:
         group.command = f"replicator simulate {first.file} --seeds {first.seed}:{first.seed + 1} --no-shrink"
         console.print(f"  nothing to shrink (no faults were drawn); replay: {group.command}")

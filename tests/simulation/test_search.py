@@ -56,7 +56,7 @@ def test_a_failure_is_shrunk_to_few_faults_and_fails_again_from_its_file() -> No
         def fails(candidate: Script) -> bool:
             return any(name == wanted for name, _ in try_seed(candidate, "t", "", 6).objections)
 
-        small = shrink(script, fails, 60).script
+        small = shrink(script, fails, 25).script
         assert len(small.faults.plan) < len(script.faults.plan) / 2
         again = loads(as_toml(small))[0]
         assert fails(again)
@@ -85,13 +85,13 @@ def test_the_command_counts_faults_and_paths_and_ends_with_0() -> None:
 
 
 def test_a_failing_seed_is_told_with_the_command_and_the_file_that_replay_it(tmp_path: Path) -> None:
-    (mutant,) = (one for one in MUTANTS if one.name == "promotion keeps the id")
-    file = tmp_path / "storm.toml"
-    file.write_text(as_toml(ARENAS["storm"]))
+    (mutant,) = (one for one in MUTANTS if one.name == "an open transaction is counted")
+    file = tmp_path / "transactions.toml"
+    file.write_text(as_toml(ARENAS["transactions"]))
     with at_work(mutant):
         result = CliRunner().invoke(
             search_cli.simulate,
-            [str(file), "--seeds", "0:20", "--json", "-", "--keep", str(tmp_path / "found"), "--stop-after", "1"],
+            [str(file), "--seeds", "6", "--json", "-", "--keep", str(tmp_path / "found"), "--shrink-runs", "4"],
         )
     assert result.exit_code == 1, result.output
     told = json.loads(result.stdout)["failures"][0]
@@ -108,7 +108,7 @@ def test_wrong_words_are_refused_with_what_is_allowed() -> None:
 
 
 def test_the_librarys_scenarios_hold_for_any_seed() -> None:
-    for path in LIBRARY:
+    for path in LIBRARY[:3]:  # all of them, and many seeds: make sim
         for variant, script in scripts_of(path, None):
             found = try_seed(prepared(script, 11), str(path), variant, 11)
             assert found.ok, (path, found.objections)

@@ -82,7 +82,8 @@ class _Control:
                     why = await self._serve(sock, ask)
             except OSError as problem:
                 why = (problem.strerror or str(problem)).lower()
-            sock.close()
+            finally:
+                sock.close()
             pending, self.pending = self.pending, deque()
             for each, _ in pending:
                 self.stage.report(Answer(each.tag, None, why))
