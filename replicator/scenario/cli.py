@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,6 +14,9 @@ import click
 from rich.console import Console
 
 from replicator.scenario.checkers import check as check_history
+from replicator.scenario.checking.edn import EdnError
+from replicator.scenario.checking.jepsen import check_text
+from replicator.scenario.checking.reads import backward_reads, linearizability
 from replicator.scenario.history import HistoryError, read_lines
 from replicator.scenario.html_report import page
 from replicator.scenario.loading import ScriptError, load
@@ -177,12 +181,32 @@ def history() -> None:
     """Read the history that a scenario run has left."""
 
 
+def _check_edn(file: Path, as_json: bool) -> NoReturn:
+    try:
+        judged = check_text(file.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, EdnError) as problem:
+        _refuse(f"{file}: {problem}")
+    if as_json:
+        click.echo(json.dumps(judged.plain(), indent=2))
+    else:
+        click.echo(f"{judged.kind} history: {judged.operations} operations, {judged.keys} keys")
+        for text in judged.problems:
+            click.echo(f"  {text}")
+        for name in judged.unknown:
+            click.echo(f"  {name}: too many orders to try; nobody knows")
+    sys.exit(FAILED if judged.problems else 0)
+
+
 @history.command("check", context_settings=HELP)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="The verdict as JSON.")
 def history_check(file: Path, as_json: bool) -> None:
-    """Judge a history FILE alone. Exit 0: no acknowledged write is lost and nothing is out of place; 1: otherwise; 2:
-    the file cannot be read."""
+    """Judge a history FILE alone: JSON lines of `scenario run --history`, or Jepsen's EDN (registers, list appends).
+
+    Exit 0: no acknowledged write is lost and nothing is out of place; 1: otherwise; 2: the file cannot be read.
+    """
+    if file.suffix == ".edn":
+        _check_edn(file, as_json)
     try:
         with file.open(encoding="utf-8") as lines:
             runs = read_lines(lines)
@@ -194,8 +218,10 @@ def history_check(file: Path, as_json: bool) -> None:
             verdict = check_history(found)
         except ValueError as problem:
             _refuse(f"{file}: {problem}")
-        clean = clean and not verdict.lost and not any(verdict.anomalies().values())
-        plains.append({**about, **verdict.plain()})
+        backward = backward_reads(found)
+        orders = Counter(one.answer.value for one in linearizability(found).values())
+        clean = clean and not verdict.lost and not any(verdict.anomalies().values()) and not backward
+        plains.append({**about, **verdict.plain(), "backward_reads": backward, "registers": dict(orders)})
         if not as_json:
             name = " ".join(filter(None, (about.get("scenario", "history"), about.get("variant", ""))))
             figures = ", ".join(f"{value} {key.replace('_', ' ')}" for key, value in verdict.writes().items())
@@ -203,6 +229,10 @@ def history_check(file: Path, as_json: bool) -> None:
             for key, texts in verdict.anomalies().items():
                 for text in texts:
                     click.echo(f"  {key.replace('_', ' ')}: {text}")
+            for text in backward:
+                click.echo(f"  backward read: {text}")
+            told = ", ".join(f"{count} {answer}" for answer, count in sorted(orders.items()))
+            click.echo(f"  registers: {told or 'none'}")
             for write in verdict.lost:
                 click.echo(
                     f"  lost: {write.client} {write.key} = {write.value}: {write.why}; {write.would_have_prevented}"

@@ -8,8 +8,6 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from multiprocessing import get_context
 from typing import Any
 
-import msgspec
-
 from replicator.scenario.script import Faults, Script
 from replicator.search.run import Seed, prepared, scripts_of, try_seed
 
@@ -18,12 +16,12 @@ BATCH = 8
 
 Task = tuple[str, Faults | None, int, int]  # a file, the faults in place of its own, seeds from, to
 
-_scripts: dict[tuple[str, bytes], list[tuple[str, Script]]] = {}
+_scripts: dict[tuple[str, str], list[tuple[str, Script]]] = {}
 
 
 def loaded(file: str, faults: Faults | None) -> list[tuple[str, Script]]:
     """scripts_of(), once a process."""
-    key = (file, msgspec.json.encode(faults))
+    key = (file, repr(faults))
     if key not in _scripts:
         _scripts[key] = scripts_of(file, faults)
     return _scripts[key]

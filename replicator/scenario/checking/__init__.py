@@ -1,0 +1,1 @@
+"""Further judges of histories: linearizability of single keys, monotonic reads, Jepsen's EDN histories."""

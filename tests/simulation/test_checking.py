@@ -1,0 +1,171 @@
+"""Judges of histories: linearizability against all orders tried out, EDN, Jepsen's registers and appends, backward reads."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from replicator.scenario import cli
+from replicator.scenario.checking.edn import EdnError, read_all
+from replicator.scenario.checking.jepsen import check_text
+from replicator.scenario.checking.linearizable import Answer, Call, judge
+from replicator.scenario.checking.reads import backward_reads, linearizability
+from replicator.scenario.history import History, ReadBack, Status
+
+
+def _tried_out(calls: list[Call]) -> bool:
+    """The dumb twin: every subset of what may not have happened, in every order."""
+    calls = [call for call in calls if not (call.kind == "read" and call.end is None)]
+    open_ = [call for call in calls if call.end is None]
+    ended = [call for call in calls if call.end is not None]
+    for mask in range(1 << len(open_)):
+        chosen = ended + [call for index, call in enumerate(open_) if mask >> index & 1]
+        for order in permutations(chosen):
+            if all(
+                not (later.end is not None and later.end < sooner.begin)
+                for at, sooner in enumerate(order)
+                for later in order[at + 1 :]
+            ) and _fits(order):
+                return True
+    return False
+
+
+def _fits(order: tuple[Call, ...]) -> bool:
+    state: object = None
+    for call in order:
+        if call.kind == "read" and call.value != state:
+            return False
+        if call.kind == "cas" and call.expected != state:
+            return False
+        if call.kind != "read":
+            state = call.value
+    return True
+
+
+@st.composite
+def _histories(draw: st.DrawFn) -> list[Call]:
+    calls = []
+    for _ in range(draw(st.integers(0, 5))):
+        begin = draw(st.integers(0, 12))
+        end = draw(st.one_of(st.none(), st.integers(begin, 14)))
+        kind = draw(st.sampled_from(("write", "read", "cas")))
+        value = draw(st.sampled_from((None, 1, 2))) if kind == "read" else draw(st.sampled_from((1, 2)))
+        calls.append(Call(kind, value, begin, end, draw(st.sampled_from((None, 1, 2))) if kind == "cas" else None))
+    return calls
+
+
+@given(_histories())
+@settings(max_examples=400, deadline=None)
+def test_the_search_agrees_with_trying_all_orders(calls: list[Call]) -> None:
+    assert (judge(calls).answer is Answer.YES) == _tried_out(calls)
+
+
+def test_too_much_effort_is_answered_with_unknown() -> None:
+    calls = [Call("write", number, 0, 1000) for number in range(30)] + [Call("read", 99, 1001, 1002)]
+    assert judge(calls, effort=500).answer is Answer.UNKNOWN
+
+
+def test_a_lost_write_is_not_linearizable_and_an_unknown_one_may_be_missing() -> None:
+    lost = [Call("write", "x", 0, 1), Call("read", None, 2, 3)]
+    verdict = judge(lost)
+    assert verdict.answer is Answer.NO and verdict.stuck == lost[1]
+    assert judge([Call("write", "x", 0, None), Call("read", None, 2, 3)]).answer is Answer.YES
+
+
+def test_edn_is_read() -> None:
+    text = '{:type :ok, :value [1 "a\\nb" nil true -2.5], :s #{1 2}} ; a comment\n#jepsen.Op{:f :read} #_ gone (x y)'
+    assert read_all(text) == [
+        {":type": ":ok", ":value": [1, "a\nb", None, True, -2.5], ":s": [1, 2]},
+        {":f": ":read"},
+        ["x", "y"],
+    ]
+
+
+@pytest.mark.parametrize("text", ["[1", "]", "[1)", "{1}", '"open', "[" * 300])
+def test_broken_edn_is_refused(text: str) -> None:
+    with pytest.raises(EdnError):
+        read_all(text)
+
+
+REGISTER = """
+{:type :invoke, :f :write, :value 1, :process 0, :index 0}
+{:type :ok, :f :write, :value 1, :process 0, :index 1}
+{:type :invoke, :f :cas, :value [1 2], :process 1, :index 2}
+{:type :info, :f :kill, :process :nemesis}
+{:type :info, :f :cas, :value [1 2], :process 1, :index 3}
+{:type :invoke, :f :read, :value nil, :process 0, :index 4}
+{:type :ok, :f :read, :value %s, :process 0, :index 5}
+"""
+
+
+def test_jepsens_registers_are_judged() -> None:
+    assert check_text(REGISTER % "1").problems == []
+    assert check_text(REGISTER % "2").problems == []
+    (problem,) = check_text(REGISTER % "3").problems
+    assert "not linearizable" in problem and "read of 3" in problem
+
+
+def test_independent_keys_are_judged_alone() -> None:
+    text = "".join(
+        f"{{:type :invoke, :f :write, :value [{key} 1], :process {key}}} {{:type :ok, :f :write, :value [{key} 1], :process {key}}}"
+        f"{{:type :invoke, :f :read, :value [{key} nil], :process {key}}} "
+        f"{{:type :ok, :f :read, :value [{key} {value}], :process {key}}}"
+        for key, value in ((7, 1), (8, 2))
+    )
+    judged = check_text(text)
+    assert judged.keys == 2 and len(judged.problems) == 1 and "key 8" in judged.problems[0]
+
+
+APPEND = """
+[{:type :invoke, :f :txn, :value [[:append 5 1]], :process 0} {:type :ok, :f :txn, :value [[:append 5 1]], :process 0}
+ {:type :invoke, :f :txn, :value [[:append 5 2]], :process 1} {:type :info, :f :txn, :value [[:append 5 2]], :process 1}
+ {:type :invoke, :f :txn, :value [[:r 5 nil]], :process 0} {:type :ok, :f :txn, :value [[:r 5 %s]], :process 0}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("read", "problem"),
+    [("[1]", ""), ("[1 2]", ""), ("[2]", "is lost"), ("[1 1]", "2 times"), ("[1 9]", "by nobody")],
+)
+def test_jepsens_appends_are_judged(read: str, problem: str) -> None:
+    problems = check_text(APPEND % read).problems
+    assert (not problems) if not problem else any(problem in one for one in problems), problems
+
+
+def _history(reads: list[str]) -> History:
+    history = History()
+    for number in range(3):
+        history.end(history.invoke("w", "set", "k", f"v{number}", "a", number * 10), Status.OK, number * 10 + 5)
+    for place, value in enumerate(reads):
+        operation = history.invoke("r", "get", "k", "", "b", 100 + place * 10)
+        operation.value = value
+        history.end(operation, Status.OK, 105 + place * 10)
+    history.close(500, [ReadBack("a", {"k": "v2"})], "a")
+    return history
+
+
+def test_a_read_that_goes_back_is_told() -> None:
+    assert backward_reads(_history(["v0", "v1", "v2", "v2"])) == []
+    (told,) = backward_reads(_history(["v1", "v0"]))
+    assert "v0, after it had read v1" in told
+
+
+def test_registers_of_a_history_are_held_to_linearizability() -> None:
+    assert linearizability(_history(["v2"]))["k"].answer is Answer.YES
+    assert linearizability(_history(["v1"]))["k"].answer is Answer.NO
+
+
+def test_the_command_judges_an_edn_file(tmp_path: Path) -> None:
+    file = tmp_path / "history.edn"
+    file.write_text(REGISTER % "3")
+    result = CliRunner().invoke(cli.history, ["check", str(file)])
+    assert result.exit_code == 1 and "not linearizable" in result.output
+    file.write_text(REGISTER % "1")
+    assert CliRunner().invoke(cli.history, ["check", str(file), "--json"]).exit_code == 0
+    file.write_text("[")
+    assert CliRunner().invoke(cli.history, ["check", str(file)]).exit_code == 2
