@@ -277,6 +277,25 @@ def test_what_is_only_announced_takes_no_memory(server: Server, announced: bytes
     assert grown < 20_000, f"20 announcements took {grown} KiB"
 
 
+@pytest.mark.parametrize("mark", [b"*", b"~", b">", b"%", b"|"])
+@pytest.mark.parametrize(
+    "before", [b"*1\r\n", b"*2\r\n$4\r\nECHO\r\n", PING + b"*2\r\n$4\r\nECHO\r\n", b"*3\r\n$4\r\nECHO\r\n$1\r\naxx"]
+)
+def test_a_large_aggregate_inside_a_request_is_refused_before_it_takes_memory(
+    server: Server, wire: Wire, before: bytes, mark: bytes
+) -> None:
+    assert server.process is not None
+    status = Path(f"/proc/{server.process.pid}/status")
+
+    def peak_kib() -> int:
+        return int(status.read_text().split("VmHWM:")[1].split()[0])
+
+    peak = peak_kib()
+    pongs = b"+PONG\r\n" * before.startswith(PING)
+    _closing(wire, before + mark + b"20000000\r\n", pongs + b"-ERR Protocol error: expected '$', got '%b'\r\n" % mark)
+    assert peak_kib() - peak < 50_000
+
+
 # -- before authentication ---------------------------------------------------------------------------------------------
 
 

@@ -25,9 +25,14 @@ Argv = list[bytes]
 encode: Callable[[tuple[bytes, ...]], bytes] = cast(Any, hiredis.pack_command)
 
 _MANY = re.compile(rb"\*[0-9]{%d}" % limits.FAST_ARGUMENTS_DIGITS)
+_MANY_PUSHED = re.compile(rb">[0-9]{%d}" % limits.FAST_ARGUMENTS_DIGITS)  # of a push hiredis fills the whole list at once
 _USUAL = frozenset(b"*%d\r" % n for n in range(1, 10))  # how nearly all reads begin
 _joined = b"".join  # of anything but bytes: TypeError
 _HEADER = tuple(1 + len(str(n)) + 2 + n + 2 for n in range(1024))  # "$" digits CRLF payload CRLF
+
+
+def _pushes_many(data: bytes) -> bool:
+    return b">" in data and _MANY_PUSHED.search(data) is not None
 
 
 def encoded_size(argv: Sequence[bytes]) -> int:
@@ -72,7 +77,7 @@ class RequestDecoder:
 
     def feed(self, data: bytes) -> list[Argv]:
         """The commands that are whole with these bytes, in order (an empty request is no command)."""
-        if self._careful is None and self.trusted and data[:3] in _USUAL:
+        if self._careful is None and self.trusted and data[:3] in _USUAL and not _pushes_many(data):
             batch = self._one(data) if data.find(b"*", 3) < 0 else self._many(data)
             if batch:
                 self.consumed += len(data)
@@ -159,7 +164,7 @@ class RequestDecoder:
         fast = self.trusted
         rest = data
         while rest and self.error is None:
-            if fast and self._careful is None and rest[:1] == b"*" and not _MANY.search(rest):
+            if fast and self._careful is None and rest[:1] == b"*" and not _MANY.search(rest) and not _pushes_many(rest):
                 used = self._fast(rest, batch)
                 self.consumed += used
                 if used == len(rest):
