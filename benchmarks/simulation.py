@@ -1,5 +1,6 @@
 """How many failovers a minute: a primary, two replicas and four clients with ten writes a second each, a crash of the
-primary and a promotion, 30 virtual seconds, the whole player and all checks included. And the loss check of a million writes.
+primary and a promotion, 30 virtual seconds, the whole player and all checks included. And the loss check of a
+million writes.
 
     python -m benchmarks.simulation [SEEDS]
 

@@ -63,7 +63,8 @@ def parse_kinds(text: str) -> dict[FaultKind, float]:
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--seeds", default="0:100", show_default=True, metavar="A:B", help="The seeds from A up to B, without B.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Worker processes.")
-@click.option("--json", "json_to", metavar="FILE|-", help="The result as JSON; - prints it, and nothing else, on stdout.")
+@click.option("--json", "json_to", metavar="FILE|-",
+              help="The result as JSON; - prints it, and nothing else, on stdout.")  # fmt: skip
 @click.option("--faults", "kinds", metavar="all|KIND=WEIGHT,...", help="Draw these faults in place of the files' own.")
 @click.option("--per-minute", type=float, default=60.0, show_default=True, help="Faults a minute of --faults.")
 @click.option("--vary", is_flag=True, help="With --faults: draw configuration, topology and load, too.")
@@ -71,16 +72,17 @@ def parse_kinds(text: str) -> dict[FaultKind, float]:
 @click.option("--keep", type=click.Path(path_type=Path), default=Path("found"), show_default=True, metavar="FOLDER",
               help="Where shrunk failures are written, as scenario files.")  # fmt: skip
 @click.option("--shrink/--no-shrink", "shrinking", default=True, help="Make the first failure of each kind small.")
-@click.option("--shrink-runs", type=click.IntRange(1), default=RUNS_MOST, show_default=True, help="Runs to spend on that.")
+@click.option("--shrink-runs", type=click.IntRange(1), default=RUNS_MOST, show_default=True,
+              help="Runs to spend on that.")  # fmt: skip
 @click.option("--stop-after", type=click.IntRange(1), metavar="N", help="End the search after N failing seeds.")
 def simulate(
-    files: tuple[Path, ...], seeds: str, jobs: int, json_to: str | None, kinds: str | None, per_minute: float, vary: bool,
-    cluster: str | None, keep: Path, shrinking: bool, shrink_runs: int, stop_after: int | None,
+    files: tuple[Path, ...], seeds: str, jobs: int, json_to: str | None, kinds: str | None, per_minute: float, vary:
+    bool, cluster: str | None, keep: Path, shrinking: bool, shrink_runs: int, stop_after: int | None,
 ) -> None:  # fmt: skip
     """Search seeds for a run of scenario FILEs in which something that must hold does not.
 
-    Every seed draws faults as the file's [faults] says (or --faults), plays in virtual time, heals everything and demands
-    that all nodes agree. Without faults the file's own expectations are judged as well. Exit 0: no seed failed; 1: one
+    Every seed draws faults as the file's [faults] says (or --faults), plays in virtual time, heals everything and
+    demands that all nodes agree. Without faults the file's own expectations are judged as well. Exit 0: no seed failed; 1: one
     did; 2: a file is wrong.
     """
     try:
@@ -191,8 +193,9 @@ class Sweep:
     def tell(self, console: Console) -> None:
         seconds, sums = max(0.001, self.seconds), self.sums
         console.print(
-            f"{self.runs} runs in {seconds:.1f} s ({self.runs / seconds:.1f} a second, {sums['virtual_ms'] / 1000 / seconds:.0f} "
-            f"virtual seconds and {sums['events'] / seconds:.0f} events a second); {sums['writes']} writes acknowledged, "
+            f"{self.runs} runs in {seconds:.1f} s ({self.runs / seconds:.1f} a second, "
+            f"{sums['virtual_ms'] / 1000 / seconds:.0f} virtual seconds and "
+            f"{sums['events'] / seconds:.0f} events a second); {sums['writes']} writes acknowledged, "
             f"{sums['lost']} lost; {sums['compared_bytes']} bytes and {sums['compared_data']} data sets compared"
         )
         if self.faults:
@@ -220,7 +223,8 @@ def _shrink(sweep: Sweep, group: Group, keep: Path, console: Console, runs_most:
     script = prepared(scripts[first.variant], first.seed)
 
     def fails(candidate: Script) -> bool:
-        return any(name == group.name for name, _ in try_seed(candidate, first.file, first.variant, first.seed).objections)
+        found = try_seed(candidate, first.file, first.variant, first.seed)
+        return any(name == group.name for name, _ in found.objections)
 
     before = len(script.faults.plan)
     small = shrink(script, fails, runs_most) if before else None
@@ -231,7 +235,10 @@ def _shrink(sweep: Sweep, group: Group, keep: Path, console: Console, runs_most:
     script = small.script
     text = f"Violated: {group.name}. Drawn from seed {first.seed} of {first.file} {first.variant}".strip()
     script = msgspec.structs.replace(
-        script, title=f"Found by simulation: {group.name[:80]}", about=f"{text}.\n{group.text.strip()[:1500]}", expect=HELD_TO,
+        script,
+        title=f"Found by simulation: {group.name[:80]}",
+        about=f"{text}.\n{group.text.strip()[:1500]}",
+        expect=HELD_TO,
         variants=[],
     )
     keep.mkdir(parents=True, exist_ok=True)
@@ -241,6 +248,7 @@ def _shrink(sweep: Sweep, group: Group, keep: Path, console: Console, runs_most:
     group.kept, group.command = str(path), f"replicator scenario run {path} --on sim --seed {first.seed}"
     console.print(f"  shrunk from {before} faults to {len(script.faults.plan)} in {small.runs} runs: {path}")
     for fault in script.faults.plan:
-        told = f"{int(fault.at)} ms: {fault.kind} {fault.node} {fault.other} lasts {int(fault.lasts)} amount {fault.amount}"
-        console.print(f"    {told}", markup=False)
+        where = f"{fault.kind} {fault.node} {fault.other}".strip()
+        told = f"    {int(fault.at)} ms: {where} lasts {int(fault.lasts)} amount {fault.amount}"
+        console.print(told, markup=False)
     console.print(f"  replay: {group.command}")

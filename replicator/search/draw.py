@@ -1,6 +1,7 @@
 """Draws what goes wrong in one run: a plan of faults, and (vary) configuration, topology and load.
 
-All of it is plain data of the script, drawn before the run begins: it can be printed, shrunk and archived. Faults come in
+All of it is plain data of the script, drawn before the run begins: it can be printed, shrunk and archived. Faults
+come in
 clusters and around the moments when roles change: uniformly drawn ones hardly ever meet a full synchronization.
 """
 

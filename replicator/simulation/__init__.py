@@ -1,1 +1,2 @@
-"""Virtual time, network, clocks and disks: the very machines that serve users, run from one seed (docs/simulation.md)."""
+"""Virtual time, network, clocks and disks: the very machines that serve users, run from one seed
+(docs/simulation.md)."""

@@ -1,8 +1,8 @@
 """A disk: what was written lies in the page cache until it is synced; power loss keeps what is durable and a torn rest.
 
 A killed process loses nothing: the page cache is the kernel's. At power loss each file keeps its synced bytes and some
-prefix of the rest (the last block may read as zeros), and of the changes to the directory that were not synced the first few
-have happened, the others have not: they are journalled in order.
+prefix of the rest (the last block may read as zeros), and of the changes to the directory that were not synced the
+first few have happened, the others have not: they are journalled in order.
 """
 
 from __future__ import annotations
@@ -120,7 +120,11 @@ class Disk:
     def remove(self, name: str) -> None:
         """Delete the file if it is there."""
         if self.entries.pop(name, None) is not None:
-            self._journal.append(lambda entries: entries.pop(name, None))
+
+            def change(entries: dict[str, Inode]) -> None:
+                entries.pop(name, None)
+
+            self._journal.append(change)
 
     # -- ends --------------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """The event heap: virtual time, chance by purpose, and the trace whose hash names a run.
 
-Everything that happens is a call at a time. Two calls at the same microsecond run in the order in which they were planned,
+Everything that happens is a call at a time. Two calls at the same microsecond run in the order in which they were
+planned,
 so a run is a function of its seed alone: not of hashes, addresses, threads or the speed of the machine that runs it.
 """
 

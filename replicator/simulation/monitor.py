@@ -1,8 +1,9 @@
 """Looks over the nodes' shoulders after every turn: same replication id and same offset, so same bytes and same data.
 
-That sentence is the invariant of the whole system, and it is held to it three times: each byte that a node counts into a
-history is compared with what any node has counted there before; at chosen offsets each node's data is compared with that of
-the first node that stood there; and a node's own check_invariants() runs.
+That sentence is the invariant of the whole system, and it is held to it three times: each byte that a node counts
+into a
+history is compared with what any node has counted there before; at chosen offsets each node's data is compared with
+that of the first node that stood there; and a node's own check_invariants() runs.
 """
 
 from __future__ import annotations
@@ -132,7 +133,10 @@ class Monitor:
                 continue
             if link.acked > replica.history.end and link.acked > self._acked_too_far:
                 self._acked_too_far = link.acked
-                self._object(f"{name}: counts {link.acked} as acknowledged by {link.address}, acked ahead of its data: {replica.history.end}")
+                self._object(
+                    f"{name}: counts {link.acked} as acknowledged by {link.address}, acked ahead of its data: "
+                    f"{replica.history.end}"
+                )
 
     def _compare_bytes(self, name: str, node: Node, identity: str, begin: int, end: int) -> None:
         window = node.history.window

@@ -1,7 +1,8 @@
 """A network of byte streams as TCP gives them, with everything that can go wrong with them.
 
 What holds, whatever the rules between two parties are: inside one direction of one connection bytes are never lost or
-reordered. A dead link holds them back; they are sent again after 0.2 s, 0.4 s, 0.8 s ... and given up with "Connection timed
+reordered. A dead link holds them back; they are sent again after 0.2 s, 0.4 s, 0.8 s ... and given up with
+"Connection timed
 out" after GIVE_UP_US. Bytes that had not left a machine when its power went are gone; its peers hear nothing until they
 send something to the machine after it came back, which answers with a reset.
 

@@ -1,8 +1,9 @@
 """Drives one machine in virtual time: the duties of core/machine.py, as runtime/hub.py fulfils them with a real system.
 
-A turn: one event (bytes that came in, a connection, a file chunk ...), its effects in order, what these bring about, then
-the streams are pulled and the alarm is set. The code itself takes no virtual time; what does (Sleep, a slow fsync, a fork)
-makes the process busy: what happens meanwhile waits, as it does while the process is stopped.
+A turn: one event (bytes that came in, a connection, a file chunk ...), its effects in order, what these bring about,
+then
+the streams are pulled and the alarm is set. The code itself takes no virtual time; what does (Sleep, a slow fsync, a
+fork) makes the process busy: what happens meanwhile waits, as it does while the process is stopped.
 
 Nothing that a machine emits after its end counts: `ended` is set before anything is torn down.
 """
@@ -12,7 +13,6 @@ from __future__ import annotations
 import traceback
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 from zlib import crc32
@@ -21,82 +21,31 @@ from replicator.core import effects as do
 from replicator.core import events as told
 from replicator.core.limits import CLOSE_FLUSH_MS, OUTPUT_HELD_BYTES, PULL_BYTES
 from replicator.core.machine import Machine
-from replicator.core.now import Now
+from replicator.simulation.alarm import Alarm
 from replicator.simulation.clocks import Clock
-from replicator.simulation.disk import Disk, DiskError
+from replicator.simulation.disk import Disk
+from replicator.simulation.filing import Filing
 from replicator.simulation.kernel import Kernel
+from replicator.simulation.local import Local
 from replicator.simulation.network import TIMED_OUT, Attempt, Network, Socket, draw_short
+from replicator.simulation.parts import Costs, Hooks
 from replicator.simulation.snapshots import Snapshots
-from replicator.simulation.wire import Feed, Parcel, Wire
+from replicator.simulation.wire import Feed, Wire
 
 READ_BYTES: Final = 64 * 1024
 PULLS_MOST: Final = 8
 # The rest of a short read comes up to 10 to the power of so many microseconds later.
 LATEST_REST: Final = 4.5
 GONE_BY_PEER: Final = "Client closed connection"
-# More alarms than this at one instant, and the machine never comes to rest.
-SPINS_MOST: Final = 1000
-
-
-@dataclass(slots=True)
-class Hooks:
-    """What the world is told of a process. broke: an exception left the machine (its traceback)."""
-
-    log: Callable[[do.Level, str], None] = lambda level, message: None
-    announce: Callable[[str, tuple[tuple[str, str | int | None], ...]], None] = lambda name, fields: None
-    ended: Callable[[int, str], None] = lambda code, how: None
-    broke: Callable[[str], None] = lambda text: None
-    stepped: Callable[[Now], None] | None = None  # after every turn
-
-
-@dataclass(slots=True)
-class Costs:
-    """What takes virtual time (microseconds), and how often reads are short.
-
-    read_us: one chunk of a file; read_bytes: its size at the most (a small one makes loads of little data long).
-    """
-
-    fork_us: int = 300
-    snapshot_us: int = 2_000
-    snapshot_rate: int = 50_000_000
-    short_reads: float = 0.02
-    read_us: int = 50
-    read_bytes: int = 1 << 30
-
-
-def _ignored(data: bytes | None) -> None:
-    """Nobody listens any more."""
-
-
-class Local:
-    """A connection from inside the machine itself (an operator's): no network, no rules."""
-
-    __slots__ = ("answered", "conn", "queued")
-
-    def __init__(self, conn: int, answered: Callable[[bytes | None], None]) -> None:
-        self.conn = conn
-        self.answered = answered
-        self.queued: list[bytes] = []
 
 
 class Process:
     """One life of a machine on one host."""
 
     def __init__(
-        self,
-        kernel: Kernel,
-        net: Network,
-        name: str,
-        address: tuple[str, int],
-        machine: Machine,
-        *,
-        clock: Clock,
-        disk: Disk,
-        chance: Random,
-        hooks: Hooks,
-        costs: Costs,
-        pid: int = 1,
-    ) -> None:
+        self, kernel: Kernel, net: Network, name: str, address: tuple[str, int], machine: Machine, *, clock: Clock,
+        disk: Disk, chance: Random, hooks: Hooks, costs: Costs, pid: int = 1,
+    ) -> None:  # fmt: skip
         """address: where it listens; port 0 listens nowhere."""
         self.kernel, self.net, self.name, self.address, self.machine = kernel, net, name, address, machine
         self.clock, self.disk, self.chance, self.hooks, self.costs, self.pid = clock, disk, chance, hooks, costs, pid
@@ -112,14 +61,10 @@ class Process:
         self._waiting: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._waking_us = -1
         self._attempts: dict[int, Attempt] = {}
-        self._reading: dict[str, tuple[bytes, int, int]] = {}
-        self._read_planned = False
-        self._broken_files: dict[str, str] = {}
         self._dirty: dict[int, Wire] = {}
-        self._withheld = False
-        self._alarm_us = -1
-        self._spins = 0
-        self._spin_us = -1
+        self.withheld = False
+        self._alarm = Alarm(self)
+        self._files = Filing(self)
         self._last_conn = 0
         self.snapshots = Snapshots(self)
         self._carry: dict[type[Any], Callable[[Any], None]] = {
@@ -131,12 +76,12 @@ class Process:
             do.Stream: self._stream,
             do.StartSnapshot: self._start_snapshot,
             do.CancelSnapshot: lambda effect: self.snapshots.cancel(effect.generation),
-            do.SendSnapshot: self._send_snapshot,
-            do.ReadFile: self._read_file,
-            do.StopReading: lambda effect: self._reading.pop(effect.name, None),
-            do.AppendFile: lambda effect: self._file(effect.name, lambda: disk.append(effect.name, effect.data, effect.first)),
-            do.SyncFile: self._sync_file,
-            do.CommitFile: self._commit_file,
+            do.SendSnapshot: self._files.send_snapshot,
+            do.ReadFile: self._files.read,
+            do.StopReading: self._files.stop_reading,
+            do.AppendFile: self._files.append,
+            do.SyncFile: self._files.sync,
+            do.CommitFile: self._files.commit,
             do.RemoveFile: lambda effect: disk.remove(effect.name),
             do.Log: self._log,
             do.Announce: self._announce,
@@ -239,7 +184,7 @@ class Process:
         self._trace(event)
         try:
             if type(event) is told.FileFailed:
-                self._broken_files.pop(event.name, None)
+                self._files.forgive(event.name)
             self._carry_out(self.machine.handle(event, self.now))
             self._finish()
         except Exception:
@@ -262,7 +207,7 @@ class Process:
             if self._told:
                 self._settle()
         if self.ended is None:
-            self._set_alarm()
+            self._alarm.set()
             if self.hooks.stepped is not None:
                 self.hooks.stepped(self.now)
 
@@ -277,11 +222,11 @@ class Process:
             event = queue.popleft()
             self._trace(event)
             if type(event) is told.FileFailed:
-                self._broken_files.pop(event.name, None)
+                self._files.forgive(event.name)
             self._carry_out(self.machine.handle(event, self.now))
-            if self._withheld and not any(type(waiting) is told.FileFailed for waiting in queue):
-                self._withheld = False
-                self._flush_dirty()
+            if self.withheld and not any(type(waiting) is told.FileFailed for waiting in queue):
+                self.withheld = False
+                self.flush_dirty()
 
     def _settle_late(self) -> None:
         self.now = self.clock.now()
@@ -300,7 +245,7 @@ class Process:
             self.later(self._settle_late)
 
     def _carry_out(self, effects: list[do.Effect]) -> None:
-        if len(effects) == 1 and type(only := effects[0]) is do.Send and not self._dirty and not self._withheld:
+        if len(effects) == 1 and type(only := effects[0]) is do.Send and not self._dirty and not self.withheld:
             # The usual turn: one answer to a connection that takes it at once.
             wire = self.wires.get(only.conn)
             if wire is not None and not wire.queue and wire.closing is None:
@@ -318,8 +263,8 @@ class Process:
             carry[type(effect)](effect)
             if self.ended is not None:
                 return
-        if self._dirty and not self._withheld:
-            self._flush_dirty()
+        if self._dirty and not self.withheld:
+            self.flush_dirty()
 
     def _trace(self, event: told.Event) -> None:
         if type(event) is told.Received:
@@ -327,47 +272,21 @@ class Process:
         else:
             self.kernel.note(f"{self.kernel.now_us} {self.name} {event!r}")
 
-    # -- the alarm ---------------------------------------------------------------------------------------------------
-
-    def _set_alarm(self) -> None:
-        deadline_ms = self.machine.deadline_ms()
-        if deadline_ms is None:
-            return
-        when_us = self.clock.kernel_us(deadline_ms)
-        if when_us < self.kernel.now_us:
-            when_us = self.kernel.now_us
-        if self._alarm_us < 0 or when_us < self._alarm_us:
-            self._alarm_us = when_us
-            self.kernel.at(when_us, self._alarm, when_us)
-
-    def _alarm(self, planned_us: int) -> None:
-        if self.ended is not None or planned_us != self._alarm_us:
-            return
-        self._alarm_us = -1
-        self.later(self.advance)
-
-    def advance(self) -> None:
-        """Do what is due, if anything is."""
+    def advance(self, forced: bool = False) -> None:
+        """Do what is due, if anything is (forced: tell the machine anyway)."""
         if self.ended is not None:
             return
         self.now = self.clock.now()
         try:
             deadline_ms = self.machine.deadline_ms()
-            if deadline_ms is not None and deadline_ms <= self.now.mono_ms:
-                self._mind_spinning()
+            if forced or (deadline_ms is not None and deadline_ms <= self.now.mono_ms):
+                self._alarm.mind_spinning()
                 self._carry_out(self.machine.advance(self.now))
                 self._finish()
             else:
-                self._set_alarm()
+                self._alarm.set()
         except Exception:
             self._broke()
-
-    def _mind_spinning(self) -> None:
-        if self._spin_us != self.kernel.now_us:
-            self._spin_us, self._spins = self.kernel.now_us, 0
-        self._spins += 1
-        if self._spins > SPINS_MOST:
-            raise AssertionError(f"{SPINS_MOST} alarms at one instant: the machine never comes to rest")
 
     # -- connections coming in ---------------------------------------------------------------------------------------
 
@@ -379,8 +298,7 @@ class Process:
     def _accept(self, sock: Socket) -> None:
         if sock.broken:
             return
-        self._last_conn += 1
-        wire = self._adopt(self._last_conn, sock)
+        wire = self._adopt(self.next_conn(), sock)
         self.turn(told.Opened(wire.conn, *sock.remote, *sock.local))
         if sock.inbox or sock.ended:
             self.readable(sock)
@@ -392,39 +310,9 @@ class Process:
         sock.sink = self
         return wire
 
-    def open_local(self, answered: Callable[[bytes | None], None]) -> Local:
-        """A connection past the network; answered(bytes), or None when the process ends."""
-        self._last_conn += 1
-        local = Local(self._last_conn, answered)
-        self.locals[local.conn] = local
-        self.later(self.turn, told.Opened(local.conn, "127.0.0.1", 1, *self.address))
-        return local
-
-    def say_locally(self, local: Local, data: bytes) -> None:
-        """Bytes over such a connection."""
-        self.later(self._heard_locally, local, data)
-
-    def _heard_locally(self, local: Local, data: bytes) -> None:
-        if local.conn in self.locals:
-            self.turn(told.Received(local.conn, data))
-
-    def close_locally(self, local: Local) -> None:
-        """The operator gives such a connection up; nothing more comes from it."""
-        local.answered = _ignored
-        if self.locals.pop(local.conn, None) is not None:
-            self.later(self.turn, told.Closed(local.conn, GONE_BY_PEER))
-
     def poke(self) -> None:
         """Call the machine's advance whether or not anything is due: what it looks at has changed."""
-        self.later(self._poked)
-
-    def _poked(self) -> None:
-        self.now = self.clock.now()
-        try:
-            self._carry_out(self.machine.advance(self.now))
-            self._finish()
-        except Exception:
-            self._broke()
+        self.later(self.advance, True)
 
     # -- bytes coming in ---------------------------------------------------------------------------------------------
 
@@ -507,8 +395,7 @@ class Process:
         conn = effect.conn
         wire = self.wires.get(conn)
         if wire is None:
-            local = self.locals.get(conn)
-            if local is not None:
+            if (local := self.locals.get(conn)) is not None:
                 local.answered(effect.data)
             return
         if wire.closing is not None:
@@ -517,8 +404,9 @@ class Process:
         wire.pending += len(effect.data)
         self._dirty[conn] = wire
 
-    def _flush_dirty(self) -> None:
-        if self._withheld or not self._dirty:
+    def flush_dirty(self) -> None:
+        """Try all that was sent in this call."""
+        if self.withheld or not self._dirty:
             return
         dirty, self._dirty = self._dirty, {}
         for wire in dirty.values():
@@ -558,8 +446,7 @@ class Process:
 
     def room(self, sock: Socket) -> None:
         """The system takes more (network.Sink)."""
-        wire = self._by_sock.get(sock)
-        if wire is not None:
+        if (wire := self._by_sock.get(sock)) is not None:
             self.later(self._room, wire)
 
     def _room(self, wire: Wire) -> None:
@@ -600,8 +487,7 @@ class Process:
     # -- ends --------------------------------------------------------------------------------------------------------
 
     def _close(self, effect: do.Close) -> None:
-        attempt = self._attempts.pop(effect.conn, None)
-        if attempt is not None:
+        if (attempt := self._attempts.pop(effect.conn, None)) is not None:
             attempt.cancel()
             self.tell(told.ConnectFailed(effect.conn, effect.why))
             return
@@ -610,7 +496,7 @@ class Process:
             if self.locals.pop(effect.conn, None) is not None:
                 self.tell(told.Closed(effect.conn, effect.why))
             return
-        if not self._withheld and wire.conn in self._dirty:
+        if not self.withheld and wire.conn in self._dirty:
             del self._dirty[wire.conn]
             self.flush(wire)
         if not effect.flush:
@@ -643,6 +529,11 @@ class Process:
 
     # -- connections going out ---------------------------------------------------------------------------------------
 
+    def next_conn(self) -> int:
+        """A number for a connection that comes in."""
+        self._last_conn += 1
+        return self._last_conn
+
     def _connect(self, effect: do.Connect) -> None:
         conn = effect.conn
         assert conn < 0 and conn not in self._attempts and conn not in self.wires, effect
@@ -651,10 +542,8 @@ class Process:
             if self.ended is None:
                 self.later(self._connected, conn, sock, why)
 
-        attempt = Attempt(
-            self.net, self.name, effect.source or self.address[0], (effect.host, effect.port), done
-        )
-        self._attempts[conn] = attempt
+        source = effect.source or self.address[0]
+        attempt = self._attempts[conn] = Attempt(self.net, self.name, source, (effect.host, effect.port), done)
         self.kernel.after(max(1, effect.timeout_ms) * 1000, self.later, self._connect_late, conn, attempt)
 
     def _connected(self, conn: int, sock: Socket | None, why: str) -> None:
@@ -676,95 +565,11 @@ class Process:
             attempt.cancel()
             self.turn(told.ConnectFailed(conn, TIMED_OUT))
 
-    # -- files -------------------------------------------------------------------------------------------------------
-
-    def _file(self, name: str, work: Callable[[], object]) -> bool:
-        """A file operation; trouble is told, and nothing behind it leaves before the machine knows."""
-        why = self._broken_files.get(name)
-        if why is not None:
-            self.tell(told.FileFailed(name, why, False))
-            self._withheld = True
-            return False
-        try:
-            work()
-        except DiskError as problem:
-            self._broken_files[name] = problem.why
-            self.tell(told.FileFailed(name, problem.why, problem.missing))
-            self._withheld = True
-            return False
-        return True
-
-    def _sync_file(self, effect: do.SyncFile) -> None:
-        self._flush_dirty()
-        self._file(effect.name, lambda: self._synced(effect.name))
-
-    def _synced(self, name: str) -> None:
-        self.disk.sync(name)
-        if self.disk.sync_us:
-            self.be_busy(self.disk.sync_us)
-
-    def _commit_file(self, effect: do.CommitFile) -> None:
-        self._flush_dirty()
-
-        def work() -> None:
-            self._synced(effect.name)
-            self.disk.rename(effect.name, effect.final_name)
-            self.disk.sync_directory()
-
-        if self._file(effect.name, work):
-            self.tell(told.FileCommitted(effect.name, effect.final_name))
-
-    def _read_file(self, effect: do.ReadFile) -> None:
-        try:
-            data = self.disk.read(effect.name)
-        except DiskError as problem:
-            self.tell(told.FileFailed(effect.name, problem.why, problem.missing))
-            return
-        self._reading[effect.name] = (data, effect.chunk, effect.offset)
-        self._plan_reading()
-
-    def _plan_reading(self) -> None:
-        if not self._read_planned:
-            self._read_planned = True
-            self.kernel.after(self.costs.read_us, self.later, self._read_chunks)
-
-    def _read_chunks(self) -> None:
-        self._read_planned = False
-        for name, (data, chunk, offset) in list(self._reading.items()):
-            if self._reading.get(name) != (data, chunk, offset):
-                continue
-            part = data[offset : offset + min(chunk, self.costs.read_bytes)]
-            eof = offset + len(part) >= len(data)
-            if eof:
-                del self._reading[name]
-            else:
-                self._reading[name] = (data, chunk, offset + len(part))
-            self.turn(told.FileChunk(name, offset, part, len(data), eof))
-        if self._reading and self.ended is None:
-            self._plan_reading()
-
-    def _send_snapshot(self, effect: do.SendSnapshot) -> None:
-        wire = self.wires.get(effect.conn)
-        if wire is None or wire.closing is not None:
-            return
-        try:
-            data = self.disk.read(effect.name)
-        except DiskError as problem:
-            self.tell(told.FileFailed(effect.name, problem.why, problem.missing))
-            self._withheld = True
-            return
-        prefix = effect.prefix.replace(b"%d", b"%d" % len(data))
-        if prefix:
-            wire.queue.append(prefix)
-            wire.pending += len(prefix)
-        wire.queue.append(Parcel(data, effect.generation))
-        self.flush_soon(wire)
+    # -- the rest ----------------------------------------------------------------------------------------------------
 
     def _start_snapshot(self, effect: do.StartSnapshot) -> None:
-        self._flush_dirty()
+        self.flush_dirty()
         self.snapshots.start(effect)
-
-    # -- the rest ----------------------------------------------------------------------------------------------------
 
     def _log(self, effect: do.Log) -> None:
         self.kernel.note(f"{self.kernel.now_us} {self.name} L {effect.message}")
@@ -781,13 +586,13 @@ class Process:
             self.net.listeners[self.address] = self
 
     def _sleep(self, effect: do.Sleep) -> None:
-        self._flush_dirty()
+        self.flush_dirty()
         self.be_busy(effect.duration_us)
 
     def _exit(self, effect: do.Exit) -> None:
         if not effect.crash:
-            self._withheld = False
-            self._flush_dirty()
+            self.withheld = False
+            self.flush_dirty()
             for wire in list(self.streams.values()):
                 if not wire.queue:
                     self._pull(wire)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 # What a connection of a feed may lie behind before the child has to wait.
 BEHIND_BYTES: Final = 512 * 1024
-# The chunks are drawn at the instant of the fork. A snapshot beyond this (no keyspace here is so large; a test's endless
-# one is) is drawn on as it is needed.
+# The chunks are drawn at the instant of the fork. A snapshot beyond this (no keyspace here is so large; a test's
+# endless one is) is drawn on as it is needed.
 DRAINED_MOST: Final = 64 * 1024 * 1024
 PART_BYTES: Final = 64 * 1024
 _NEVER_ENDS: Final = 1 << 62
@@ -120,9 +120,10 @@ class Snapshots:
         if not child.parts:
             self._process.later(self._conclude, child)
             return
-        if child.effect.conns and (not child.feeds or any(feed.behind >= BEHIND_BYTES for _, feed in child.feeds.values())):
-            child.waits = True
-            return
+        if child.effect.conns:
+            child.waits = not child.feeds or any(feed.behind >= BEHIND_BYTES for _, feed in child.feeds.values())
+            if child.waits:
+                return
         data, keys = child.parts.popleft()
         if len(data) > PART_BYTES:
             child.parts.appendleft((data[PART_BYTES:], 0))
@@ -164,10 +165,11 @@ class Snapshots:
     def hungry(self) -> None:
         """A connection of the feed has taken what it had, or is gone."""
         child = self._child
-        if child is not None and child.waits and child.feeds and not child.cancelled:
-            if all(feed.behind < BEHIND_BYTES for _, feed in child.feeds.values()):
-                child.waits = False
-                self._process.kernel.after(1, self._go_on, child)
+        if child is None or not child.waits or not child.feeds or child.cancelled:
+            return
+        if all(feed.behind < BEHIND_BYTES for _, feed in child.feeds.values()):
+            child.waits = False
+            self._process.kernel.after(1, self._go_on, child)
 
     def _conclude(self, child: _Child) -> None:
         if self._child is not child or child.cancelled:

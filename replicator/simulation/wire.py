@@ -1,7 +1,7 @@
 """One connection of a simulated process, and the queue of what waits to go out to it (as runtime/link.py has it live).
 
-The queue's items: bytes (from effects.Send or a pull; counted as pending), Parcel (a snapshot file) and Feed (the bytes of
-a snapshot child); the latter two take no memory of the process and are not counted.
+The queue's items: bytes (from effects.Send or a pull; counted as pending), Parcel (a snapshot file) and Feed (the
+bytes of a snapshot child); the latter two take no memory of the process and are not counted.
 """
 
 from __future__ import annotations

@@ -13,11 +13,13 @@ _HEAD = 'title = "{0}"\nabout = "an arena for mutants"\n'
 
 
 def _transactions() -> str:
-    lines = [_HEAD.format("transactions"), 'duration = "2s"', "[topology]", "replicas = 2", "[workload]", "clients = 1", "rate = 5"]
+    lines = [_HEAD.format("transactions"), 'duration = "2s"', "[topology]", "replicas = 2"]
+    lines += ["[workload]", "clients = 1", "rate = 5"]
     script = "for i=1,6 do redis.call('incr', 'tx:'..i) end redis.call('rpush', 'txlist', ARGV[1])"
     for number in range(90):
         argv = f'["EVAL", "{script}", 0, "{number}"]'
-        lines += ["[[steps]]", f'at = "{50 + 20 * number}ms"', f'command = {{ node = "a", argv = {argv}, background = true }}']
+        lines += ["[[steps]]", f'at = "{50 + 20 * number}ms"']
+        lines += [f'command = {{ node = "a", argv = {argv}, background = true }}']
     return "\n".join(lines)
 
 
@@ -76,7 +78,8 @@ _SWAP = _LOADS.replace('"loads"', '"swap"').replace(
 
 
 def _storm() -> str:
-    lines = [_HEAD.format("storm"), 'duration = "3s"', "[topology]", "replicas = 2", "[workload]", "clients = 2", "rate = 40"]
+    lines = [_HEAD.format("storm"), 'duration = "3s"', "[topology]", "replicas = 2"]
+    lines += ["[workload]", "clients = 2", "rate = 40"]
     script = "for i=1,4 do redis.call('incr', 'tx:'..i) end redis.call('rpush', 'txlist', ARGV[1])"
     for number in range(24):
         at = 100 + 110 * number

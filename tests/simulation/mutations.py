@@ -1,9 +1,11 @@
-"""Safeguards of a node switched off one by one: each mutant must be caught by the simulation, and the sound node must not.
+"""Safeguards of a node switched off one by one: each mutant must be caught by the simulation, and the sound node
+must not.
 
     python -m tests.simulation.mutations          tries all, writes docs/mutations.md
     python -m tests.simulation.mutations NAME     tries one, tells what was objected to
 
-A mutant replaces one piece of one method's text; a piece that is not there any more fails loudly. They live in tests only.
+A mutant replaces one piece of one method's text; a piece that is not there any more fails loudly. They live in tests
+only.
 """
 
 from __future__ import annotations
@@ -49,7 +51,8 @@ class Mutant:
 MUTANTS: list[Mutant] = [
     Mutant("forget replid2", "a promoted node does not remember the id it continues", History, "branch",
            "self.id2 = self.id\n", "self.id2 = NO_ID\n", "chain"),
-    Mutant("second offset one too low", "the second id is valid up to one byte less than the node has", History, "branch",
+    Mutant("second offset one too low", "the second id is valid up to one byte less than the node has", History,
+           "branch",
            "self.second_limit = self.end + 1", "self.second_limit = self.end", "chain"),
     Mutant("second id without a limit", "a replica that is ahead of the branch may continue", History, "judge",
            "asked_id != self.id and asked_position + 1 > self.second_limit", "False"),
@@ -59,7 +62,8 @@ MUTANTS: list[Mutant] = [
            "self.id = new_id(chance)", "pass"),
     Mutant("offset before the backlog", "PSYNC of bytes that are gone is continued", History, "judge",
            "asked_position < first or asked_position < 0", "False"),
-    Mutant("old backlog after a full sync", "the window of the old history is kept under the new one", History, "restart",
+    Mutant("old backlog after a full sync", "the window of the old history is kept under the new one", History,
+           "restart",
            "self.window = None\n", "size = None if self.window is not None else size\n"),
     Mutant("window trimmed under its readers", "bytes that a replica still needs are dropped", Window, "_trim",
            "if cursor.position < keep:", "if False:", "flood"),
@@ -73,15 +77,18 @@ MUTANTS: list[Mutant] = [
            "link.state is LinkState.ONLINE", "lag"),
     Mutant("WAIT counts what was sent", "bytes handed to the network count as acknowledged", Primary, "acked_by",
            "link.acked >= position", "(link.cursor is not None and link.cursor.position >= position)", "wait"),
-    Mutant("WAIT looks at the write before", "a WAIT in its write's packet waits for the write before it", Handover, "wait",
+    Mutant("WAIT looks at the write before", "a WAIT in its write's packet waits for the write before it", Handover,
+           "wait",
            "node.keyspace.dirty != node.executor.batch_dirty", "False", "wait"),
     Mutant("writes go on during FAILOVER", "the handing-over primary accepts writes", Handover, "pausing_writes",
            "or self.state is not FailoverState.NONE", "", "handover"),
     Mutant("FAILOVER without catching up", "the target is taken before it has everything", Handover, "_has_all",
            "end = self.node.replication_offset()", "return True", "handover"),
-    Mutant("an unfinished MULTI is applied", "commands of a transaction are applied before its EXEC is there", Following,
+    Mutant("an unfinished MULTI is applied", "commands of a transaction are applied before its EXEC is there",
+           Following,
            "_apply", 'if name == "exec":\n                    for inner in queue[1:-1]:',
-           'name == "exec" or self._run(session, argv)\n                if name == "exec":\n                    for inner in ():',
+           'name == "exec" or self._run(session, argv)\n'
+           '                if name == "exec":\n                    for inner in ():',
            "transactions"),
     Mutant("an open transaction is counted", "the offset runs into a transaction that is not applied", Following,
            "apply_stream", "- session.decoder.pending - open_size", "- session.decoder.pending",
@@ -92,13 +99,15 @@ MUTANTS: list[Mutant] = [
     Mutant("ack before apply", "bytes are acknowledged that were received and not applied", Replica, "acknowledge",
            "self.history.end if position is None", "self.history.end + len(self.host.unapplied) if position is None",
            "transactions"),
-    Mutant("resumed in the wrong database", "after a reconnect the stream goes on in database 0", Following, "link_is_up",
+    Mutant("resumed in the wrong database", "after a reconnect the stream goes on in database 0", Following,
+           "link_is_up",
            "session.db = node.keyspace.databases[node.replica.stream_db]", "session.db = node.keyspace.databases[0]"),
     Mutant("sub-replicas keep streaming", "a new history reaches sub-replicas of the old one", Following,
            "full_sync_begins", 'self.node.primary.drop_all("our primary gives us another history")', "pass"),
     Mutant("the new id is not taken over", "a replica goes on under the id of the old primary", Replica, "_continue",
            "if new_id != history.id:", "if False:"),
-    Mutant("offset before payload", "the offset of a payload counts as ours before it is loaded", Replica, "_begin_transfer",
+    Mutant("offset before payload", "the offset of a payload counts as ours before it is loaded", Replica,
+           "_begin_transfer",
            "self.host.full_sync_begins()",
            "self.host.full_sync_begins(); self.resumable = True; "
            "self.history.restart(self.full_id, self._full_offset, 1 << 20)", "swap"),
@@ -111,7 +120,8 @@ MUTANTS: list[Mutant] = [
     Mutant("no SELECT in the stream", "replicas are not told which database a write went to", Executor, "_select",
            'self.stream.append(encode((b"SELECT", b"%d" % index)))', "pass"),
     Mutant("the dump forgets newer bytes", "a restarted node claims more of the history than its dump holds", Loads,
-           "_recover_history", "history.restart(identity, offset, size)", "history.restart(identity, offset + 300, size)"),
+           "_recover_history", "history.restart(identity, offset, size)",
+           "history.restart(identity, offset + 300, size)"),
 ]  # fmt: skip
 
 
@@ -127,7 +137,8 @@ def at_work(mutant: Mutant) -> Iterator[None]:
         old, new = old.replace("\n    ", "\n"), new.replace("\n    ", "\n")
     assert text.count(old) >= 1, f"{mutant.name}: {mutant.old!r} stands no more in {function.__qualname__}"
     scope: dict[str, Any] = {}
-    code = compile("from __future__ import annotations\n" + text.replace(old, new), function.__code__.co_filename, "exec")
+    whole = "from __future__ import annotations\n" + text.replace(old, new)
+    code = compile(whole, function.__code__.co_filename, "exec")
     exec(code, function.__globals__, scope)
     setattr(mutant.owner, mutant.method, scope[mutant.method])
     try:
@@ -154,7 +165,8 @@ def main() -> None:
         "# Mutations", "",
         "Safeguards of a node switched off one by one, each in tests only, and the first seed of the simulation that",
         "catches it. Generated by `python -m tests.simulation.mutations`; the sound node passes the same seeds.", "",
-        "| safeguard off | what the node does wrong | arena | caught by seed | objection |", "| --- | --- | --- | --- | --- |",
+        "| safeguard off | what the node does wrong | arena | caught by seed | objection |",
+        "| --- | --- | --- | --- | --- |",
     ]  # fmt: skip
     missed, most = [], dict.fromkeys(ARENAS, 0)
     for mutant in MUTANTS:
@@ -184,8 +196,10 @@ def main() -> None:
             found = try_seed(prepared(ARENAS[name], seed), name, "", seed)
             assert found.ok, f"the sound node fails in {name}, seed {seed}: {found.objections}"
             sound += 1
-    lines += ["", f"{len(MUTANTS)} mutants, all caught; the sound node passed {sound} runs: in each arena every seed up to the",
-              "last one that a mutant needed."]  # fmt: skip
+    lines += [
+        "", f"{len(MUTANTS)} mutants, all caught; the sound node passed {sound} runs: in each arena every seed up to",
+        "the last one that a mutant needed.",
+    ]  # fmt: skip
     target = Path(__file__).parents[2] / "docs" / "mutations.md"
     target.write_text("\n".join(lines) + "\n", "utf-8")
     print(f"{len(MUTANTS)} caught, sound in {sound} runs; {target} written")

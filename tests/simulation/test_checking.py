@@ -1,4 +1,5 @@
-"""Judges of histories: linearizability against all orders tried out, EDN, Jepsen's registers and appends, backward reads."""
+"""Judges of histories: linearizability against all orders tried out, EDN, Jepsen's registers and appends, backward
+reads."""
 
 from __future__ import annotations
 
@@ -112,7 +113,8 @@ def test_jepsens_registers_are_judged() -> None:
 
 def test_independent_keys_are_judged_alone() -> None:
     text = "".join(
-        f"{{:type :invoke, :f :write, :value [{key} 1], :process {key}}} {{:type :ok, :f :write, :value [{key} 1], :process {key}}}"
+        f"{{:type :invoke, :f :write, :value [{key} 1], :process {key}}} "
+        f"{{:type :ok, :f :write, :value [{key} 1], :process {key}}}"
         f"{{:type :invoke, :f :read, :value [{key} nil], :process {key}}} "
         f"{{:type :ok, :f :read, :value [{key} {value}], :process {key}}}"
         for key, value in ((7, 1), (8, 2))

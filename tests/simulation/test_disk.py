@@ -1,4 +1,5 @@
-"""What a simulated disk keeps: everything through a kill, what was synced through a power loss, torn rests of the rest."""
+"""What a simulated disk keeps: everything through a kill, what was synced through a power loss, torn rests of the
+rest."""
 
 from __future__ import annotations
 

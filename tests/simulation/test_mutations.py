@@ -1,4 +1,5 @@
-"""The simulation bites: mutants are caught. All of them by `make sim` (docs/mutations.md); here those that show at once."""
+"""The simulation bites: mutants are caught. All of them by `make sim` (docs/mutations.md); here those that show at
+once."""
 
 from __future__ import annotations
 

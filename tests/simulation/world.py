@@ -10,7 +10,8 @@ from replicator.simulation.clocks import Clock
 from replicator.simulation.disk import Disk, DiskError
 from replicator.simulation.kernel import Kernel
 from replicator.simulation.network import Attempt, Network, Socket
-from replicator.simulation.process import Costs, Hooks, Process
+from replicator.simulation.parts import Costs, Hooks
+from replicator.simulation.process import Process
 from tests.conformance.world import LIMIT_MS
 
 

@@ -1,9 +1,10 @@
-"""Judges Jepsen's histories: registers (:read, :write, :cas; alone or [key value]) and list appends (:txn of :append, :r).
+"""Judges Jepsen's histories: registers (:read, :write, :cas; alone or [key value]) and list appends (:txn of
+:append, :r).
 
     {:type :invoke, :f :write, :value 3, :process 0, :time 1, :index 0}     then :ok, :fail or :info of the same process
 
-Registers are held to linearizability, key by key. Appends are held to what any sane list gives: no element twice, none that
-nobody appended, every read a prefix of the longest, nothing acknowledged missing from a later longest read.
+Registers are held to linearizability, key by key. Appends are held to what any sane list gives: no element twice,
+none that nobody appended, every read a prefix of the longest, nothing acknowledged missing from a later longest read.
 """
 
 from __future__ import annotations
@@ -78,7 +79,8 @@ def _pairs(values: list[Any]) -> list[_Pair]:
 
 def _is_append(pair: _Pair) -> bool:
     value = pair.value
-    return isinstance(value, list) and bool(value) and isinstance(value[0], list) and value[0][:1] in ([":append"], [":r"])
+    first = value[0] if isinstance(value, list) and value else None
+    return isinstance(first, list) and first[:1] in ([":append"], [":r"])
 
 
 def _registers(pairs: list[_Pair], effort: int) -> Judged:
@@ -121,7 +123,9 @@ def _name(key: str) -> str:
 
 def _stuck(verdict: Verdict) -> str:
     call = verdict.stuck
-    return "no order fits" if call is None else f"no order places the {call.kind} of {call.value!r} that ended at entry {call.end}"
+    if call is None:
+        return "no order fits"
+    return f"no order places the {call.kind} of {call.value!r} that ended at entry {call.end}"
 
 
 def _appends(pairs: list[_Pair]) -> Judged:

@@ -1,8 +1,10 @@
-"""Is there one order of a key's operations that every client could have seen? (Wing and Gong's search with Lowe's memory.)
+"""Is there one order of a key's operations that every client could have seen? (Wing and Gong's search with Lowe's
+memory.)
 
-Each key is judged alone: a history is linearizable exactly when each of its keys is. An operation whose end nobody knows may
-have taken effect at any time after its begin, or never. The search is exponential at its worst; beyond `effort` steps it
-answers UNKNOWN and not a guess.
+Each key is judged alone: a history is linearizable exactly when each of its keys is. An operation whose end nobody
+knows may
+have taken effect at any time after its begin, or never. The search is exponential at its worst; beyond `effort`
+steps it answers UNKNOWN and not a guess.
 
 Source: G. Lowe, Testing for linearizability, 2016.
 """

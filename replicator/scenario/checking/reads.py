@@ -1,7 +1,7 @@
 """What one client may expect of its own reads: that a register does not go back.
 
-Monotonic reads: of two reads of one key by one client the later one shows no older write. The order of a register's writes is
-that of its single writer (each register of a workload has one).
+Monotonic reads: of two reads of one key by one client the later one shows no older write. The order of a register's
+writes is that of its single writer (each register of a workload has one).
 """
 
 from __future__ import annotations

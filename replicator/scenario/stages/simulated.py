@@ -1,4 +1,5 @@
-"""The simulated stage: every node and every client a machine in one event heap, in virtual time (replicator/simulation)."""
+"""The simulated stage: every node and every client a machine in one event heap, in virtual time
+(replicator/simulation)."""
 
 from __future__ import annotations
 
@@ -40,9 +41,11 @@ from replicator.simulation import guard
 from replicator.simulation.clocks import Clock
 from replicator.simulation.disk import Disk
 from replicator.simulation.kernel import Kernel
+from replicator.simulation.local import Local
 from replicator.simulation.monitor import Monitor
 from replicator.simulation.network import Conduct, Network
-from replicator.simulation.process import Costs, Hooks, Local, Process
+from replicator.simulation.parts import Costs, Hooks
+from replicator.simulation.process import Process
 
 PORT = 6379
 # How long a node's process needs until it listens.
@@ -107,17 +110,17 @@ class Control:
         self._reader = hiredis.Reader()
         self._skip = 0
         self._watching = False
-        self.local: Local = process.open_local(self._answered)
+        self.local = Local(process, self._answered)
         if password:
             self._skip = 1
-            process.say_locally(self.local, packed(("AUTH", password)))
+            self.local.say(packed(("AUTH", password)))
 
     def ask(self, ask: Ask) -> None:
         """Send one command."""
         self.pending.append((ask, self.stage.kernel.now_us + ask.timeout_ms * 1000))
         if not self._watching:
             self._watch()
-        self.process.say_locally(self.local, packed(ask.argv))
+        self.local.say(packed(ask.argv))
 
     def _watch(self) -> None:
         if self.pending:
@@ -127,7 +130,7 @@ class Control:
     def _late(self) -> None:
         self._watching = False
         if self.pending and self.pending[0][1] <= self.stage.kernel.now_us:
-            self.process.close_locally(self.local)
+            self.local.close()
             self.drop(f"no answer within {self.pending[0][0].timeout_ms} ms")
         else:
             self._watch()

@@ -1,8 +1,8 @@
 """Carries the faults of a plan out beside the steps of a simulated play, and mends everything at its end.
 
 A fault goes through the player's own bookkeeping (who runs, who follows whom, where clients write), so that conditions,
-checkers and reports know of it as of a step's. A fault that has no object any more (its node is down already) is counted as
-skipped: a fault that never happened tested nothing.
+checkers and reports know of it as of a step's. A fault that has no object any more (its node is down already) is
+counted as skipped: a fault that never happened tested nothing.
 """
 
 from __future__ import annotations
@@ -146,8 +146,9 @@ class Mischief:
                     actions.set_rule(player, source, target, rule)
                     self._later(fault.lasts, lambda a=source, b=target: self._heal(a, b, rule))  # type: ignore[misc]
         arrow = "<->" if both else "->"
-        player.fault("cut" if rule.mode != "pass" else "slow", f"{fault.node}|{fault.other}",
-                     f"{fault.node} {arrow} {fault.other}: {fault.kind} (drawn), for {int(fault.lasts)} ms")  # fmt: skip
+        kind = "cut" if rule.mode != "pass" else "slow"
+        told = f"{fault.node} {arrow} {fault.other}: {fault.kind} (drawn), for {int(fault.lasts)} ms"
+        player.fault(kind, f"{fault.node}|{fault.other}", told)
         return True
 
     def _heal(self, source: str, target: str, rule: Rule) -> None:
@@ -241,10 +242,11 @@ class Mischief:
             info = parse_info(answer.value) if isinstance(answer.value, bytes) else {}
             if info.get("role") != "master" or player.directory.primary == node:
                 return
-            self._took_over(node, before, max(0, int(info.get("second_repl_offset", 0)) - 1), info.get("master_replid", ""))
+            offset = max(0, int(info.get("second_repl_offset", 0)) - 1)
+            self._took_over(node, before, offset, info.get("master_replid", ""))
             for other in player.upstream:
                 if other != node:
-                    self._later(fault.amount, lambda one=other: self._follow(one, node))  # type: ignore[misc]
+                    self._later(fault.amount, lambda one=other: void(self._follow(one, node)))  # type: ignore[misc]
 
         player.record("promote.drawn", node, f"{node} is told to become primary (drawn)", 1)
         return self._ask(node, ("REPLICAOF", "NO", "ONE"), told)
