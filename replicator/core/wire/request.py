@@ -25,7 +25,8 @@ Argv = list[bytes]
 encode: Callable[[tuple[bytes, ...]], bytes] = cast(Any, hiredis.pack_command)
 
 _MANY = re.compile(rb"\*[0-9]{%d}" % limits.FAST_ARGUMENTS_DIGITS)
-_MANY_PUSHED = re.compile(rb">[0-9]{%d}" % limits.FAST_ARGUMENTS_DIGITS)  # of a push hiredis fills the whole list at once
+# Of a push hiredis fills the whole list when it has read the count.
+_MANY_PUSHED = re.compile(rb">[0-9]{%d}" % limits.FAST_ARGUMENTS_DIGITS)
 _USUAL = frozenset(b"*%d\r" % n for n in range(1, 10))  # how nearly all reads begin
 _joined = b"".join  # of anything but bytes: TypeError
 _HEADER = tuple(1 + len(str(n)) + 2 + n + 2 for n in range(1024))  # "$" digits CRLF payload CRLF
@@ -164,7 +165,8 @@ class RequestDecoder:
         fast = self.trusted
         rest = data
         while rest and self.error is None:
-            if fast and self._careful is None and rest[:1] == b"*" and not _MANY.search(rest) and not _pushes_many(rest):
+            plain = fast and self._careful is None and rest[:1] == b"*"
+            if plain and not _MANY.search(rest) and not _pushes_many(rest):
                 used = self._fast(rest, batch)
                 self.consumed += used
                 if used == len(rest):
