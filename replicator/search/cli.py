@@ -82,8 +82,8 @@ def simulate(
     """Search seeds for a run of scenario FILEs in which something that must hold does not.
 
     Every seed draws faults as the file's [faults] says (or --faults), plays in virtual time, heals everything and
-    demands that all nodes agree. Without faults the file's own expectations are judged as well. Exit 0: no seed failed; 1: one
-    did; 2: a file is wrong.
+    demands that all nodes agree. Without faults the file's own expectations are judged as well. Exit 0: no seed failed;
+    1: one did; 2: a file is wrong.
     """
     try:
         begin, end = parse_seeds(seeds)
