@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from typing import TypeAlias
 
 from replicator.core.commands.categories import CATEGORIES, categories_of
 from replicator.core.commands.key_specs import READ, WRITE, channels_of, keys_of
@@ -70,32 +71,49 @@ class AccessDenied(CommandError):
         self.denial = denial
 
 
+# By the names of the commands (rename-command makes other ones); a simulation makes thousands of nodes with the same.
+_Bits: TypeAlias = tuple[dict[str, int], dict[str, int], dict[str, int], int, list[str]]
+_bits: dict[tuple[str, ...], _Bits] = {}
+_BITS_MOST = 16
+
+
 class CommandBits:
     """Every command and subcommand of a node as a bit, categories as masks."""
 
     def __init__(self, commands: Mapping[str, Command]) -> None:
         self.commands = commands
-        self.bit: dict[str, int] = {}
-        self.mask: dict[str, int] = {}  # of a command: itself and its subcommands
-        self.category: dict[str, int] = dict.fromkeys(CATEGORIES, 0)
+        self.bit: dict[str, int]
+        self.mask: dict[str, int]  # of a command: itself and its subcommands
+        self.category: dict[str, int]
+        self.names: list[str]
+        known = _bits.get(tuple(commands))
+        if known is not None:
+            # Another node of this process has the same commands; nothing of this is changed afterwards.
+            self.bit, self.mask, self.category, self.everything, self.names = known
+            return
+        self.bit = {}
+        self.mask = {}
+        self.category = dict.fromkeys(CATEGORIES, 0)
         self.everything = 0
-        self.names: list[tuple[str, Command]] = []
+        self.names = []
         for name, entry in commands.items():
             whole = 0
             for full, one in ((name, entry), *((f"{name}|{sub}", twin) for sub, twin in entry.subcommands.items())):
                 bit = 1 << len(self.names)
-                self.names.append((full, one))
+                self.names.append(full)
                 self.bit[full] = bit
                 whole |= bit
                 for category in categories_of(one):
                     self.category[category] |= bit
             self.mask[name] = whole
             self.everything |= whole
+        if len(_bits) < _BITS_MOST:
+            _bits[tuple(commands)] = (self.bit, self.mask, self.category, self.everything, self.names)
 
     def in_category(self, category: str) -> list[str]:
         """The commands of a category, in the table's order."""
         mask = self.category[category]
-        return [name for name, _ in self.names if self.bit[name] & mask]
+        return [name for name in self.names if self.bit[name] & mask]
 
 
 Rule = tuple[str, str]  # sign, and "@category", "command", "command|subcommand" or "command|first-argument"
