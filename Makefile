@@ -45,11 +45,12 @@ bench: $(COMPILED)
 interop: $(COMPILED)
 	nice $(BIN)/python -m tests.interop $(PYTEST_OPTIONS)
 
-# A search over seeds in the simulation; the scenarios and the range can be set: make sim SEEDS=0:500
+# A search over seeds in the simulation, then every mutant; the scenarios and the range can be set: make sim SEEDS=0:500
 SEEDS ?= 0:50
 SCENARIOS ?= $(wildcard scenarios/*.toml)
 sim: $(COMPILED)
 	$(BIN)/replicator simulate $(SCENARIOS) --seeds $(SEEDS)
+	$(BIN)/python -m tests.simulation.mutations
 
 # The same tests with their long searches.
 soak: $(COMPILED)
