@@ -262,19 +262,34 @@ class Mischief:
     def _follow(self, node: str, target: str) -> bool:
         """REPLICAOF, unless that would make a circle."""
         player = self.player
-        above: str | None = target
-        while above is not None:
-            if above == node:
-                return False
-            above = player.upstream[above]
+        if self._circles(node, target):
+            return False
         host, port = self.stage.address(target)
 
         def told(answer: Answer) -> None:
-            if not answer.error:
+            if answer.error or node == player.directory.primary:
+                return
+            player.fault("repoint", node, f"{node} is told to replicate {target} (drawn)", to=target)
+            primary = player.directory.primary
+            if not self._circles(node, target):
                 player.upstream[node] = target
-                player.fault("repoint", node, f"{node} is told to replicate {target} (drawn)", to=target)
+            elif not self._circles(node, primary):
+                # Two orders at once have made a circle: the operator notices, and breaks it.
+                player.upstream[node] = primary
+                self._ask(node, ("REPLICAOF", *map(str, self.stage.address(primary))))
 
         return self._ask(node, ("REPLICAOF", host, str(port)), told)
+
+    def _circles(self, node: str, target: str) -> bool:
+        """Whether `target` follows `node`, near or far (or a circle is there already)."""
+        above: str | None = target
+        for _ in range(len(self.player.upstream) + 1):
+            if above is None:
+                return False
+            if above == node:
+                return True
+            above = self.player.upstream[above]
+        return True
 
     def _repoint(self, fault: Fault) -> bool:
         if fault.node == self.player.directory.primary:
