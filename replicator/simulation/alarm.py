@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -9,14 +10,20 @@ if TYPE_CHECKING:
 
 # More alarms than this at one instant, and the machine never comes to rest.
 SPINS_MOST: Final = 1000
+_NEVER: Final = 1 << 62
 
 
 class Alarm:
-    """Calls the machine's advance at its deadline, never early; planned again lazily when the deadline moves back."""
+    """Calls the machine's advance at its deadline, never early.
+
+    A deadline that moves back leaves the call that is planned where it is; when that comes, the deadline is looked at
+    again. So a deadline that moves to and fro with every turn costs a call now and then, not one each time.
+    """
 
     def __init__(self, process: Process) -> None:
         self._process = process
-        self._planned_us = -1
+        self._planned_ms: list[int] = []  # a heap of the times for which calls are planned
+        self._soonest_ms = _NEVER  # the first of them
         self._spins = 0
         self._spin_us = -1
 
@@ -24,18 +31,16 @@ class Alarm:
         """The deadline may have changed."""
         process = self._process
         deadline_ms = process.machine.deadline_ms()
-        if deadline_ms is None:
-            return
-        when_us = process.clock.kernel_us(deadline_ms)
-        if when_us < process.kernel.now_us:
-            when_us = process.kernel.now_us
-        if self._planned_us < 0 or when_us < self._planned_us:
-            self._planned_us = when_us
-            process.kernel.at(when_us, self._ring, when_us)
+        if deadline_ms is not None and deadline_ms < self._soonest_ms:
+            self._soonest_ms = deadline_ms
+            heappush(self._planned_ms, deadline_ms)
+            process.kernel.at(process.clock.kernel_us(deadline_ms), self._ring)
 
-    def _ring(self, planned_us: int) -> None:
-        if self._process.ended is None and planned_us == self._planned_us:
-            self._planned_us = -1
+    def _ring(self) -> None:
+        planned = self._planned_ms
+        heappop(planned)
+        self._soonest_ms = planned[0] if planned else _NEVER
+        if self._process.ended is None:
             self._process.later(self._process.advance)
 
     def mind_spinning(self) -> None:

@@ -1,34 +1,38 @@
 """The event heap: virtual time, chance by purpose, and the trace whose hash names a run.
 
 Everything that happens is a call at a time. Two calls at the same microsecond run in the order in which they were
-planned,
-so a run is a function of its seed alone: not of hashes, addresses, threads or the speed of the machine that runs it.
+planned, so a run is a function of its seed alone: not of hashes, addresses, threads or the speed of the machine that
+runs it.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
 from hashlib import blake2b
 from heapq import heappop, heappush
 from random import Random
+from sys import byteorder
 from typing import Any
 
-# Notes gathered before they are hashed together.
-_NOTES_AT_ONCE = 4096
+# Marks and notes gathered before they are hashed together.
+_GATHERED = 16_384
 
 
 class Kernel:
     """Virtual time in whole microseconds since the run began."""
 
-    __slots__ = ("_hash", "_heap", "_notes", "_sequence", "events", "now_us", "seed")
+    __slots__ = ("_hash", "_heap", "_marks", "_notes", "_sequence", "events", "halted", "now_us", "seed")
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.now_us = 0
         self.events = 0  # calls made so far
+        self.halted = False  # run() makes no more calls
         self._heap: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         self._sequence = 0
         self._hash = blake2b(digest_size=16)
+        self._marks: list[int] = []
         self._notes: list[str] = []
 
     def random(self, purpose: str) -> Random:
@@ -59,23 +63,43 @@ class Kernel:
         """When the next call is planned."""
         return self._heap[0][0] if self._heap else None
 
-    def run_while(self, going_on: Callable[[], bool]) -> None:
-        """Make calls as long as the condition holds and something is planned."""
+    def run(self, until_us: int) -> None:
+        """Make calls until that time, or until somebody halts the kernel."""
+        self.halted = False
+        self.at(until_us, self.halt)
         heap = self._heap
-        while heap and going_on():
-            self.now_us, _, call, arguments = heappop(heap)
-            self.events += 1
-            call(*arguments)
+        events = 0
+        try:
+            while not self.halted:
+                self.now_us, _, call, arguments = heappop(heap)
+                events += 1
+                call(*arguments)
+        finally:
+            self.events += events
+
+    def halt(self) -> None:
+        """End run() behind the present call."""
+        self.halted = True
+
+    def mark(self, number: int, what: int, value: int) -> None:
+        """A mark of the trace, three numbers below 2**63: who, what, and a checksum, at the present time."""
+        marks = self._marks
+        marks += (self.now_us, number, what, value)
+        if len(marks) >= _GATHERED:
+            self._flush()
 
     def note(self, text: str) -> None:
         """A line of the trace."""
-        notes = self._notes
-        notes.append(text)
-        if len(notes) >= _NOTES_AT_ONCE:
-            self._flush()
+        self._marks.append(-1)  # its place among the marks
+        self._notes.append(text)
 
     def _flush(self) -> None:
+        marks = array("q", self._marks)
+        if byteorder == "big":
+            marks.byteswap()
+        self._hash.update(marks.tobytes())
         self._hash.update("\n".join(self._notes).encode("utf-8", "surrogateescape"))
+        self._marks.clear()
         self._notes.clear()
 
     def trace_hash(self) -> str:

@@ -1,8 +1,7 @@
 """Looks over the nodes' shoulders after every turn: same replication id and same offset, so same bytes and same data.
 
-That sentence is the invariant of the whole system, and it is held to it three times: each byte that a node counts
-into a
-history is compared with what any node has counted there before; at chosen offsets each node's data is compared with
+That sentence is the invariant of the whole system, and it is held to it three times: each byte that a node counts into
+a history is compared with what any node has counted there before; at chosen offsets each node's data is compared with
 that of the first node that stood there; and a node's own check_invariants() runs.
 """
 
@@ -16,6 +15,7 @@ from replicator.core.keyspace.stream import Stream
 from replicator.core.keyspace.values import Hash, List, Set
 from replicator.core.node import Node
 from replicator.core.now import Now
+from replicator.core.replication.backlog import Window
 
 # A fingerprint costs as much as there are keys: they are at least so far apart, in bytes of the history.
 EVERY_BYTES = 2048
@@ -79,47 +79,77 @@ class Monitor:
         """What is to be called after every turn of this life of the node."""
         self._lives[address] = node
         history = node.history
+        check_invariants = node.check_invariants
+        links = node.primary.links
+        snapshots = node.snapshots
         seen_id = ""
         seen_end = -1
+        seen_acks = 0
         seen_window = history.window
-        snapshots = 0
+        seen_generation = 0
+        stream: _Stream | None = None
         broken = False
 
         def stepped(now: Now) -> None:
-            nonlocal seen_id, seen_end, seen_window, snapshots, broken
+            nonlocal seen_id, seen_end, seen_acks, seen_window, seen_generation, stream, broken
             if not broken:
                 try:
-                    node.check_invariants()
+                    check_invariants()
                 except AssertionError as problem:
                     broken = True
                     self._object(f"{name}: an invariant does not hold at {now.mono_ms} ms: {problem!r}")
-            if node.primary.links:
-                self._check_acks(name, node, address)
+            if links:
+                acks = 0
+                for link in links.values():
+                    acks += link.acked
+                if acks != seen_acks:
+                    seen_acks = acks
+                    self._check_acks(name, node, address)
+            window = history.window
             end = history.end
             identity = history.id
-            if node.snapshots.generation != snapshots:
+            if snapshots.generation != seen_generation:
                 # Whoever loads this snapshot stands at this very offset.
-                snapshots = node.snapshots.generation
-                if history.window is not None and node.loading is None:
-                    self._mark(name, node, identity, end)
+                seen_generation = snapshots.generation
+                if window is not None and node.loading is None:
+                    self._mark(name, node, self._stream(identity, end), end)
             if identity != seen_id:
+                stream = None
                 seen_id, seen_end = identity, end
-            elif end != seen_end:
-                if end < seen_end:
-                    # A full synchronization from a node further behind opens a new window; nothing else goes back.
-                    if history.window is seen_window:
-                        self._object(f"{name}: its offset went back from {seen_end} to {end} in history {identity}")
-                else:
-                    self._compare_bytes(name, node, identity, seen_end, end)
+            elif end == seen_end:
+                return
+            elif end > seen_end:
+                if window is not None and seen_end >= window.start:
+                    if stream is None:
+                        stream = self._stream(identity, seen_end)
+                    self._compare_bytes(name, window, identity, stream, seen_end, end)
                 seen_end = end
             else:
-                return
-            seen_window = history.window
-            # A node whose history has an open window at this offset stands for (id, offset).
-            if history.window is not None and node.loading is None:
-                self._compare_at(name, node, identity, end)
+                # A full synchronization from a node further behind opens a new window; nothing else goes back.
+                if window is seen_window:
+                    self._object(f"{name}: its offset went back from {seen_end} to {end} in history {identity}")
+                seen_end = end
+            seen_window = window
+            # A node whose history has an open window at this offset stands for (id, offset). Only who counts further
+            # than anybody before marks a place; the others are compared as they pass it.
+            if window is not None and node.loading is None:
+                if stream is None:
+                    stream = self._stream(identity, end)
+                if end in stream.prints:
+                    self._compare_data(name, node, identity, stream, end)
+                elif end >= stream.next_print and end >= stream.base + len(stream.data):
+                    self._mark(name, node, stream, end)
+                    keys = sum(len(database.values) for database in node.keyspace.databases)
+                    stream.next_print = end + EVERY_BYTES + EVERY_BYTES_A_KEY * keys
 
         return stepped
+
+    def _stream(self, identity: str, offset: int) -> _Stream:
+        """What is known of a history; at first, that it was met at this offset."""
+        stream = self._streams.get(identity)
+        if stream is None:
+            stream = self._streams[identity] = _Stream(offset)
+        return stream
 
     def _check_acks(self, name: str, node: Node, address: tuple[str, int]) -> None:
         """No replica has acknowledged more than it has. (Looked at through its latest link alone.)"""
@@ -138,53 +168,46 @@ class Monitor:
                     f"{replica.history.end}"
                 )
 
-    def _compare_bytes(self, name: str, node: Node, identity: str, begin: int, end: int) -> None:
-        window = node.history.window
-        if window is None or begin < window.start:
-            return
+    def _compare_bytes(
+        self, name: str, window: Window, identity: str, stream: _Stream, begin: int, end: int
+    ) -> None:
+        """The bytes that a node has counted, with those that others have counted there; the first brings them."""
         data = window.read(begin, end - begin)
         while len(data) < end - begin:
             data += window.read(begin + len(data), end - begin - len(data))
-        stream = self._streams.get(identity)
-        if stream is None:
-            stream = self._streams[identity] = _Stream(begin)
         at = begin - stream.base
-        if at < 0 or at > len(stream.data):
+        known = len(stream.data) - at
+        if at < 0 or known < 0:
             return  # a gap that nobody has been seen to count
-        known = bytes(stream.data[at : at + len(data)])
-        if known != data[: len(known)]:
-            differs = next(index for index, (one, other) in enumerate(zip(known, data, strict=False)) if one != other)
+        if known == 0:
+            stream.data += data
+            return
+        if known < len(data):
+            stream.data += data[known:]
+        else:
+            known = len(data)
+        if not stream.data.startswith(data, at):
+            theirs = bytes(stream.data[at : at + known])
+            differs = next(index for index, (one, other) in enumerate(zip(theirs, data, strict=False)) if one != other)
             self._object(
                 f"{name}: history {identity} has other bytes at offset {begin + differs} than another node's: "
-                f"{data[differs : differs + 80]!r} instead of {known[differs : differs + 80]!r}"
+                f"{data[differs : differs + 80]!r} instead of {theirs[differs : differs + 80]!r}"
             )
             return
-        self.bytes_compared += len(known)
-        stream.data += data[len(known) :]
+        self.bytes_compared += known
 
-    def _mark(self, name: str, node: Node, identity: str, offset: int) -> None:
-        stream = self._streams.get(identity)
-        if stream is None:
-            stream = self._streams[identity] = _Stream(offset)
-        stream.prints.setdefault(offset, (fingerprint(node.keyspace), name))
-
-    def _compare_at(self, name: str, node: Node, identity: str, offset: int) -> None:
-        """Compare the data if another node has stood here, or remember it every so often."""
-        stream = self._streams.get(identity)
-        if stream is None:
-            stream = self._streams[identity] = _Stream(offset)
-        known = stream.prints.get(offset)
-        if known is None:
-            # Only who counts further than anybody before marks a place; the others are compared as they pass it.
-            if offset < stream.next_print or offset < stream.base + len(stream.data):
-                return
+    def _mark(self, name: str, node: Node, stream: _Stream, offset: int) -> None:
+        """Remember the node's data at this offset, for those who will pass it."""
+        if offset not in stream.prints:
             stream.prints[offset] = (fingerprint(node.keyspace), name)
-            keys = sum(len(database.values) for database in node.keyspace.databases)
-            stream.next_print = offset + EVERY_BYTES + EVERY_BYTES_A_KEY * keys
-        elif known[1] != name:
+
+    def _compare_data(self, name: str, node: Node, identity: str, stream: _Stream, offset: int) -> None:
+        """Another node has stood here: it had the same data."""
+        print_, whose = stream.prints[offset]
+        if whose != name:
             self.compared += 1
-            if known[0] != fingerprint(node.keyspace):
-                self._object(f"{name}: its data differs from {known[1]}'s at the same offset {offset} of {identity}")
+            if print_ != fingerprint(node.keyspace):
+                self._object(f"{name}: its data differs from {whose}'s at the same offset {offset} of {identity}")
 
     def compare(self, nodes: dict[str, Node]) -> None:
         """At the end of a run: whoever stands where another stands has its data, key for key."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from replicator.simulation.kernel import Kernel
 
@@ -30,7 +30,7 @@ REFUSED: Final = "Connection refused"
 RESET: Final = "Connection reset by peer"
 TIMED_OUT: Final = "Connection timed out"
 
-DATA, OPEN, FIN, RST = range(4)
+DATA, OPEN, FIN = range(3)
 
 
 class Sink(Protocol):
@@ -76,13 +76,8 @@ class Path:
         self.sockets: dict[Socket, None] = {}
 
     def departure_us(self, length: int) -> int:
-        """When so many bytes, handed over now, have left."""
-        now = self.net.kernel.now_us
-        rate = self.conduct.rate
-        if not rate:
-            return now
-        begin = self.free_us if self.free_us > now else now
-        self.free_us = begin + length * 1_000_000 // rate
+        """When so many bytes, handed over now, have left over a path with a rate."""
+        self.free_us = max(self.free_us, self.net.kernel.now_us) + length * 1_000_000 // self.conduct.rate
         return self.free_us
 
     def delay(self) -> int:
@@ -114,6 +109,7 @@ class Socket:
         "lost_us",
         "net",
         "outstanding",
+        "owner",
         "path",
         "peer",
         "remote",
@@ -127,6 +123,7 @@ class Socket:
     def __init__(self, net: Network, path: Path, local: tuple[str, int], remote: tuple[str, int]) -> None:
         self.net, self.path, self.local, self.remote = net, path, local, remote
         self.sink: Sink | None = None
+        self.owner: Any = None  # what its sink knows it by
         self.inbox: list[bytes] = []
         self.inbox_bytes = 0
         self.ended = False  # the peer sends no more
@@ -150,34 +147,35 @@ class Socket:
 
     def send(self, data: bytes | memoryview) -> int:
         """Hand bytes to the system; how many it took (0: no room now). A broken connection takes all and drops it."""
+        length = len(data)
         if self.broken or self.closed or self.dead:
-            return len(data)
+            return length
         room = self.window - self.outstanding
-        if room < len(data):
+        if room < length:
             self.wants_room = True
             if room <= 0:
                 return 0
-            data = data[:room]
-        self.outstanding += len(data)
-        self._emit(DATA, bytes(data))
-        return len(data)
+            data, length = data[:room], room
+        self.outstanding += length
+        self._emit(DATA, data if type(data) is bytes else bytes(data))
+        return length
 
     def _emit(self, kind: int, data: bytes) -> None:
-        self._sequence += 1
-        number = self._sequence - 1
+        number = self._sequence
+        self._sequence = number + 1
         if self._stalled or self.path.cut:
             self._stall(number, kind, data)
         else:
             self._fly(number, kind, data)
 
     def _fly(self, number: int, kind: int, data: bytes) -> None:
-        path = self.path
-        departure = path.departure_us(len(data) + 40)
+        path, kernel = self.path, self.net.kernel
+        departure = path.departure_us(len(data) + 40) if path.conduct.rate else kernel.now_us
         arrival = departure + path.delay()
         if arrival < self._last_us:
             arrival = self._last_us
         self._last_us = arrival
-        self.net.kernel.at(arrival, self._arrive, number, kind, data, departure)
+        kernel.at(arrival, self._arrive, number, kind, data, departure)
 
     def _stall(self, number: int, kind: int, data: bytes) -> None:
         """Bytes that do not get through: sent again later."""
@@ -214,13 +212,20 @@ class Socket:
             self._early[number] = (kind, data)
             return
         self._deliver(number, kind, data)
-        while self._expected in self._early:
+        while self._early and self._expected in self._early:
             number = self._expected
             kind, data = self._early.pop(number)
             self._deliver(number, kind, data)
 
     def _deliver(self, number: int, kind: int, data: bytes) -> None:
         peer = self.peer
+        if kind == DATA and not (peer.dead or peer.closed or peer.broken):  # nearly always
+            self._expected = number + 1
+            peer.inbox.append(data)
+            peer.inbox_bytes += len(data)
+            if peer.sink is not None:
+                peer.sink.readable(peer)
+            return
         if peer.dead and not self.net.powered(self.path.target):
             self._stall(number, kind, data)
             return
@@ -234,11 +239,7 @@ class Socket:
             return
         if peer.broken:
             return
-        if kind == DATA:
-            peer.inbox.append(data)
-            peer.inbox_bytes += len(data)
-        elif kind == FIN:
-            peer.ended = True
+        peer.ended = True
         if peer.sink is not None:
             peer.sink.readable(peer)
 
@@ -274,16 +275,16 @@ class Socket:
         inbox = self.inbox
         if not inbox:
             return b""
-        if len(inbox) == 1 and len(inbox[0]) <= most:
-            data = inbox.pop()
+        if self.inbox_bytes <= most:
+            data = inbox[0] if len(inbox) == 1 else b"".join(inbox)
+            inbox.clear()
         else:
             whole = b"".join(inbox)
-            data, rest = whole[:most], whole[most:]
-            inbox.clear()
-            if rest:
-                inbox.append(rest)
-        self.inbox_bytes -= len(data)
-        self._consumed(len(data))
+            data = whole[:most]
+            inbox[:] = (whole[most:],)
+        length = len(data)
+        self.inbox_bytes -= length
+        self._consumed(length)
         return data
 
     def _consumed(self, length: int) -> None:

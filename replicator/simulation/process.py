@@ -1,9 +1,8 @@
 """Drives one machine in virtual time: the duties of core/machine.py, as runtime/hub.py fulfils them with a real system.
 
 A turn: one event (bytes that came in, a connection, a file chunk ...), its effects in order, what these bring about,
-then
-the streams are pulled and the alarm is set. The code itself takes no virtual time; what does (Sleep, a slow fsync, a
-fork) makes the process busy: what happens meanwhile waits, as it does while the process is stopped.
+then the streams are pulled and the alarm is set. The code itself takes no virtual time; what does (Sleep, a slow fsync,
+a fork) makes the process busy: what happens meanwhile waits, as it does while the process is stopped.
 
 Nothing that a machine emits after its end counts: `ended` is set before anything is torn down.
 """
@@ -49,6 +48,8 @@ class Process:
         """address: where it listens; port 0 listens nowhere."""
         self.kernel, self.net, self.name, self.address, self.machine = kernel, net, name, address, machine
         self.clock, self.disk, self.chance, self.hooks, self.costs, self.pid = clock, disk, chance, hooks, costs, pid
+        self.number = crc32(name.encode())  # in the trace
+        self._draw, self._short_reads = chance.random, costs.short_reads
         self.ended: tuple[int, str] | None = None
         self.stopped = False
         self.busy_until_us = 0
@@ -56,14 +57,15 @@ class Process:
         self.wires: dict[int, Wire] = {}
         self.streams: dict[int, Wire] = {}
         self.locals: dict[int, Local] = {}
-        self._by_sock: dict[Socket, Wire] = {}
         self._told: deque[told.Event] = deque()
         self._waiting: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._waking_us = -1
         self._attempts: dict[int, Attempt] = {}
         self._dirty: dict[int, Wire] = {}
         self.withheld = False
-        self._alarm = Alarm(self)
+        self._set_alarm = (alarm := Alarm(self)).set
+        self._mind_spinning = alarm.mind_spinning
+        self._stepped = hooks.stepped
         self._files = Filing(self)
         self._last_conn = 0
         self.snapshots = Snapshots(self)
@@ -182,10 +184,15 @@ class Process:
             return
         self.now = self.clock.now()
         self._trace(event)
+        if type(event) is told.FileFailed:
+            self._files.forgive(event.name)
+        self._take_turn(event)
+
+    def _take_turn(self, event: told.Event) -> None:
         try:
-            if type(event) is told.FileFailed:
-                self._files.forgive(event.name)
-            self._carry_out(self.machine.handle(event, self.now))
+            effects = self.machine.handle(event, self.now)
+            if effects or self._dirty:
+                self._carry_out(effects)
             self._finish()
         except Exception:
             self._broke()
@@ -201,15 +208,15 @@ class Process:
         if self._told:
             self._settle()
         if self.streams:
-            for wire in list(self.streams.values()):
+            for wire in tuple(self.streams.values()):
                 if not wire.queue:
                     self._pull(wire)
             if self._told:
                 self._settle()
         if self.ended is None:
-            self._alarm.set()
-            if self.hooks.stepped is not None:
-                self.hooks.stepped(self.now)
+            self._set_alarm()
+            if self._stepped is not None:
+                self._stepped(self.now)
 
     def _settle(self) -> None:
         queue = self._told
@@ -249,11 +256,12 @@ class Process:
             # The usual turn: one answer to a connection that takes it at once.
             wire = self.wires.get(only.conn)
             if wire is not None and not wire.queue and wire.closing is None:
-                taken = wire.sock.send(only.data)
-                if taken == len(only.data):
+                data = only.data
+                taken = wire.sock.send(data)
+                if taken == len(data):
                     return
-                wire.queue.append(only.data[taken:])
-                wire.pending = len(only.data) - taken
+                wire.queue.append(data[taken:])
+                wire.pending = len(data) - taken
                 wire.blocked = True
                 self.tell(told.OutputPending(wire.conn, wire.pending))
                 self._mind(wire)
@@ -268,7 +276,7 @@ class Process:
 
     def _trace(self, event: told.Event) -> None:
         if type(event) is told.Received:
-            self.kernel.note(f"{self.kernel.now_us} {self.name} R {event.conn} {crc32(event.data)}")
+            self.kernel.mark(self.number, event.conn, crc32(event.data))
         else:
             self.kernel.note(f"{self.kernel.now_us} {self.name} {event!r}")
 
@@ -280,11 +288,11 @@ class Process:
         try:
             deadline_ms = self.machine.deadline_ms()
             if forced or (deadline_ms is not None and deadline_ms <= self.now.mono_ms):
-                self._alarm.mind_spinning()
+                self._mind_spinning()
                 self._carry_out(self.machine.advance(self.now))
                 self._finish()
             else:
-                self._alarm.set()
+                self._set_alarm()
         except Exception:
             self._broke()
 
@@ -306,8 +314,7 @@ class Process:
     def _adopt(self, conn: int, sock: Socket) -> Wire:
         wire = Wire(conn, sock)
         self.wires[conn] = wire
-        self._by_sock[sock] = wire
-        sock.sink = self
+        sock.sink, sock.owner = self, wire
         return wire
 
     def poke(self) -> None:
@@ -318,7 +325,7 @@ class Process:
 
     def readable(self, sock: Socket) -> None:
         """Bytes or an end have come (network.Sink)."""
-        wire = self._by_sock.get(sock)
+        wire = sock.owner
         if wire is None or wire.reading_planned:
             return
         if self.stopped or self.busy_until_us > self.kernel.now_us or self._waiting:
@@ -333,7 +340,7 @@ class Process:
 
     def _read(self, wire: Wire) -> None:
         sock = wire.sock
-        while self.wires.get(wire.conn) is wire and self.ended is None:
+        while sock.owner is wire and self.ended is None:
             if sock.broken:
                 self._lose_in_turn(wire, sock.broken)
                 return
@@ -349,12 +356,17 @@ class Process:
                     self._lose_in_turn(wire, GONE_BY_PEER)
                 return
             most = READ_BYTES
-            short = length > 1 and self.chance.random() < self.costs.short_reads
+            short = length > 1 and self._draw() < self._short_reads
             if short:
                 most = draw_short(self.chance, min(length, most))
-            self.turn(told.Received(wire.conn, sock.take(most)))
-            if self.held_up or short:
-                if (sock.inbox or sock.ended) and self.wires.get(wire.conn) is wire:
+            data = sock.take(most)
+            self.now = self.clock.now()
+            self.kernel.mark(self.number, wire.conn, crc32(data))
+            self._take_turn(told.Received(wire.conn, data))
+            if not (sock.inbox_bytes or sock.ended or sock.broken):
+                return
+            if short or self.held_up:
+                if (sock.inbox or sock.ended) and sock.owner is wire:
                     wire.reading_planned = True
                     # Most rests follow at once, some late enough for something to happen in between.
                     rest_us = int(10 ** self.chance.uniform(0, LATEST_REST)) if short else 0
@@ -370,7 +382,7 @@ class Process:
         if self.wires.pop(wire.conn, None) is None:
             return
         self.streams.pop(wire.conn, None)
-        del self._by_sock[wire.sock]
+        wire.sock.owner = None
         wire.queue.clear()
         wire.sock.close()
         self.tell(told.Closed(wire.conn, why if wire.closing is None else wire.closing))
@@ -446,8 +458,8 @@ class Process:
 
     def room(self, sock: Socket) -> None:
         """The system takes more (network.Sink)."""
-        if (wire := self._by_sock.get(sock)) is not None:
-            self.later(self._room, wire)
+        if sock.owner is not None:
+            self.later(self._room, sock.owner)
 
     def _room(self, wire: Wire) -> None:
         if self.wires.get(wire.conn) is wire:
@@ -472,7 +484,7 @@ class Process:
 
     def _pull(self, wire: Wire) -> None:
         pull = self.machine.pull
-        while not wire.queue and self.wires.get(wire.conn) is wire:
+        while not wire.queue and wire.sock.owner is wire:
             data = pull(wire.conn, PULL_BYTES)
             if not data:
                 return

@@ -57,9 +57,7 @@ class Pair:
         Attempt(self.net, "client", "10.0.0.2", ("10.0.0.1", 1), done)
 
     def run(self, ms: int) -> None:
-        until_us = self.kernel.now_us + ms * 1000
-        self.kernel.at(until_us, lambda: None)
-        self.kernel.run_while(lambda: self.kernel.now_us < until_us)
+        self.kernel.run(self.kernel.now_us + ms * 1000)
 
     def rule(self, mode: str, source: str = "client", target: str = "server", **more: int) -> None:
         self.net.conduct(source, target, Conduct(mode, **more))

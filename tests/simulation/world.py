@@ -161,10 +161,7 @@ class SimWorld:
 
     def run_for(self, duration_ms: int) -> None:
         until_us = self.kernel.now_us + duration_ms * 1000
-        while (next_us := self.kernel.next_us()) is not None and next_us <= until_us:
-            self.kernel.step()
-        self.kernel.at(until_us, lambda: None)
-        self.kernel.run_while(lambda: self.kernel.now_us < until_us)
+        self.kernel.run(until_us)
         self.check()
 
     def mono_ms(self) -> int:

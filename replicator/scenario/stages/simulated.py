@@ -256,7 +256,7 @@ class SimulatedStage:
         with guard.sealed():
             self._carry_out(player.begin(self._now()))
             try:
-                self.kernel.run_while(self._going_on)
+                self.kernel.run(LONGEST_US)
             except StageError as problem:
                 if not self.findings:
                     raise
@@ -264,9 +264,6 @@ class SimulatedStage:
             if not player.finished:
                 raise StageError(f"the simulation of seed {self.seed} has not ended after {self.now_ms()} ms")
             self._judge_end()
-
-    def _going_on(self) -> bool:
-        return not self._player.finished and self.kernel.now_us < LONGEST_US
 
     def _judge_end(self) -> None:
         if self.monitor is not None:
@@ -304,6 +301,9 @@ class SimulatedStage:
     def _carry_out(self, requests: list[Request]) -> None:
         for request in requests:
             self._do(request)
+        if self._player.finished:
+            self.kernel.halt()
+            return
         deadline_ms = self._player.deadline_ms()
         if deadline_ms is not None:
             self._plan_player(deadline_ms * 1000)
