@@ -63,17 +63,28 @@ class Conduct:
 class Path:
     """One direction between two parties; all their connections share its rate."""
 
-    __slots__ = ("base_us", "chance", "conduct", "cut", "free_us", "jitter_us", "net", "sockets", "source", "target")
+    __slots__ = (
+        "base_us", "chance", "conduct", "cut", "draw", "free_us", "jitter_us", "net", "sockets", "source",
+        "target", "travel_us",
+    )  # fmt: skip
 
     def __init__(self, net: Network, source: str, target: str) -> None:
         self.net, self.source, self.target = net, source, target
         self.chance = net.kernel.random(f"net/{source}>{target}")
         self.base_us = net.base_us + self.chance.randrange(net.base_us + 1)
-        self.jitter_us = net.jitter_us
-        self.conduct = Conduct()
-        self.cut = False
+        self.draw = self.chance.random
         self.free_us = 0
         self.sockets: dict[Socket, None] = {}
+        self.set(Conduct())
+
+    def set(self, conduct: Conduct) -> None:
+        """From now on this holds."""
+        self.conduct = conduct
+        self.cut = conduct.mode == "blackhole"
+        self.travel_us = self.base_us + conduct.delay_us
+        self.jitter_us = self.net.jitter_us + conduct.jitter_us
+        if not conduct.rate:
+            self.free_us = 0
 
     def departure_us(self, length: int) -> int:
         """When so many bytes, handed over now, have left over a path with a rate."""
@@ -82,9 +93,7 @@ class Path:
 
     def delay(self) -> int:
         """How long the next packet is under way."""
-        jitter = self.jitter_us + self.conduct.jitter_us
-        travel = self.base_us + self.conduct.delay_us
-        return travel + int(jitter * self.chance.random()) if jitter else travel
+        return self.travel_us + int(self.jitter_us * self.draw())
 
 
 class Socket:
@@ -157,7 +166,12 @@ class Socket:
                 return 0
             data, length = data[:room], room
         self.outstanding += length
-        self._emit(DATA, data if type(data) is bytes else bytes(data))
+        number = self._sequence
+        self._sequence = number + 1
+        if self._stalled or self.path.cut:
+            self._stall(number, DATA, bytes(data))
+        else:
+            self._fly(number, DATA, bytes(data))
         return length
 
     def _emit(self, kind: int, data: bytes) -> None:
@@ -171,7 +185,7 @@ class Socket:
     def _fly(self, number: int, kind: int, data: bytes) -> None:
         path, kernel = self.path, self.net.kernel
         departure = path.departure_us(len(data) + 40) if path.conduct.rate else kernel.now_us
-        arrival = departure + path.delay()
+        arrival = departure + path.travel_us + int(path.jitter_us * path.draw())
         if arrival < self._last_us:
             arrival = self._last_us
         self._last_us = arrival
@@ -211,6 +225,14 @@ class Socket:
         if number != self._expected:
             self._early[number] = (kind, data)
             return
+        peer = self.peer
+        if kind == DATA and not (self._early or peer.dead or peer.closed or peer.broken):  # nearly always
+            self._expected = number + 1
+            peer.inbox.append(data)
+            peer.inbox_bytes += len(data)
+            if peer.sink is not None:
+                peer.sink.readable(peer)
+            return
         self._deliver(number, kind, data)
         while self._early and self._expected in self._early:
             number = self._expected
@@ -219,13 +241,6 @@ class Socket:
 
     def _deliver(self, number: int, kind: int, data: bytes) -> None:
         peer = self.peer
-        if kind == DATA and not (peer.dead or peer.closed or peer.broken):  # nearly always
-            self._expected = number + 1
-            peer.inbox.append(data)
-            peer.inbox_bytes += len(data)
-            if peer.sink is not None:
-                peer.sink.readable(peer)
-            return
         if peer.dead and not self.net.powered(self.path.target):
             self._stall(number, kind, data)
             return
@@ -239,7 +254,11 @@ class Socket:
             return
         if peer.broken:
             return
-        peer.ended = True
+        if kind == DATA:
+            peer.inbox.append(data)
+            peer.inbox_bytes += len(data)
+        else:
+            peer.ended = True
         if peer.sink is not None:
             peer.sink.readable(peer)
 
@@ -465,10 +484,8 @@ class Network:
     def conduct(self, source: str, target: str, conduct: Conduct) -> None:
         """From now on this holds for bytes from one party to the other."""
         path = self.path(source, target)
-        path.conduct = conduct
-        was, path.cut = path.cut, conduct.mode == "blackhole"
-        if not conduct.rate:
-            path.free_us = 0
+        was = path.cut
+        path.set(conduct)
         if conduct.mode == "reset":
             for sock in [*path.sockets, *self.path(target, source).sockets]:
                 sock._break(RESET)

@@ -21,18 +21,18 @@ from replicator.core import events as told
 from replicator.core.limits import CLOSE_FLUSH_MS, OUTPUT_HELD_BYTES, PULL_BYTES
 from replicator.core.machine import Machine
 from replicator.simulation.alarm import Alarm
+from replicator.simulation.calling import Calls
 from replicator.simulation.clocks import Clock
 from replicator.simulation.disk import Disk
 from replicator.simulation.filing import Filing
 from replicator.simulation.kernel import Kernel
 from replicator.simulation.local import Local
-from replicator.simulation.network import TIMED_OUT, Attempt, Network, Socket, draw_short
+from replicator.simulation.network import Network, Socket, draw_short
 from replicator.simulation.parts import Costs, Hooks
 from replicator.simulation.snapshots import Snapshots
 from replicator.simulation.wire import Feed, Wire
 
 READ_BYTES: Final = 64 * 1024
-PULLS_MOST: Final = 8
 # The rest of a short read comes up to 10 to the power of so many microseconds later.
 LATEST_REST: Final = 4.5
 GONE_BY_PEER: Final = "Client closed connection"
@@ -60,7 +60,7 @@ class Process:
         self._told: deque[told.Event] = deque()
         self._waiting: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._waking_us = -1
-        self._attempts: dict[int, Attempt] = {}
+        self._calls = Calls(self)
         self._dirty: dict[int, Wire] = {}
         self.withheld = False
         self._set_alarm = (alarm := Alarm(self)).set
@@ -73,7 +73,7 @@ class Process:
             do.Send: self._send,
             do.Close: self._close,
             do.PauseReading: self._pause_reading,
-            do.Connect: self._connect,
+            do.Connect: self._calls.connect,
             do.NoDelay: lambda effect: None,
             do.Stream: self._stream,
             do.StartSnapshot: self._start_snapshot,
@@ -106,8 +106,7 @@ class Process:
         self.ended = (code, how)
         if self.net.listeners.get(self.address) is self:
             del self.net.listeners[self.address]
-        for attempt in self._attempts.values():
-            attempt.cancel()
+        self._calls.shut()
         for wire in self.wires.values():
             if power:
                 wire.sock.lose_power()
@@ -306,16 +305,22 @@ class Process:
     def _accept(self, sock: Socket) -> None:
         if sock.broken:
             return
-        wire = self._adopt(self.next_conn(), sock)
+        wire = self.adopt(self.next_conn(), sock)
         self.turn(told.Opened(wire.conn, *sock.remote, *sock.local))
         if sock.inbox or sock.ended:
             self.readable(sock)
 
-    def _adopt(self, conn: int, sock: Socket) -> Wire:
+    def adopt(self, conn: int, sock: Socket) -> Wire:
+        """Take a socket under this number."""
         wire = Wire(conn, sock)
         self.wires[conn] = wire
         sock.sink, sock.owner = self, wire
         return wire
+
+    def next_conn(self) -> int:
+        """A number for a connection that comes in."""
+        self._last_conn += 1
+        return self._last_conn
 
     def poke(self) -> None:
         """Call the machine's advance whether or not anything is due: what it looks at has changed."""
@@ -499,8 +504,7 @@ class Process:
     # -- ends --------------------------------------------------------------------------------------------------------
 
     def _close(self, effect: do.Close) -> None:
-        if (attempt := self._attempts.pop(effect.conn, None)) is not None:
-            attempt.cancel()
+        if self._calls.give_up(effect.conn):
             self.tell(told.ConnectFailed(effect.conn, effect.why))
             return
         wire = self.wires.get(effect.conn)
@@ -538,44 +542,6 @@ class Process:
         else:
             assert wire.closing is not None
             self._lose_in_turn(wire, wire.closing)
-
-    # -- connections going out ---------------------------------------------------------------------------------------
-
-    def next_conn(self) -> int:
-        """A number for a connection that comes in."""
-        self._last_conn += 1
-        return self._last_conn
-
-    def _connect(self, effect: do.Connect) -> None:
-        conn = effect.conn
-        assert conn < 0 and conn not in self._attempts and conn not in self.wires, effect
-
-        def done(sock: Socket | None, why: str) -> None:
-            if self.ended is None:
-                self.later(self._connected, conn, sock, why)
-
-        source = effect.source or self.address[0]
-        attempt = self._attempts[conn] = Attempt(self.net, self.name, source, (effect.host, effect.port), done)
-        self.kernel.after(max(1, effect.timeout_ms) * 1000, self.later, self._connect_late, conn, attempt)
-
-    def _connected(self, conn: int, sock: Socket | None, why: str) -> None:
-        if self._attempts.pop(conn, None) is None:
-            if sock is not None:
-                sock.close()
-            return
-        if sock is None:
-            self.turn(told.ConnectFailed(conn, why))
-            return
-        self._adopt(conn, sock)
-        self.turn(told.Connected(conn, *sock.local))
-        if sock.inbox or sock.ended or sock.broken:
-            self.readable(sock)
-
-    def _connect_late(self, conn: int, attempt: Attempt) -> None:
-        if self._attempts.get(conn) is attempt:
-            del self._attempts[conn]
-            attempt.cancel()
-            self.turn(told.ConnectFailed(conn, TIMED_OUT))
 
     # -- the rest ----------------------------------------------------------------------------------------------------
 
