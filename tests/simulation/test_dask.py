@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import distributed
 import pytest
 
 from replicator.search.workers import play_all, play_on_dask, tasks_of
 from tests.simulation.hashes import SHORT
-
-distributed = pytest.importorskip("distributed", reason="the extra replicator[dask] is not installed")
 
 # Its own clean-up of loops and sockets is not ours to hold to our rule about warnings.
 pytestmark = pytest.mark.filterwarnings("ignore")
