@@ -7,22 +7,24 @@ runs it.
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable
 from hashlib import blake2b
 from heapq import heappop, heappush
 from random import Random
-from sys import byteorder
 from typing import Any
 
-# Marks and notes gathered before they are hashed together.
-_GATHERED = 16_384
+# Notes gathered before they are hashed together.
+_NOTES_AT_ONCE = 4096
 
 
 class Kernel:
-    """Virtual time in whole microseconds since the run began."""
+    """Virtual time in whole microseconds since the run began.
 
-    __slots__ = ("_hash", "_heap", "_marks", "_notes", "_sequence", "events", "halted", "now_us", "seed")
+    checksum: of all bytes that anybody has read so far, with when and by whom: who reads carries it on. Each note of the
+    trace holds what it is then.
+    """
+
+    __slots__ = ("_hash", "_heap", "_notes", "_sequence", "checksum", "events", "halted", "now_us", "seed")
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -32,8 +34,8 @@ class Kernel:
         self._heap: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         self._sequence = 0
         self._hash = blake2b(digest_size=16)
-        self._marks: list[int] = []
         self._notes: list[str] = []
+        self.checksum = 0
 
     def random(self, purpose: str) -> Random:
         """A stream of chance of its own: a new draw in one place does not shift the draws of others."""
@@ -81,28 +83,19 @@ class Kernel:
         """End run() behind the present call."""
         self.halted = True
 
-    def mark(self, number: int, what: int, value: int) -> None:
-        """A mark of the trace, three numbers below 2**63: who, what, and a checksum, at the present time."""
-        marks = self._marks
-        marks += (self.now_us, number, what, value)
-        if len(marks) >= _GATHERED:
+    def note(self, text: str) -> None:
+        """A line of the trace, at the present time."""
+        notes = self._notes
+        notes.append(f"{self.now_us} {self.checksum} {text}")
+        if len(notes) >= _NOTES_AT_ONCE:
             self._flush()
 
-    def note(self, text: str) -> None:
-        """A line of the trace."""
-        self._marks.append(-1)  # its place among the marks
-        self._notes.append(text)
-
     def _flush(self) -> None:
-        marks = array("q", self._marks)
-        if byteorder == "big":
-            marks.byteswap()
-        self._hash.update(marks.tobytes())
         self._hash.update("\n".join(self._notes).encode("utf-8", "surrogateescape"))
-        self._marks.clear()
         self._notes.clear()
 
     def trace_hash(self) -> str:
         """Names all that has been noted so far: equal hashes, equal runs."""
+        self.note("")
         self._flush()
         return self._hash.hexdigest()

@@ -48,7 +48,7 @@ class Process:
         """address: where it listens; port 0 listens nowhere."""
         self.kernel, self.net, self.name, self.address, self.machine = kernel, net, name, address, machine
         self.clock, self.disk, self.chance, self.hooks, self.costs, self.pid = clock, disk, chance, hooks, costs, pid
-        self.number = crc32(name.encode())  # in the trace
+        self._number = crc32(name.encode())
         self._draw, self._short_reads = chance.random, costs.short_reads
         self.ended: tuple[int, str] | None = None
         self.stopped = False
@@ -113,11 +113,11 @@ class Process:
             else:
                 wire.sock.close()
         if self.snapshots.shut(power=power):
-            self.kernel.note(f"{self.kernel.now_us} {self.name} child-ended")
+            self.kernel.note(f"{self.name} child-ended")
         for local in self.locals.values():
             local.answered(None)
         self.locals.clear()
-        self.kernel.note(f"{self.kernel.now_us} {self.name} ended {how}")
+        self.kernel.note(f"{self.name} ended {how}")
         self.hooks.ended(code, how)
 
     def kill(self) -> None:
@@ -199,7 +199,7 @@ class Process:
     def _broke(self) -> None:
         """A bug left the machine: a finding, and the process dies. The world goes on."""
         text = traceback.format_exc()
-        self.kernel.note(f"{self.kernel.now_us} {self.name} broke")
+        self.kernel.note(f"{self.name} broke")
         self.hooks.broke(text)
         self._end(134, "signal 6")
 
@@ -275,9 +275,10 @@ class Process:
 
     def _trace(self, event: told.Event) -> None:
         if type(event) is told.Received:
-            self.kernel.mark(self.number, event.conn, crc32(event.data))
+            kernel = self.kernel
+            kernel.checksum = crc32(event.data, kernel.checksum + kernel.now_us + self._number + event.conn)
         else:
-            self.kernel.note(f"{self.kernel.now_us} {self.name} {event!r}")
+            self.kernel.note(f"{self.name} {event!r}")
 
     def advance(self, forced: bool = False) -> None:
         """Do what is due, if anything is (forced: tell the machine anyway)."""
@@ -344,7 +345,7 @@ class Process:
         self._read(wire)
 
     def _read(self, wire: Wire) -> None:
-        sock = wire.sock
+        sock, kernel = wire.sock, self.kernel
         while sock.owner is wire and self.ended is None:
             if sock.broken:
                 self._lose_in_turn(wire, sock.broken)
@@ -360,22 +361,17 @@ class Process:
                 if sock.ended:
                     self._lose_in_turn(wire, GONE_BY_PEER)
                 return
-            most = READ_BYTES
             short = length > 1 and self._draw() < self._short_reads
-            if short:
-                most = draw_short(self.chance, min(length, most))
-            data = sock.take(most)
+            data = sock.take(draw_short(self.chance, min(length, READ_BYTES)) if short else READ_BYTES)
+            kernel.checksum = crc32(data, kernel.checksum + kernel.now_us + self._number + wire.conn)
             self.now = self.clock.now()
-            self.kernel.mark(self.number, wire.conn, crc32(data))
             self._take_turn(told.Received(wire.conn, data))
-            if not (sock.inbox_bytes or sock.ended or sock.broken):
-                return
-            if short or self.held_up:
+            if short or self.stopped or self.busy_until_us > kernel.now_us:
                 if (sock.inbox or sock.ended) and sock.owner is wire:
                     wire.reading_planned = True
                     # Most rests follow at once, some late enough for something to happen in between.
                     rest_us = int(10 ** self.chance.uniform(0, LATEST_REST)) if short else 0
-                    self.kernel.after(rest_us, self.later, self._read_late, wire)
+                    kernel.after(rest_us, self.later, self._read_late, wire)
                 return
 
     def _lose_in_turn(self, wire: Wire, why: str) -> None:
@@ -550,7 +546,7 @@ class Process:
         self.snapshots.start(effect)
 
     def _log(self, effect: do.Log) -> None:
-        self.kernel.note(f"{self.kernel.now_us} {self.name} L {effect.message}")
+        self.kernel.note(f"{self.name} L {effect.message}")
         self.hooks.log(effect.level, effect.message)
 
     def _announce(self, effect: do.Announce) -> None:

@@ -338,7 +338,7 @@ class SimulatedStage:
             case SetRule(source=source, target=target, rule=rule):
                 conduct = Conduct(rule.mode, rule.delay_ms * 1000, rule.jitter_ms * 1000, rule.rate)
                 self.net.conduct(source, target, conduct)
-                self.kernel.note(f"{self.kernel.now_us} rule {source}>{target} {conduct}")
+                self.kernel.note(f"rule {source}>{target} {conduct}")
             case StartClient(client=client):
                 self._start_client(client)
             case WakeClients():
