@@ -20,8 +20,8 @@ _NOTES_AT_ONCE = 4096
 class Kernel:
     """Virtual time in whole microseconds since the run began.
 
-    checksum: of all bytes that anybody has read so far, with when and by whom: who reads carries it on. Each note of the
-    trace holds what it is then.
+    checksum: of all bytes that anybody has read so far, with when and by whom: who reads carries it on. Each note of
+    the trace holds what it is then.
     """
 
     __slots__ = ("_hash", "_heap", "_notes", "_sequence", "checksum", "events", "halted", "now_us", "seed")
