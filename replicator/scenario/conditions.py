@@ -18,6 +18,11 @@ def holds(condition: Condition, player: Player, since_ms: int) -> bool:
     return not missing(condition, player, since_ms)
 
 
+def of_clients(condition: Condition) -> bool:
+    """Whether it looks at the clients' writes."""
+    return condition.acknowledged is not None or condition.writable is not None
+
+
 def missing(condition: Condition, player: Player, since_ms: int) -> str:
     """What does not hold yet, in words; "" if all does."""
     lasting = condition.lasting

@@ -54,7 +54,8 @@ class Operation:
         return self.kind != "get"
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen like its kin: there are hundreds in a play, and to make a frozen one takes three times as long.
+@dataclass(slots=True)
 class Sample:
     """One look at a node: INFO replication asked at sent_ms, answered at received_ms.
 

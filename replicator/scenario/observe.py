@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from replicator.scenario.history import History, Sample
 
@@ -46,39 +46,63 @@ class Sync:
         return {"at_ms": self.at_ms, "primary": self.primary, "replica": self.replica, "reason": self.reason}
 
 
+class Seen(NamedTuple):
+    """What one look at a node shows, of the sections replication and stats of INFO.
+
+    role: "master" or "slave". upstream: "host:port" that a replica is to follow; link: "up" or "down"; both "" for a
+    primary. online_replicas: how many stream from it; lag_s: the least seconds since one of them was heard of.
+    """
+
+    role: str = ""
+    replid: str = ""
+    offset: int = 0
+    upstream: str = ""
+    link: str = ""
+    syncing: bool = False
+    online_replicas: int = 0
+    lag_s: int | None = None
+    sync_full: int = 0
+    sync_partial_ok: int = 0
+    sync_partial_err: int = 0
+
+
+_NOTHING = Seen()
+_ROLES = {"master": "primary", "slave": "replica"}
+COUNTERS = ("sync_full", "sync_partial_ok", "sync_partial_err")
+
+
 @dataclass(slots=True)
 class View:
-    """What is known of one node. info: fields of the last INFO; sent_ms: when that was asked for."""
+    """What is known of one node. seen: at the last look that it answered; sent_ms: when that was asked for."""
 
     node: str
     running: bool = False
     stopped: bool = False
     dark: bool = False
     ended: bool = True
-    info: dict[str, str] = field(default_factory=dict)
+    seen: Seen = _NOTHING
     sent_ms: int = -1
     unanswered_since: int | None = None
     refused: bool = False
     answers: bool = False
-    counted: dict[str, int] = field(default_factory=dict)
     before_restart: dict[str, int] = field(default_factory=dict)
 
     @property
     def role(self) -> str:
         """ "primary", "replica" or "" while unknown."""
-        return {"master": "primary", "slave": "replica"}.get(self.info.get("role", ""), "")
+        return _ROLES.get(self.seen.role, "")
 
     @property
     def offset(self) -> int:
-        return int(self.info.get("master_repl_offset", "0"))
+        return self.seen.offset
 
     @property
     def replid(self) -> str:
-        return self.info.get("master_replid", "")
+        return self.seen.replid
 
     @property
     def link_up(self) -> bool:
-        return self.info.get("master_link_status") == "up"
+        return self.seen.link == "up"
 
     def down_since(self, now_ms: int) -> int | None:
         """Since when the node gives no answer; None while it does, or when it may still come."""
@@ -97,6 +121,32 @@ def parse_info(text: bytes) -> dict[str, str]:
         if colon and not line.startswith("#"):
             found[name] = value
     return found
+
+
+def seen_by(info: dict[str, str]) -> Seen:
+    """What the fields of both sections tell."""
+    follows = "master_host" in info
+    lags = [
+        _lag(value)
+        for name, value in info.items()
+        if name.startswith("slave") and name[5:].isdigit() and "state=online" in value
+    ]
+    return Seen(
+        info.get("role", ""),
+        info.get("master_replid", ""),
+        int(info.get("master_repl_offset", "0")),
+        f"{info['master_host']}:{info.get('master_port')}" if follows else "",
+        info.get("master_link_status", ""),
+        info.get("master_sync_in_progress", "0") != "0",
+        len(lags),
+        min((lag for lag in lags if lag is not None), default=None),
+        *(int(info.get(name, 0)) for name in COUNTERS),
+    )
+
+
+def _lag(value: str) -> int | None:
+    match = re.search(r"lag=(\d+)", value)
+    return int(match[1]) if match else None
 
 
 _ADDRESS = r"(?P<address>\S+?)"
@@ -154,48 +204,31 @@ class Observer:
         if view.unanswered_since is None:
             view.unanswered_since = at_ms
 
-    def answered(self, node: str, info: dict[str, str], sent_ms: int, at_ms: int) -> None:
-        """The node told its replication and stats sections."""
+    def answered(self, node: str, seen: Seen, sent_ms: int, at_ms: int) -> None:
+        """A look at the node, asked for at sent_ms, has shown this."""
         view = self.views[node]
-        before, was_answering = view.info, view.answers
-        view.info, view.sent_ms, view.unanswered_since, view.refused, view.answers = info, sent_ms, None, False, True
-        for name in ("sync_full", "sync_partial_ok", "sync_partial_err"):
-            view.counted[name] = int(info.get(name, view.counted.get(name, 0)))
+        before, was_answering = view.seen, view.answers
+        view.seen, view.sent_ms, view.unanswered_since, view.refused, view.answers = seen, sent_ms, None, False, True
         if not was_answering:
             self.record(at_ms, "node.up", node, f"{node} answers as a {view.role}", 1, role=view.role)
-            before = {}
-        self._changes(view, before, at_ms)
-        lags = [
-            _lag(value)
-            for name, value in info.items()
-            if name.startswith("slave") and name[5:].isdigit() and "state=online" in value
-        ]
+            before = _NOTHING
+        if seen.role != before.role or seen.link != before.link:
+            self._changes(view, before, at_ms)
         if sent_ms < 0:
             return  # the play has not begun
-        known = [lag for lag in lags if lag is not None]
         self.history.sample(
-            Sample(
-                node,
-                sent_ms,
-                at_ms,
-                info.get("role", ""),
-                view.replid,
-                view.offset,
-                len(lags),
-                min(known, default=None),
-            )
+            Sample(node, sent_ms, at_ms, seen.role, seen.replid, seen.offset, seen.online_replicas, seen.lag_s)
         )
 
-    def _changes(self, view: View, before: dict[str, str], at_ms: int) -> None:
-        node = view.node
-        if before and before.get("role") != view.info.get("role"):
+    def _changes(self, view: View, before: Seen, at_ms: int) -> None:
+        node, seen = view.node, view.seen
+        if before is not _NOTHING and before.role != seen.role:
             self.record(at_ms, "role", node, f"{node} is a {view.role} now", 1, role=view.role)
-        old_link, new_link = before.get("master_link_status"), view.info.get("master_link_status")
-        if new_link != old_link and new_link is not None:
-            upstream = self._party_at(f"{view.info.get('master_host')}:{view.info.get('master_port')}") or "its primary"
-            if new_link == "up":
+        if seen.link and seen.link != before.link:
+            upstream = self._party_at(seen.upstream) or "its primary"
+            if seen.link == "up":
                 self.record(at_ms, "link.up", node, f"{node} replicates {upstream}", 1, upstream=upstream)
-            elif old_link == "up":
+            elif before.link == "up":
                 self.record(at_ms, "link.down", node, f"{node} has lost its link to {upstream}", 1, upstream=upstream)
 
     def silent(self, node: str, error: str, at_ms: int) -> None:
@@ -210,16 +243,12 @@ class Observer:
 
     def restarted(self, node: str) -> None:
         """A new process begins: its counters start at zero, nothing is known of it."""
-        view = self.views[node]
-        for name, value in view.counted.items():
-            view.before_restart[name] = view.before_restart.get(name, 0) + value
-        self.views[node] = View(node, running=True, ended=False, before_restart=view.before_restart)
+        self.views[node] = View(node, running=True, ended=False, before_restart=self.counters(node))
 
     def counters(self, node: str) -> dict[str, int]:
         """sync_full, sync_partial_ok and sync_partial_err of INFO over all lives of the node."""
         view = self.views[node]
-        names = ("sync_full", "sync_partial_ok", "sync_partial_err")
-        return {name: view.counted.get(name, 0) + view.before_restart.get(name, 0) for name in names}
+        return {name: getattr(view.seen, name) + view.before_restart.get(name, 0) for name in COUNTERS}
 
     # Log lines.
 
@@ -271,8 +300,3 @@ class Observer:
 
 def _sync_text(sync: Sync) -> str:
     return f"{sync.kind} resynchronization of {sync.replica} from {sync.primary}: {sync.reason}"
-
-
-def _lag(value: str) -> int | None:
-    match = re.search(r"lag=(\d+)", value)
-    return int(match[1]) if match else None

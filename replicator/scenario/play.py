@@ -16,8 +16,8 @@ from typing import Any
 from replicator.core.now import Now
 from replicator.scenario import actions, conditions
 from replicator.scenario.directory import Directory
-from replicator.scenario.history import History, Milestone, Promotion, ReadBack
-from replicator.scenario.observe import Observer, View, parse_info
+from replicator.scenario.history import History, Milestone, Promotion, ReadBack, Status
+from replicator.scenario.observe import Observer, View, parse_info, seen_by
 from replicator.scenario.readback import read_back
 from replicator.scenario.script import Script, Step, action_of, shown
 from replicator.scenario.stages.base import (
@@ -159,6 +159,11 @@ class Player:
                 self._ended(node, how)
         return self._turn(now)
 
+    @property
+    def watches_clients(self) -> bool:
+        """Whether what comes next depends on the clients' writes: a stage calls advance() soon after their turns."""
+        return self._wait.of_clients or self._unwritten is not None
+
     def deadline_ms(self) -> int | None:
         until = self._wait.until_ms
         return self._sample_due if until is None else min(self._sample_due, until)
@@ -226,13 +231,12 @@ class Player:
         view, upstream = self.view(node), self.upstream[node]
         if view.sent_ms < since_ms or not view.answers or not view.link_up or upstream is None:
             return False
-        at = f"{view.info.get('master_host')}:{view.info.get('master_port')}"
-        return self._node_at.get(at) == upstream and view.info.get("master_sync_in_progress", "0") == "0"
+        return self._node_at.get(view.seen.upstream) == upstream and not view.seen.syncing
 
     def distance(self, node: str) -> int | None:
         """Bytes of the primary's history that the replica does not have yet, as last seen."""
         primary, view = self.view(self.directory.primary), self.view(node)
-        return primary.offset - view.offset if primary.info and view.info else None
+        return primary.offset - view.offset if primary.role and view.role else None
 
     def put(self, request: Request) -> None:
         self._requests.append(request)
@@ -388,7 +392,9 @@ class Player:
 
     def until(self, step: Step, condition: Any, since_ms: int) -> Generator[Wait, bool, str]:
         """Waits for the condition as long as the step allows; what is missing then, "" if it held."""
-        held = yield Wait(lambda: conditions.holds(condition, self, since_ms), self._now.mono_ms + step.within)
+        until_ms = self._now.mono_ms + step.within
+        of_clients = conditions.of_clients(condition)
+        held = yield Wait(lambda: conditions.holds(condition, self, since_ms), until_ms, of_clients)
         return "" if held else conditions.missing(condition, self, since_ms) or "the condition"
 
     def load(self, state: str) -> None:
@@ -400,7 +406,8 @@ class Player:
         self.results.load_ended_at_ms = self.at()
         self.load("stop")
         longest = max((group.timeout + group.wait_timeout for group in self.script.workloads), default=0)
-        yield Wait(lambda: all(client.idle for client in self.clients), self._now.mono_ms + longest + 500)
+        until_ms = self._now.mono_ms + longest + 500
+        yield Wait(lambda: all(client.idle for client in self.clients), until_ms, of_clients=True)
 
     def _converge(self) -> Course:
         if self.script.end.heal:
@@ -460,7 +467,7 @@ class Player:
             ends = [
                 operation.end_ms
                 for operation in self.history.operations
-                if operation.node == failover.promoted and operation.writes and operation.status.value == "ok"
+                if operation.node == failover.promoted and operation.writes and operation.status is Status.OK
                 and operation.end_ms is not None and operation.invoke_ms >= failover.promoted_at_ms
             ]  # fmt: skip
             failover.writable_at_ms = min(ends, default=None)
@@ -469,17 +476,21 @@ class Player:
     # Watching the nodes.
 
     def _sample(self) -> None:
+        at_ms = self.at()
         for node, view in self.observer.views.items():
             if not view.running or node in self._sampling:
                 if view.dark:
-                    self.observer.silent(node, "silence", self.at())
+                    self.observer.silent(node, "silence", at_ms)
+                continue
+            seen = self.stage.look(node)
+            if seen is not None:
+                self.observer.answered(node, seen, at_ms, at_ms)
                 continue
             self._sampling[node] = {}
-            self.observer.asked(node, self.at())
+            self.observer.asked(node, at_ms)
             for section in ("replication", "stats"):
-                self._samples[self._next_tag] = (node, section, self.at())
-                password = self.directory.password
-                self.put(Ask(self._next_tag, node, ("INFO", section), SAMPLE_TIMEOUT_MS, password, look=True))
+                self._samples[self._next_tag] = (node, section, at_ms)
+                self.put(Ask(self._next_tag, node, ("INFO", section), SAMPLE_TIMEOUT_MS, self.directory.password))
                 self._next_tag += 1
 
     def _sampled(self, answer: Answer) -> None:
@@ -487,13 +498,13 @@ class Player:
         gathered = self._sampling.get(node, {})
         if section == "stats":
             self._sampling.pop(node, None)
-        if answer.error or not isinstance(answer.value, bytes | dict):
+        if answer.error or not isinstance(answer.value, bytes):
             if self.view(node).running:
                 self.observer.silent(node, answer.error, self.at())
             return
-        gathered.update(answer.value if isinstance(answer.value, dict) else parse_info(answer.value))
+        gathered.update(parse_info(answer.value))
         if section == "stats" and "role" in gathered and self.view(node).running:
-            self.observer.answered(node, gathered, sent_ms, self.at())
+            self.observer.answered(node, seen_by(gathered), sent_ms, self.at())
 
     def _ended(self, node: str, how: str) -> None:
         view = self.view(node)

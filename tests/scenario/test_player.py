@@ -74,6 +74,9 @@ class FakeStage:
     def now_ms(self) -> int:
         return self.mono_ms
 
+    def look(self, node: str) -> None:
+        return None
+
     def settled(self) -> bool:
         return True
 

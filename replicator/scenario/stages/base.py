@@ -11,7 +11,7 @@ A stage's loop, whatever carries it (trio or an event heap):
         carry_out(player.handle(report, now))     for everything that is reported
         carry_out(player.advance(now))            when now >= player.deadline_ms()
         client.handle(event, now), client.advance(now) for each client, effects as of a node (Connect, Send, Close)
-                                                  and player.advance(now) soon after
+                                                  and player.advance(now) soon after, if player.watches_clients
     everything that was started is ended
 """
 
@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
+    from replicator.scenario.observe import Seen
     from replicator.scenario.play import Player
     from replicator.scenario.workload import Client
 
@@ -93,7 +94,6 @@ class Ask:
     """Send a command to the node past all link rules; exactly one Answer with this tag follows.
 
     One asker's commands to one node are answered in order. password: AUTH with it first, where it is given.
-    look: an INFO that a stage may answer by its fields (a dict), without bothering the node.
     """
 
     tag: int
@@ -101,7 +101,6 @@ class Ask:
     argv: tuple[str, ...]
     timeout_ms: int
     password: str = ""
-    look: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +190,10 @@ class Stage(Protocol):
 
     def now_ms(self) -> int:
         """The stage's mono_ms."""
+        ...
+
+    def look(self, node: str) -> Seen | None:
+        """What INFO of the node would show, where the stage sees it at once; None: the node is to be asked."""
         ...
 
     def play(self, player: Player) -> None:

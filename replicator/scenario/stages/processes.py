@@ -23,6 +23,7 @@ import trio
 
 from replicator.core.now import Now
 from replicator.scenario.forwarder import Forwarder
+from replicator.scenario.observe import Seen
 from replicator.scenario.play import Player
 from replicator.scenario.script import Script
 from replicator.scenario.stages.addresses import FIRST_PORT, Block
@@ -215,6 +216,9 @@ class ProcessStage:
     def now_ms(self) -> int:
         return int(trio.current_time() * 1000)
 
+    def look(self, node: str) -> Seen | None:
+        return None
+
     def settled(self) -> bool:
         return True
 
@@ -300,7 +304,8 @@ class ProcessStage:
                         host.wake()
 
     def _poked(self) -> None:
-        self._poke.set()
+        if self._player.watches_clients:
+            self._poke.set()
 
     # Processes.
 

@@ -13,9 +13,10 @@ import hiredis
 
 from replicator.core.config import Config, MemoryStore
 from replicator.core.effects import Level
-from replicator.core.info import replication_fields
 from replicator.core.node import Node, Surroundings
 from replicator.core.now import Now
+from replicator.core.replication.primary import LinkState
+from replicator.scenario.observe import Seen
 from replicator.scenario.play import Player
 from replicator.scenario.script import Script
 from replicator.scenario.stages.base import (
@@ -60,23 +61,26 @@ NOTICE_US = 20_000
 LONGEST_US = 3_600_000_000
 
 
-def _replication(node: Node) -> dict[str, str]:
-    return {name: str(value) for name, value in replication_fields(node)}
-
-
-def _stats(node: Node) -> dict[str, str]:
-    primary = node.primary
-    return {
-        "sync_full": str(primary.sync_full), "sync_partial_ok": str(primary.sync_partial_ok),
-        "sync_partial_err": str(primary.sync_partial_err),
-    }  # fmt: skip
-
-
-_LOOKS: dict[tuple[str, ...], Callable[[Node], dict[str, str]]] = {
-    ("INFO", "replication"): _replication,
-    ("INFO", "stats"): _stats,
-}
 MakeNode = Callable[[Config, Random, Surroundings], Node]
+
+
+def seen(node: Node) -> Seen:
+    """What the node would say of itself in INFO (observe.seen_by), without a turn of its own."""
+    history, primary, replica = node.history, node.primary, node.replica
+    offset = node.replication_offset()  # brings the history up to it
+    online, lag_s = 0, None
+    for link in primary.links.values():
+        if link.state is LinkState.ONLINE:
+            online += 1
+            lag = (node.now.mono_ms - link.acked_ms) // 1000
+            lag_s = lag if lag_s is None else min(lag_s, lag)
+    role, upstream, state = "master", "", ""
+    if replica.active:
+        role, upstream = "slave", f"{replica.primary_host}:{replica.primary_port}"
+        state = "up" if replica.up else "down"
+    counters = (primary.sync_full, primary.sync_partial_ok, primary.sync_partial_err)
+    syncing = replica.active and replica.syncing
+    return Seen(role, history.id, offset, upstream, state, syncing, online, lag_s, *counters)
 
 
 @dataclass(slots=True)
@@ -245,6 +249,16 @@ class SimulatedStage:
             "compared_bytes": self.monitor.bytes_compared if self.monitor is not None else 0,
             "compared_data": self.monitor.compared if self.monitor is not None else 0,
         }
+
+    def look(self, node: str) -> Seen | None:
+        """What the player asks all the time it may see at once: an observer that costs the machine no turn."""
+        machine = self.machines[node]
+        process, control, running = machine.process, machine.control, machine.node
+        if process is None or running is None or process.address not in self.net.listeners:
+            return None
+        if process.held_up or (control is not None and control.pending):
+            return None
+        return seen(running)
 
     def settled(self) -> bool:
         """Whether the drawn faults are mended and everybody is told whom to follow."""
@@ -437,13 +451,6 @@ class SimulatedStage:
         if process is None or process.ended is not None or process.address not in self.net.listeners:
             self.report(Answer(ask.tag, None, "connection refused"))
             return
-        idle = machine.control is None or not machine.control.pending
-        if ask.look and idle and not process.held_up:
-            # What the player asks all the time it may see at once: an observer that costs the machine no turn.
-            node = machine.node
-            assert node is not None
-            self.report(Answer(ask.tag, _LOOKS[ask.argv](node)))
-            return
         if ask.tag < 0:
             if machine.orders is None or machine.orders.process is not process:
                 machine.orders = Control(self, process, ask.password)
@@ -466,14 +473,16 @@ class SimulatedStage:
     def _start_client(self, client: Client) -> None:
         name = client.name
         clock = Clock(self.kernel)
-        seen = -1
+        acknowledged = -1
 
         def stepped(now: Now) -> None:
             # The player looks again when a write was acknowledged, or when the last operation has ended.
-            nonlocal seen
+            nonlocal acknowledged
             player = self._player
-            if player.history.acknowledged != seen or (client.idle and player.directory.load != "run"):
-                seen = player.history.acknowledged
+            if not player.watches_clients:
+                return
+            if player.history.acknowledged != acknowledged or (client.idle and player.directory.load != "run"):
+                acknowledged = player.history.acknowledged
                 self._plan_player(self.kernel.now_us + NOTICE_US)
 
         process = Process(

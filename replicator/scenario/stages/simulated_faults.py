@@ -389,8 +389,7 @@ class Mischief:
         view, upstream = player.view(node), player.upstream[node]
         if view.role == "primary" or upstream is None or node not in player.followers():
             return True
-        host, port = self.stage.address(upstream)
-        return (view.info.get("master_host"), view.info.get("master_port")) != (host, str(port))
+        return view.seen.upstream != "{}:{}".format(*self.stage.address(upstream))
 
 
 def void(_: object) -> None:
