@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from replicator.scenario.explain import Cause, Explainer
-from replicator.scenario.history import History, Operation, ReadBack, Status
+from replicator.scenario.history import FAIL, OK, History, Operation, ReadBack
 
 
 @dataclass(slots=True)
@@ -81,8 +81,14 @@ def check(history: History) -> Verdict:
     by_kind: dict[str, list[Operation]] = {"set": [], "rpush": [], "incr": [], "get": []}
     for operation in history.operations:
         by_kind[operation.kind].append(operation)
-        if operation.writes:
-            _count(operation, verdict)
+        if not operation.writes:
+            continue
+        if operation.status is OK:
+            verdict.acknowledged += 1
+        elif operation.status is FAIL:
+            verdict.failed += 1
+        else:
+            verdict.unknown += 1
     _registers(by_kind["set"], read_back, verdict, lost)
     _lists(by_kind["rpush"], read_back, verdict, lost)
     _counters(by_kind["incr"], read_back, verdict, lost)
@@ -102,36 +108,28 @@ def _lost_write(operation: Operation, cause: Cause) -> LostWrite:
     )  # fmt: skip
 
 
-def _count(operation: Operation, verdict: Verdict) -> None:
-    match operation.status:
-        case Status.OK:
-            verdict.acknowledged += 1
-        case Status.FAIL:
-            verdict.failed += 1
-        case Status.INFO | Status.OPEN:
-            verdict.unknown += 1
-
-
 def _registers(writes: list[Operation], read_back: ReadBack, verdict: Verdict, lost: list[Operation]) -> None:
     """Each register has one writer, so the position of the final value among its writes decides about all of them."""
-    by_key: dict[str, list[Operation]] = {}
+    registers = read_back.registers
+    finals: dict[str, Operation] = {}
     for operation in writes:
-        by_key.setdefault(operation.key, []).append(operation)
-    for key, operations in by_key.items():
-        found = read_back.registers.get(key)
-        position = next((index for index, one in enumerate(operations) if one.value == found), -1)
-        if found is not None and position < 0:
-            verdict.phantom.append(f"{key} = {found}")
-        if position >= 0:
-            final = operations[position]
-            if final.status is Status.FAIL:
-                verdict.resurrected.append(f"{key} = {final.value}")
-            elif final.status is not Status.OK:
-                verdict.unknown_kept += 1
-        lost.extend(one for one in operations[position + 1 :] if one.status is Status.OK)
-    for key, value in read_back.registers.items():
-        if key not in by_key and value is not None:
+        if registers.get(operation.key) == operation.value:
+            finals.setdefault(operation.key, operation)
+    for operation in writes:
+        if operation.status is OK:
+            final = finals.get(operation.key)
+            if final is not operation and (final is None or final.id < operation.id):
+                lost.append(operation)
+    for key, value in registers.items():
+        if value is None:
+            continue
+        final = finals.get(key)
+        if final is None:
             verdict.phantom.append(f"{key} = {value}")
+        elif final.status is FAIL:
+            verdict.resurrected.append(f"{key} = {value}")
+        elif final.status is not OK:
+            verdict.unknown_kept += 1
 
 
 def _lists(writes: list[Operation], read_back: ReadBack, verdict: Verdict, lost: list[Operation]) -> None:
@@ -146,15 +144,15 @@ def _lists(writes: list[Operation], read_back: ReadBack, verdict: Verdict, lost:
             order.append(writer)
             if count > 1:
                 verdict.duplicated.append(f"{key}: {element} ({count} times)")
-            if writer.status is Status.FAIL:
+            if writer.status is FAIL:
                 verdict.resurrected.append(f"{key}: {element}")
-            elif writer.status is not Status.OK:
+            elif writer.status is not OK:
                 verdict.unknown_kept += 1
         _in_order(key, order, verdict)
     present = {key: set(elements) for key, elements in read_back.lists.items()}
     nothing: set[str] = set()
     for operation in writes:
-        if operation.status is Status.OK and operation.value not in present.get(operation.key, nothing):
+        if operation.status is OK and operation.value not in present.get(operation.key, nothing):
             lost.append(operation)
 
 
@@ -165,7 +163,7 @@ def _in_order(key: str, order: list[Operation], verdict: Verdict) -> None:
         # Everything behind this one in the list; the one of them that was confirmed first must not precede its begin.
         if earliest_end is not None and earliest_end < operation.invoke_ms:
             verdict.reordered.append(f"{key}: {operation.value}")
-        if operation.status is Status.OK and operation.end_ms is not None:
+        if operation.status is OK and operation.end_ms is not None:
             earliest_end = operation.end_ms if earliest_end is None else min(earliest_end, operation.end_ms)
 
 
@@ -179,14 +177,14 @@ def _counters(writes: list[Operation], read_back: ReadBack, verdict: Verdict, lo
         standing: list[Operation] = []
         unknown = failed = undone = 0
         for operation in operations:
-            if operation.status is Status.OK and operation.result is not None:
+            if operation.status is OK and operation.result is not None:
                 while standing and (standing[-1].result or 0) >= operation.result:
                     lost.append(standing.pop())
                     undone += 1
                 standing.append(operation)
-            elif operation.status is Status.FAIL:
+            elif operation.status is FAIL:
                 failed += 1
-            elif operation.status is not Status.OK:
+            elif operation.status is not OK:
                 unknown += 1
         final = read_back.counters.get(key, 0)
         while standing and (standing[-1].result or 0) > final:
@@ -204,7 +202,7 @@ def _counters(writes: list[Operation], read_back: ReadBack, verdict: Verdict, lo
 
 def _reads(reads: list[Operation], verdict: Verdict) -> None:
     for operation in reads:
-        if operation.status is Status.OK:
+        if operation.status is OK:
             verdict.reads += 1
             if operation.expected is not None and operation.value != operation.expected:
                 shown = operation.value or "nothing"

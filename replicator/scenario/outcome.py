@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import Any
 
 from replicator.scenario.checkers import Verdict, check
-from replicator.scenario.history import History, Status
+from replicator.scenario.history import OK, History
 from replicator.scenario.observe import Happening, Sync
 from replicator.scenario.play import Digest, Failover, Player, StepResult
 from replicator.scenario.script import Script
@@ -87,7 +87,7 @@ class Outcome:
         """Acknowledged writes in each RATE_BUCKET_MS of the play."""
         counts = [0] * (max(0, self.ended_at_ms) // RATE_BUCKET_MS + 1)
         for operation in self.history.operations:
-            if operation.writes and operation.status is Status.OK and operation.end_ms is not None:
+            if operation.writes and operation.status is OK and operation.end_ms is not None:
                 index = operation.end_ms // RATE_BUCKET_MS
                 if 0 <= index < len(counts):
                     counts[index] += 1

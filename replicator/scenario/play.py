@@ -16,9 +16,9 @@ from typing import Any
 from replicator.core.now import Now
 from replicator.scenario import actions, conditions
 from replicator.scenario.directory import Directory
-from replicator.scenario.history import History, Milestone, Promotion, ReadBack, Status
+from replicator.scenario.history import OK, History, Milestone, Promotion, ReadBack
 from replicator.scenario.observe import Observer, View, parse_info, seen_by
-from replicator.scenario.readback import read_back
+from replicator.scenario.readback import read_back, written
 from replicator.scenario.script import Script, Step, action_of, shown
 from replicator.scenario.stages.base import (
     PASS,
@@ -302,9 +302,10 @@ class Player:
         yield from self._converge()
         yield from self._digest()
         found: list[ReadBack] = []
+        keys = written(self.history)
         for node in [self.directory.primary, *self.followers()]:
             if self.view(node).answers:
-                answer = yield from read_back(self, node)
+                answer = yield from read_back(self, node, keys)
                 if answer is not None:
                     found.append(answer)
         if not found or found[0].node != self.directory.primary:
@@ -467,7 +468,7 @@ class Player:
             ends = [
                 operation.end_ms
                 for operation in self.history.operations
-                if operation.node == failover.promoted and operation.writes and operation.status is Status.OK
+                if operation.node == failover.promoted and operation.writes and operation.status is OK
                 and operation.end_ms is not None and operation.invoke_ms >= failover.promoted_at_ms
             ]  # fmt: skip
             failover.writable_at_ms = min(ends, default=None)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from replicator.scenario.history import ReadBack
+from replicator.scenario.history import History, ReadBack
 from replicator.scenario.waiting import Wait
-from replicator.scenario.workload import unpadded
+from replicator.scenario.workload import PADDING
 
 if TYPE_CHECKING:
     from replicator.scenario.play import Player
@@ -17,23 +17,30 @@ ELEMENTS_AT_ONCE = 2000
 READ_TIMEOUT_MS = 10_000
 
 
-def read_back(player: Player, node: str) -> Generator[Wait, bool, ReadBack | None]:
-    """None if the node stops answering meanwhile."""
-    keys: dict[str, dict[str, None]] = {"set": {}, "rpush": {}, "incr": {}}
-    for operation in player.history.operations:
-        if operation.kind in keys:
-            keys[operation.kind][operation.key] = None
+def written(history: History) -> dict[str, list[str]]:
+    """By kind of write, its keys in the order of their first use."""
+    keys: dict[str, dict[str, None]] = {"set": {}, "rpush": {}, "incr": {}, "get": {}}
+    for operation in history.operations:
+        keys[operation.kind][operation.key] = None
+    return {kind: list(names) for kind, names in keys.items()}
+
+
+def read_back(player: Player, node: str, keys: dict[str, list[str]]) -> Generator[Wait, bool, ReadBack | None]:
+    """What the node holds of these keys (written()); None if the node stops answering meanwhile."""
     found = ReadBack(node)
-    registers, counters = list(keys["set"]), list(keys["incr"])
-    for names, put in ((registers, _put_register), (counters, _put_counter)):
+    for kind in ("set", "incr"):
+        names = keys[kind]
         for start in range(0, len(names), KEYS_AT_ONCE):
             some = names[start : start + KEYS_AT_ONCE]
             answer = yield from player.ask(node, ("MGET", *some), READ_TIMEOUT_MS)
             if answer.error or not isinstance(answer.value, list):
                 _unreadable(player, node, answer.error)
                 return None
-            for name, value in zip(some, answer.value, strict=True):
-                put(found, name, value)
+            pairs = zip(some, answer.value, strict=True)
+            if kind == "set":
+                found.registers.update({name: None if value is None else _text(value) for name, value in pairs})
+            else:
+                found.counters.update({name: int(value or 0) for name, value in pairs})
     for name in keys["rpush"]:
         elements: list[str] = []
         while True:
@@ -42,7 +49,7 @@ def read_back(player: Player, node: str) -> Generator[Wait, bool, ReadBack | Non
             if answer.error or not isinstance(answer.value, list):
                 _unreadable(player, node, answer.error)
                 return None
-            elements.extend(unpadded(_text(value)) for value in answer.value)
+            elements.extend(map(_text, answer.value))
             if len(answer.value) < ELEMENTS_AT_ONCE:
                 break
         found.lists[name] = elements
@@ -53,13 +60,5 @@ def _unreadable(player: Player, node: str, error: str) -> None:
     player.record("play.unreadable", node, f"{node} cannot be read back: {error}", 2)
 
 
-def _put_register(found: ReadBack, name: str, value: Any) -> None:
-    found.registers[name] = None if value is None else unpadded(_text(value))
-
-
-def _put_counter(found: ReadBack, name: str, value: Any) -> None:
-    found.counters[name] = 0 if value is None else int(value)
-
-
 def _text(value: bytes) -> str:
-    return value.decode("utf-8", "replace")
+    return value.decode("utf-8", "replace").rstrip(PADDING)

@@ -19,7 +19,7 @@ from replicator.core.effects import Close, Connect, Effect, Send
 from replicator.core.events import Closed, Connected, ConnectFailed, Event, Received
 from replicator.core.now import Now
 from replicator.scenario.directory import Directory
-from replicator.scenario.history import History, Operation, Status
+from replicator.scenario.history import FAIL, INFO, OK, History, Operation, Status
 from replicator.scenario.script import Workload
 
 # After a failure a client tries again so much later, twice as much after the next one, at most the second number.
@@ -29,6 +29,7 @@ MOST_DEBT_US = 200_000
 SHARED_LISTS = 4
 READS_OF_MIXED = 0.25
 PADDING = "~"
+_COMMANDS = {"set": "SET", "rpush": "RPUSH", "incr": "INCR"}
 # Above this size ROLE might be read from another packet than its write, so another client's write could come between.
 LARGEST_WITH_ROLE = 8192
 
@@ -46,6 +47,18 @@ def packed(argv: tuple[str, ...]) -> bytes:
     """A request as it goes over the wire."""
     whole: bytes = hiredis.pack_command(argv)  # type: ignore[arg-type]  # its stub takes a tuple of one
     return whole
+
+
+def _beside_writes(plan: Workload) -> tuple[bytes, tuple[str, ...]]:
+    """What follows each write in its packet, and what the answers of the packet are to."""
+    data, questions = b"", ["main"]
+    if plan.offsets == "role" and plan.value_size <= LARGEST_WITH_ROLE:
+        data += packed(("ROLE",))
+        questions.append("role")
+    if plan.wait_replicas:
+        data += packed(("WAIT", str(plan.wait_replicas), str(int(plan.wait_timeout))))
+        questions.append("wait")
+    return data, tuple(questions)
 
 
 @dataclass(slots=True)
@@ -67,12 +80,18 @@ class Client:
     ) -> None:
         self.name, self.plan, self.directory, self.history = name, plan, directory, history
         self.random, self.source = random, source
+        self._behind, self._questions = _beside_writes(plan)
+        self._reads = plan.reads or (READS_OF_MIXED if plan.kind == "mixed" else 0.0)
+        self._writes_to = "" if plan.target == "primary" else plan.target
+        self._reads_from = self._writes_to if plan.read_from == "primary" else plan.read_from
+        self._followed = directory.primary
         self._links: dict[str, _Link] = {}
         self._by_conn: dict[int, _Link] = {}
         self._next_conn = -1
         self._operation: Operation | None = None
         self._sent = False
         self._deadline_ms = 0
+        self._patience_ms = int(plan.timeout) + (int(plan.wait_timeout) if plan.wait_replicas else 0)
         self._interval_us = int(1_000_000 / plan.rate)
         self._due_us: int | None = None
         self._backoff_ms = 0
@@ -85,6 +104,50 @@ class Client:
     def handle(self, event: Event, now: Now) -> list[Effect]:
         """What to do after this happened. Events that are not of its connections change nothing."""
         effects: list[Effect] = []
+        if type(event) is Received:
+            link = self._by_conn.get(event.conn)
+            if link is not None:
+                self._received(link, event.data, now, effects)
+        else:
+            self._told(event, now, effects)
+        self._advance(now, effects)
+        return effects
+
+    def deadline_ms(self) -> int | None:
+        """When advance() next has work; None while it may not begin anything."""
+        if self._operation is not None:
+            return self._deadline_ms
+        if self._due_us is None or self.directory.load != "run":
+            return None
+        return -(-self._due_us // 1000)
+
+    def advance(self, now: Now) -> list[Effect]:
+        """Does what is due: ends an operation that took too long, follows the directory, begins the next operation."""
+        effects: list[Effect] = []
+        self._advance(now, effects)
+        return effects
+
+    def _advance(self, now: Now, effects: list[Effect]) -> None:
+        directory = self.directory
+        if directory.primary != self._followed:
+            self._follow_directory(now, effects)
+        if self._operation is not None and now.mono_ms >= self._deadline_ms:
+            node = self._operation.node
+            self._lost_sight(f"no answer within {self.plan.timeout} ms", now)
+            self._drop(node, "timeout", effects)
+        if self._operation is not None or directory.load != "run":
+            return
+        if self._due_us is None:
+            begin_us = max(now.mono_ms, directory.zero_ms + self.plan.start) * 1000
+            self._due_us = begin_us + self.random.randrange(max(1, self._interval_us))
+        stop = self.plan.stop
+        if stop is not None and now.mono_ms >= directory.zero_ms + stop:
+            self._due_us = None
+        elif self._due_us < (now.mono_ms + 1) * 1000:
+            self._begin(self._due_us, now, effects)
+
+    def _told(self, event: Event, now: Now, effects: list[Effect]) -> None:
+        """What became of a connection."""
         match event:
             case Connected(conn=conn):
                 link = self._by_conn.get(conn)
@@ -93,46 +156,13 @@ class Client:
             case ConnectFailed(conn=conn, why=why):
                 link = self._forget(conn)
                 if link is not None and self._waits_for(link):
-                    self._end(Status.FAIL, f"no connection: {why}", now)
-            case Received(conn=conn, data=data):
-                link = self._by_conn.get(conn)
-                if link is not None:
-                    self._received(link, data, now, effects)
+                    self._end(FAIL, f"no connection: {why}", now)
             case Closed(conn=conn, why=why):
                 link = self._forget(conn)
                 if link is not None and self._waits_for(link):
                     self._lost_sight(f"connection closed: {why}", now)
             case _:
                 pass
-        effects.extend(self.advance(now))
-        return effects
-
-    def deadline_ms(self) -> int | None:
-        """When advance() next has work; None while it may not begin anything."""
-        if self._operation is not None:
-            return self._deadline_ms
-        if self._due_us is None or not self._may_begin():
-            return None
-        return -(-self._due_us // 1000)
-
-    def advance(self, now: Now) -> list[Effect]:
-        """Does what is due: ends an operation that took too long, follows the directory, begins the next operation."""
-        effects: list[Effect] = []
-        self._follow_directory(now, effects)
-        if self._operation is not None and now.mono_ms >= self._deadline_ms:
-            node = self._operation.node
-            self._lost_sight(f"no answer within {self.plan.timeout} ms", now)
-            self._drop(node, "timeout", effects)
-        if self._due_us is None and self.directory.load == "run":
-            begin_us = max(now.mono_ms, self.directory.zero_ms + self.plan.start) * 1000
-            self._due_us = begin_us + self.random.randrange(max(1, self._interval_us))
-        if self._operation is None and self._may_begin() and self._due_us is not None:
-            stop = self.plan.stop
-            if stop is not None and now.mono_ms >= self.directory.zero_ms + stop:
-                self._due_us = None
-            elif self._due_us < (now.mono_ms + 1) * 1000:
-                self._begin(now, effects)
-        return effects
 
     @property
     def idle(self) -> bool:
@@ -141,24 +171,20 @@ class Client:
 
     # Operations.
 
-    def _may_begin(self) -> bool:
-        return self.directory.load == "run"
-
     def _node_for(self, reading: bool) -> str:
-        wanted = self.plan.read_from if reading and self.plan.read_from != "primary" else self.plan.target
-        return self.directory.primary if wanted == "primary" else wanted
+        return (self._reads_from if reading else self._writes_to) or self.directory.primary
 
-    def _begin(self, now: Now, effects: list[Effect]) -> None:
-        assert self._due_us is not None
-        self._due_us = max(self._due_us + self._interval_us, now.mono_ms * 1000 - MOST_DEBT_US)
+    def _begin(self, due_us: int, now: Now, effects: list[Effect]) -> None:
+        self._due_us = max(due_us + self._interval_us, now.mono_ms * 1000 - MOST_DEBT_US)
         kind, key, value = self._draw()
-        operation = self.history.invoke(self.name, kind, key, value, self._node_for(kind == "get"), self._at(now))
+        mono_ms = now.mono_ms
+        operation = self.history.invoke(
+            self.name, kind, key, value, self._node_for(kind == "get"), mono_ms - self.directory.zero_ms
+        )
         if kind == "get":
             operation.expected = self._confirmed.get(key)
         self._operation, self._sent = operation, False
-        self._deadline_ms = now.mono_ms + self.plan.timeout
-        if self.plan.wait_replicas:
-            self._deadline_ms += self.plan.wait_timeout
+        self._deadline_ms = mono_ms + self._patience_ms
         link = self._links.get(operation.node)
         if link is None:
             self._connect(operation.node, effects)
@@ -168,8 +194,7 @@ class Client:
     def _draw(self) -> tuple[str, str, str]:
         plan = self.plan
         mixed = plan.kind == "mixed"
-        reads = plan.reads or (READS_OF_MIXED if mixed else 0.0)
-        if reads and self._mine and self.random.random() < reads:
+        if self._reads and self._mine and self.random.random() < self._reads:
             return "get", self._mine[self.random.randrange(len(self._mine))], ""
         kind = self.random.choice(("register", "append", "counter")) if mixed else plan.kind
         number = self._written
@@ -184,36 +209,27 @@ class Client:
         return "set", f"reg:{self.name}:{slot}", value
 
     def _ask(self, link: _Link, operation: Operation, effects: list[Effect]) -> None:
-        sent = padded(operation.value, self.plan.value_size)
-        commands: list[tuple[str, ...]] = []
-        match operation.kind:
-            case "set":
-                commands.append(("SET", operation.key, sent))
-            case "rpush":
-                commands.append(("RPUSH", operation.key, sent))
-            case "incr":
-                commands.append(("INCR", operation.key))
-            case _:
-                commands.append(("GET", operation.key))
-        link.awaited.append("main")
-        if operation.writes:
-            if self.plan.offsets == "role" and self.plan.value_size <= LARGEST_WITH_ROLE:
-                commands.append(("ROLE",))
-                link.awaited.append("role")
-            if self.plan.wait_replicas:
-                commands.append(("WAIT", str(self.plan.wait_replicas), str(int(self.plan.wait_timeout))))
-                link.awaited.append("wait")
+        kind = operation.kind
+        if kind == "get":
+            link.awaited.append("main")
+            data = packed(("GET", operation.key))
+        else:
+            link.awaited.extend(self._questions)
+            argv: tuple[str, ...] = (_COMMANDS[kind], operation.key)
+            if kind != "incr":
+                argv = (*argv, padded(operation.value, self.plan.value_size))
+            data = packed(argv) + self._behind
         self._sent = True
-        effects.append(Send(link.conn, b"".join(packed(argv) for argv in commands)))
+        effects.append(Send(link.conn, data))
 
     def _end(self, status: Status, error: str, now: Now) -> None:
         operation = self._operation
         assert operation is not None
         self._operation = None
         self.history.end(operation, status, self._at(now), error)
-        if status is Status.OK:
+        if status is OK:
             self._backoff_ms = 0
-            if operation.kind == "set":
+            if operation.kind == "set" and self._reads:
                 if operation.key not in self._confirmed:
                     self._mine.append(operation.key)
                 self._confirmed[operation.key] = operation.value
@@ -234,9 +250,9 @@ class Client:
         confirmed = operation.error == "confirmed"
         operation.error = ""
         if confirmed and not self.plan.wait_replicas:
-            self._end(Status.OK, "", now)
+            self._end(OK, "", now)
         else:
-            self._end(Status.INFO if self._sent else Status.FAIL, why, now)
+            self._end(INFO if self._sent else FAIL, why, now)
 
     # Connections.
 
@@ -275,6 +291,7 @@ class Client:
 
     def _follow_directory(self, now: Now, effects: list[Effect]) -> None:
         """Connections to a node that is not asked any more are given up, with the operation that waits there."""
+        self._followed = self.directory.primary
         wanted = (self._node_for(False), self._node_for(True))
         for node in [node for node in self._links if node not in wanted]:
             if self._operation is not None and self._operation.node == node:
@@ -283,51 +300,61 @@ class Client:
             self._drop(node, "the directory names another primary", effects)
 
     def _received(self, link: _Link, data: bytes, now: Now, effects: list[Effect]) -> None:
+        reader, awaited = link.reader, link.awaited
         try:
-            link.reader.feed(data)
-            while (answer := link.reader.gets()) is not False:
-                if not link.awaited:
+            reader.feed(data)
+            while (answer := reader.gets()) is not False:
+                if not awaited:
                     raise hiredis.ProtocolError("a reply that nothing was asked for")
-                self._answered(link, link.awaited.popleft(), answer, now)
+                question = awaited.popleft()
+                operation = self._operation
+                if operation is None or question == "auth":
+                    continue
+                if question == "main":
+                    self._note_main(operation, answer)
+                elif question == "role":
+                    self._note_role(operation, answer)
+                elif isinstance(answer, int):
+                    operation.waited = answer
+                if not awaited:
+                    self._judge(operation, now)
         except hiredis.ProtocolError as problem:
             if self._waits_for(link):
                 self._lost_sight(f"not a reply: {problem}", now)
             if self._links.get(link.node) is link:
                 self._drop(link.node, "protocol error", effects)
 
-    def _answered(self, link: _Link, question: str, answer: Any, now: Now) -> None:
-        operation = self._operation
-        if operation is None or question == "auth":
+    def _note_main(self, operation: Operation, answer: Any) -> None:
+        """Until the packet's last answer has come, error holds what the first was."""
+        if isinstance(answer, Exception):
+            operation.error = f"refused: {answer}"
             return
-        if question == "main":
-            if isinstance(answer, Exception):
-                operation.error = f"refused: {answer}"
-            else:
-                operation.error = "confirmed"
-                if operation.kind == "incr" and isinstance(answer, int):
-                    operation.result = answer
-                if operation.kind == "get":
-                    operation.value = unpadded(answer.decode("utf-8", "replace")) if isinstance(answer, bytes) else ""
-        elif question == "role":
-            self._note_role(operation, answer)
-        elif question == "wait" and isinstance(answer, int):
-            operation.waited = answer
-        if link.awaited:
-            return
+        operation.error = "confirmed"
+        if operation.kind == "incr" and isinstance(answer, int):
+            operation.result = answer
+        elif operation.kind == "get":
+            operation.value = unpadded(answer.decode("utf-8", "replace")) if isinstance(answer, bytes) else ""
+
+    def _judge(self, operation: Operation, now: Now) -> None:
+        """All answers are there."""
         verdict, operation.error = operation.error, ""
+        waited, wanted = operation.waited, self.plan.wait_replicas
         if verdict.startswith("refused: "):
-            self._end(Status.FAIL, verdict.removeprefix("refused: "), now)
-        elif self.plan.wait_replicas and operation.writes and (operation.waited or 0) < self.plan.wait_replicas:
-            text = f"WAIT {self.plan.wait_replicas} answered {operation.waited}"
-            self._end(Status.INFO, text, now)
+            self._end(FAIL, verdict.removeprefix("refused: "), now)
+        elif wanted and operation.writes and (waited or 0) < wanted:
+            self._end(INFO, f"WAIT {wanted} answered {waited}", now)
         else:
-            if operation.waited is not None:
-                operation.acked = max(operation.acked or 0, operation.waited)
-            self._end(Status.OK, "", now)
+            if waited is not None:
+                operation.acked = max(operation.acked or 0, waited)
+            self._end(OK, "", now)
 
     def _note_role(self, operation: Operation, answer: Any) -> None:
         """["master", offset, [[host, port, offset], ...]]; any other role says nothing of a write."""
         if isinstance(answer, list) and len(answer) == 3 and answer[0] == b"master" and operation.error == "confirmed":
             offset = int(answer[1])
             operation.offset = offset
-            operation.acked = sum(1 for replica in answer[2] if int(replica[2]) >= offset)
+            acked = 0
+            for replica in answer[2]:
+                if int(replica[2]) >= offset:
+                    acked += 1
+            operation.acked = acked
