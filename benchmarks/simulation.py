@@ -9,14 +9,13 @@ Aims (a core of this class of machine): 15 seeds, 500 virtual seconds, 50,000 ev
 
 from __future__ import annotations
 
-import gc
 import sys
 import time
 
 from replicator.scenario.checkers import check
 from replicator.scenario.history import History, ReadBack, Status
 from replicator.scenario.loading import loads
-from replicator.search.run import try_seed
+from replicator.search.workers import play_seeds
 
 SCENARIO = """
 title = "crash and promotion"
@@ -43,26 +42,18 @@ consistent = true
 
 
 def seeds_a_second(count: int) -> dict[str, float]:
-    """Plays so many seeds; figures a CPU second."""
-    _, ((variant, script),) = loads(SCENARIO)
-    try_seed(script, "benchmark", variant, 0)  # warm: imports, tables, compiled patterns
-    gc.collect()
-    gc.disable()
-    events = virtual_ms = 0
+    """Plays so many seeds as a worker of the search does; figures a CPU second."""
+    _, scripts = loads(SCENARIO)
+    play_seeds(scripts, "benchmark", [0])  # warm: imports, tables, compiled patterns
     began = time.process_time()
-    for seed in range(1, count + 1):
-        found = try_seed(script, "benchmark", variant, seed)
-        assert found.ok, found.objections
-        events += found.events
-        virtual_ms += found.virtual_ms
-        if seed % 8 == 0:
-            gc.collect()
+    played = play_seeds(scripts, "benchmark", range(1, count + 1))
     seconds = time.process_time() - began
-    gc.enable()
+    for found in played:
+        assert found.ok, found.objections
     return {
         "seeds_a_second": count / seconds,
-        "virtual_seconds_a_second": virtual_ms / 1000 / seconds,
-        "events_a_second": events / seconds,
+        "virtual_seconds_a_second": sum(found.virtual_ms for found in played) / 1000 / seconds,
+        "events_a_second": sum(found.events for found in played) / seconds,
     }
 
 

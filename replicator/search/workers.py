@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from multiprocessing import get_context
 from typing import Any
@@ -30,14 +30,23 @@ def loaded(file: str, faults: Faults | None) -> list[tuple[str, Script]]:
 def play_batch(task: Task) -> list[Seed]:
     """All seeds and variants of one task."""
     file, faults, begin, end = task
+    return play_seeds(loaded(file, faults), file, range(begin, end))
+
+
+def play_seeds(scripts: Sequence[tuple[str, Script]], file: str, seeds: Iterable[int]) -> list[Seed]:
+    """Plays each seed of each (variant, script). file: what the results are called by."""
     found: list[Seed] = []
-    gc.disable()  # cycles are few within a run; they are collected between runs
+    # A run leaves nearly all of its garbage behind when it ends, in cycles. They are looked for between runs alone, and
+    # not among what was there before: modules and scripts are most of what would be walked.
+    gc.disable()
+    gc.freeze()
     try:
-        for seed in range(begin, end):
-            for variant, script in loaded(file, faults):
+        for seed in seeds:
+            for variant, script in scripts:
                 found.append(try_seed(prepared(script, seed), file, variant, seed))
             gc.collect()
     finally:
+        gc.unfreeze()
         gc.enable()
     return found
 
