@@ -90,6 +90,7 @@ class Client:
         self._next_conn = -1
         self._operation: Operation | None = None
         self._sent = False
+        self._refusal: str | None = None  # what the packet's first answer was: "" a confirmation; None: not there yet
         self._deadline_ms = 0
         self._look_ms = 0
         self._patience_ms = int(plan.timeout) + (int(plan.wait_timeout) if plan.wait_replicas else 0)
@@ -182,7 +183,7 @@ class Client:
         )
         if kind == "get":
             operation.expected = self._confirmed.get(key)
-        self._operation, self._sent = operation, False
+        self._operation, self._sent, self._refusal = operation, False, None
         self._look_ms = self._deadline_ms = mono_ms + self._patience_ms
         # An answer comes long before the timeout, as a rule: where the alarm stands at the next operation already, it
         # need not be set twice for each.
@@ -230,7 +231,7 @@ class Client:
         operation = self._operation
         assert operation is not None
         self._operation = None
-        self.history.end(operation, status, self._at(now), error)
+        self.history.end(operation, status, now.mono_ms - self.directory.zero_ms, error)
         if status is OK:
             self._backoff_ms = 0
             if operation.kind == "set" and self._reads:
@@ -255,19 +256,12 @@ class Client:
 
     def _lost_sight(self, why: str, now: Now) -> None:
         """The operation under way gets no answer: certainly not done if it was never sent, otherwise nobody knows."""
-        operation = self._operation
-        assert operation is not None
-        confirmed = operation.error == "confirmed"
-        operation.error = ""
-        if confirmed and not self.plan.wait_replicas:
+        if self._refusal == "" and not self.plan.wait_replicas:
             self._end(OK, "", now)
         else:
             self._end(INFO if self._sent else FAIL, why, now)
 
     # Connections.
-
-    def _at(self, now: Now) -> int:
-        return now.mono_ms - self.directory.zero_ms
 
     def _waits_for(self, link: _Link) -> bool:
         return self._operation is not None and self._operation.node == link.node
@@ -335,11 +329,10 @@ class Client:
                 self._drop(link.node, "protocol error", effects)
 
     def _note_main(self, operation: Operation, answer: Any) -> None:
-        """Until the packet's last answer has come, error holds what the first was."""
         if isinstance(answer, Exception):
-            operation.error = f"refused: {answer}"
+            self._refusal = str(answer) or "an error"
             return
-        operation.error = "confirmed"
+        self._refusal = ""
         if operation.kind == "incr" and isinstance(answer, int):
             operation.result = answer
         elif operation.kind == "get":
@@ -347,10 +340,9 @@ class Client:
 
     def _judge(self, operation: Operation, now: Now) -> None:
         """All answers are there."""
-        verdict, operation.error = operation.error, ""
         waited, wanted = operation.waited, self.plan.wait_replicas
-        if verdict.startswith("refused: "):
-            self._end(FAIL, verdict.removeprefix("refused: "), now)
+        if self._refusal:
+            self._end(FAIL, self._refusal, now)
         elif wanted and operation.writes and (waited or 0) < wanted:
             self._end(INFO, f"WAIT {wanted} answered {waited}", now)
         else:
@@ -360,7 +352,7 @@ class Client:
 
     def _note_role(self, operation: Operation, answer: Any) -> None:
         """["master", offset, [[host, port, offset], ...]]; any other role says nothing of a write."""
-        if isinstance(answer, list) and len(answer) == 3 and answer[0] == b"master" and operation.error == "confirmed":
+        if isinstance(answer, list) and len(answer) == 3 and answer[0] == b"master" and self._refusal == "":
             offset = int(answer[1])
             operation.offset = offset
             acked = 0
