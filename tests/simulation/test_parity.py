@@ -6,13 +6,20 @@ from pathlib import Path
 
 import pytest
 
+from replicator.core.info import render
+from replicator.core.node import Node
+from replicator.core.now import Now
 from replicator.scenario.loading import loads
+from replicator.scenario.observe import Seen, parse_info, seen_by
 from replicator.scenario.outcome import Outcome
+from replicator.scenario.play import Player
 from replicator.scenario.running import run_file
 from replicator.scenario.script import Script
-from replicator.scenario.stages import engines
+from replicator.scenario.stages import engines, simulated
+from replicator.scenario.stages.base import Request
 from replicator.scenario.stages.processes import ProcessStage
-from replicator.scenario.stages.simulated import SimulatedStage
+from replicator.scenario.stages.simulated import SimulatedStage, seen
+from replicator.search.run import try_seed
 
 TEXT = """
 title = "the same on both stages"
@@ -100,3 +107,42 @@ def test_the_parity_scenario_has_no_chance_but_in_its_times() -> None:
 
 
 pytestmark = pytest.mark.filterwarnings("error")
+
+
+def test_what_the_simulation_sees_of_a_node_is_what_info_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[Seen] = []
+
+    def checked(node: Node) -> Seen:
+        found = seen(node)
+        assert found == seen_by(parse_info(render(node, ["replication", "stats"])))
+        compared.append(found)
+        return found
+
+    monkeypatch.setattr(simulated, "seen", checked)
+    _, ((variant, script),) = loads(TEXT)
+    assert try_seed(script, "parity", variant, 3).ok
+    assert {one.role for one in compared} == {"master", "slave"}
+    assert {one.link for one in compared} == {"", "up", "down"}
+    assert {one.online_replicas for one in compared} >= {0, 1, 2}
+
+
+def test_writes_cost_the_player_a_turn_only_where_it_waits_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns: list[bool] = []
+    advance = Player.advance
+
+    def counted(player: Player, now: Now) -> list[Request]:
+        turns.append(player.watches_clients)
+        return advance(player, now)
+
+    monkeypatch.setattr(Player, "advance", counted)
+    script = 'title = "t"\nabout = "a"\nduration = "4s"\n[workload]\nrate = 50\n[[steps]]\n'
+
+    def play(step: str) -> None:
+        turns.clear()
+        _, ((variant, one),) = loads(script + step)
+        assert try_seed(one, "turns", variant, 1).ok
+
+    play('note = "nothing is waited for"')
+    assert turns.count(False) < 40 and turns.count(True) <= 2
+    play("when = { acknowledged = 400 }\nnote = 'half of them'")
+    assert 20 < turns.count(True) < 120
