@@ -92,7 +92,6 @@ class Client:
         self._sent = False
         self._refusal: str | None = None  # what the packet's first answer was: "" a confirmation; None: not there yet
         self._deadline_ms = 0
-        self._look_ms = 0
         self._patience_ms = int(plan.timeout) + (int(plan.wait_timeout) if plan.wait_replicas else 0)
         self._interval_us = int(1_000_000 / plan.rate)
         self._due_us: int | None = None
@@ -116,9 +115,9 @@ class Client:
         return effects
 
     def deadline_ms(self) -> int | None:
-        """When advance() next has work, or later looks whether it has; None while it may not begin anything."""
+        """When advance() next has work; None while it may not begin anything."""
         if self._operation is not None:
-            return self._look_ms
+            return self._deadline_ms
         if self._due_us is None or self.directory.load != "run":
             return None
         return -(-self._due_us // 1000)
@@ -133,8 +132,10 @@ class Client:
         directory = self.directory
         if directory.primary != self._followed:
             self._follow_directory(now, effects)
-        if self._operation is not None and now.mono_ms >= self._look_ms:
-            self._mind_timeout(self._operation, now, effects)
+        if self._operation is not None and now.mono_ms >= self._deadline_ms:
+            node = self._operation.node
+            self._lost_sight(f"no answer within {self.plan.timeout} ms", now)
+            self._drop(node, "timeout", effects)
         if self._operation is not None or directory.load != "run":
             return
         if self._due_us is None:
@@ -175,7 +176,7 @@ class Client:
         return (self._reads_from if reading else self._writes_to) or self.directory.primary
 
     def _begin(self, due_us: int, now: Now, effects: list[Effect]) -> None:
-        next_us = self._due_us = max(due_us + self._interval_us, now.mono_ms * 1000 - MOST_DEBT_US)
+        self._due_us = max(due_us + self._interval_us, now.mono_ms * 1000 - MOST_DEBT_US)
         kind, key, value = self._draw()
         mono_ms = now.mono_ms
         operation = self.history.invoke(
@@ -184,12 +185,7 @@ class Client:
         if kind == "get":
             operation.expected = self._confirmed.get(key)
         self._operation, self._sent, self._refusal = operation, False, None
-        self._look_ms = self._deadline_ms = mono_ms + self._patience_ms
-        # An answer comes long before the timeout, as a rule: where the alarm stands at the next operation already, it
-        # need not be set twice for each.
-        next_ms = -(-next_us // 1000)
-        if mono_ms < next_ms < self._deadline_ms:
-            self._look_ms = next_ms
+        self._deadline_ms = mono_ms + self._patience_ms
         link = self._links.get(operation.node)
         if link is None:
             self._connect(operation.node, effects)
@@ -247,12 +243,6 @@ class Client:
         self._backoff_ms = min(MOST_BACKOFF_MS, max(BACKOFF_MS, self._backoff_ms * 2))
         if self._due_us is not None:
             self._due_us = max(self._due_us, (now.mono_ms + self._backoff_ms) * 1000)
-
-    def _mind_timeout(self, operation: Operation, now: Now, effects: list[Effect]) -> None:
-        self._look_ms = self._deadline_ms
-        if now.mono_ms >= self._deadline_ms:
-            self._lost_sight(f"no answer within {self.plan.timeout} ms", now)
-            self._drop(operation.node, "timeout", effects)
 
     def _lost_sight(self, why: str, now: Now) -> None:
         """The operation under way gets no answer: certainly not done if it was never sent, otherwise nobody knows."""

@@ -123,8 +123,7 @@ def test_no_answer_in_time_is_unknown_and_closes_the_connection() -> None:
     world = World(timeout=300)
     conn = world.connected()
     asked = world.ms
-    while not (effects := world.go_on()):
-        assert world.operation.status is Status.OPEN
+    effects = world.go_on()
     assert asked + 290 <= world.ms <= asked + 300 and world.operation.status is Status.INFO
     assert Close(conn, "timeout") in effects
 
@@ -284,15 +283,3 @@ def test_the_same_seed_gives_the_same_client() -> None:
 
 def test_values_are_padded_to_their_size() -> None:
     assert padded("app1.0", 10) == "app1.0~~~~" and padded("app1.0", 2) == "app1.0"
-
-
-def test_the_deadline_stands_still_while_answers_come_in_time() -> None:
-    world = World(rate=10.0)
-    conn = world.connected()
-    for _ in range(5):
-        before = world.client.deadline_ms()
-        world.ms += 2
-        world.reply(conn, b"+OK\r\n", role(1))
-        assert world.client.idle and world.client.deadline_ms() == before
-        world.go_on()
-        assert not world.client.idle
