@@ -373,10 +373,11 @@ class Handover:
 
     def deadline_ms(self) -> int | None:
         """When `advance` has work (mono ms)."""
-        times = [self.failover_deadline, self.shutdown_deadline]
-        if self.client_pause_until:
-            times.append(self.client_pause_until)
-        return min((time for time in times if time is not None), default=None)
+        soonest: int | None = self.client_pause_until or None
+        for other in (self.failover_deadline, self.shutdown_deadline):
+            if other is not None and (soonest is None or other < soonest):
+                soonest = other
+        return soonest
 
     def advance(self) -> None:
         """End pauses and waits whose time has come."""

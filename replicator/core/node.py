@@ -129,6 +129,7 @@ class Node:
         self.executor = Executor(self)
         self.history = History(chance)
         self.primary = Primary(self.history, config, chance, self.emit, self.send)
+        self.pull = self.primary.pull  # (conn, limit): bytes of the replication stream for a replica's connection
         self.following = Following(self)
         self.replica = Replica(self.history, config, chance, self.emit, self.following)
         self.snapshots = Snapshots(self)
@@ -187,7 +188,8 @@ class Node:
         self._expire_keys()
         self.executor.expire_waits(now.mono_ms)
         self.loads.advance()
-        self.replica.advance(now)
+        if self.replica.active:
+            self.replica.advance(now)
         self.handover.advance()
         if now.mono_ms >= self.cron_ms:
             self.cron_ms = now.mono_ms + self._cron_interval()
@@ -196,22 +198,21 @@ class Node:
 
     def deadline_ms(self) -> int | None:
         """When `advance` next has work (mono ms)."""
+        # Asked after every turn: only those are asked further of whom it is known that they wait for something.
         soonest = self.cron_ms
-        for other in (
-            self.executor.next_timeout(),
-            self.loads.deadline_ms(),
-            self.replica.deadline_ms(),
-            self.handover.deadline_ms(),
-            self._expiry_deadline(),
-            self.snapshots.deadline_ms(),
-        ):
-            if other is not None and other < soonest:
-                soonest = other
+        if self.executor.timeouts and (other := self.executor.next_timeout()) is not None and other < soonest:
+            soonest = other
+        if self.loading is not None and (other := self.loading.resume_ms) is not None and other < soonest:
+            soonest = other
+        if self.replica.active and (other := self.replica.deadline_ms()) is not None and other < soonest:
+            soonest = other
+        if (other := self.handover.deadline_ms()) is not None and other < soonest:
+            soonest = other
+        if self.keyspace.scheduled and (other := self._expiry_deadline()) is not None and other < soonest:
+            soonest = other
+        if self.primary.waiting and (other := self.snapshots.deadline_ms()) is not None and other < soonest:
+            soonest = other
         return soonest
-
-    def pull(self, conn: int, limit: int) -> bytes:
-        """Bytes of the replication stream for a replica's connection."""
-        return self.primary.pull(conn, limit)
 
     def emit(self, effect: Effect) -> None:
         """Put an effect before this turn's replies; those that need the replies out first go behind them."""
@@ -251,11 +252,11 @@ class Node:
             self.services.tracker.settle()
         if executor.stream or self.writers:
             self.flush_stream()
-        primary = self.primary
-        if primary.links or self.snapshots.requested_save or self.snapshots.scheduled:
-            self.snapshots.begin_due()
+        snapshots = self.snapshots
+        if self.primary.waiting or snapshots.requested_save or snapshots.scheduled:
+            snapshots.begin_due()
+        effects = self.effects
         if executor.touched:
-            effects = self.effects
             for session in executor.touched:
                 out = session.out
                 if out:
@@ -264,7 +265,6 @@ class Node:
                     session.total_sent += len(data)
                     effects.append(Send(session.conn, data))
             executor.touched.clear()
-        effects = self.effects
         if self.later:
             effects += self.later
             self.later = []
@@ -445,6 +445,8 @@ class Node:
             return
         if self.handover.pausing_writes:
             return
+        if not self.keyspace.scheduled:
+            return
         left = _EXPIRE_AT_ONCE
         for database in self.keyspace.databases:
             if database.schedule and left:
@@ -502,10 +504,13 @@ class Node:
             self.history.window.check_invariants()
         assert not self.executor.stream
         assert not self.keyspace.effects
-        assert not (self.executor.feeding and self.replica.active)
-        assert not (self.keyspace.expires_keys and self.replica.active)
-        for link in self.primary.links.values():
-            assert link.acked <= self.history.end or link.cursor is None, (link.acked, self.history.end)
+        if self.replica.active:
+            assert not self.executor.feeding
+            assert not self.keyspace.expires_keys
+        if self.primary.links:
+            end = self.history.end
+            for link in self.primary.links.values():
+                assert link.acked <= end or link.cursor is None, (link.acked, end)
 
     # -- what the executor asks ---------------------------------------------------------------------------------------
 

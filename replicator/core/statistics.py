@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from replicator.core.node import Node
 
 _SAMPLE = 64  # calls of a quick command that are measured each second
+_ALL = 1 << 62  # that no command is called so often
 _EXACT_BELOW_US = 5000  # thresholds below this need every call measured
 _BUCKETS = 32  # of the histograms: microseconds below 1, 2, 4, 8 ...
+_LAST_BUCKET_US = 1 << _BUCKETS - 1
 _LATENCY_SAMPLES = 160  # seconds with a spike that are kept for each event
 _SHOWN_ARGUMENTS = 32
 _SHOWN_BYTES = 128
@@ -37,8 +39,7 @@ class Measured:
     always: bool
     calls: int = 0
     usec: int = 0
-    left: int = _SAMPLE
-    seen_calls: int = 0  # of the command when the sample was last renewed
+    left: int = _SAMPLE  # calls to be measured yet
     buckets: list[int] = field(default_factory=lambda: [0] * _BUCKETS)
 
     @property
@@ -50,7 +51,7 @@ class Measured:
 
     def reset(self) -> None:
         """Begin at zero."""
-        self.calls = self.usec = self.seen_calls = 0
+        self.calls = self.usec = 0
         self.buckets = [0] * _BUCKETS
 
     def percentile(self, share: float) -> float:
@@ -104,6 +105,8 @@ class Statistics:
         self.spikes: dict[str, Spikes] = {}
         self._next_id = 0
         self._exact = False
+        self._noted_us = _ALL  # from here on a call is looked at closer: for the slow log or the latency monitor
+        self._spent: list[Measured] = []  # whose sample of this second has been taken
         self.measured: dict[str, Measured] = {}
         for command in node.executor.commands.values():
             for entry in (command, *command.subcommands.values()):
@@ -123,38 +126,50 @@ class Statistics:
         config = self.node.config
         slow, spike = config["slowlog-log-slower-than"], 1000 * config["latency-monitor-threshold"]
         self._exact = 0 <= slow < _EXACT_BELOW_US or 0 < spike < _EXACT_BELOW_US
-        if self._exact:
-            for one in self.measured.values():
+        self._noted_us = min(slow if slow >= 0 else _ALL, spike or _ALL)
+        for one in self.measured.values():
+            self._renew(one)
+            if self._exact:
                 self._wrap(one)
 
     # -- measuring ---------------------------------------------------------------------------------------------------
 
+    def _renew(self, one: Measured) -> None:
+        one.left = _ALL if one.always or self._exact else _SAMPLE
+
     def _wrap(self, one: Measured) -> None:
-        entry, run, meter, record = one.entry, one.run, self.meter, self._record
+        entry, run, meter = one.entry, one.run, self.meter
         if entry.run is not run:
             return
-        one.left = _SAMPLE
+        self._renew(one)
+        sleeps = entry.name == "debug"
 
         def measured(ctx: Any, argv: list[bytes]) -> bytes:
             started = meter()
             try:
                 return run(ctx, argv)
             finally:
-                record(one, meter() - started, ctx, argv)
+                usec = meter() - started
+                if sleeps:
+                    usec += self._slept()
+                one.calls += 1
+                one.usec += usec
+                one.buckets[usec.bit_length() if usec < _LAST_BUCKET_US else _BUCKETS - 1] += 1
+                if usec >= self._noted_us:
+                    self._note(entry, usec, ctx, argv)
+                one.left -= 1
+                if not one.left:
+                    entry.run = run
+                    self._spent.append(one)
 
         entry.run = measured
 
-    def _record(self, one: Measured, usec: int, ctx: Any, argv: Sequence[bytes]) -> None:
-        entry = one.entry
-        if entry.name == "debug" and self.node.effects and isinstance(last := self.node.effects[-1], Sleep):
-            usec += last.duration_us  # the driver sleeps when the command has run
-        one.calls += 1
-        one.usec += usec
-        one.buckets[min(_BUCKETS - 1, usec.bit_length())] += 1
-        if not one.always and not self._exact:
-            one.left -= 1
-            if one.left <= 0:
-                entry.run = one.run
+    def _slept(self) -> int:
+        """Microseconds that the driver will sleep when the command (DEBUG SLEEP) has run."""
+        effects = self.node.effects
+        return last.duration_us if effects and isinstance(last := effects[-1], Sleep) else 0
+
+    def _note(self, entry: Command, usec: int, ctx: Any, argv: Sequence[bytes]) -> None:
         config = self.node.config
         if usec >= config["slowlog-log-slower-than"] >= 0 and not entry.flags & SKIP_SLOWLOG and ctx.blocked is None:
             self._note_slow(entry, usec, ctx, argv)
@@ -163,11 +178,10 @@ class Statistics:
             self.spike("fast-command" if entry.flags & FAST else "command", usec // 1000)
 
     def tick(self) -> None:
-        """Once a second: take new samples of the commands that were called since."""
-        for one in self.measured.values():
-            if one.entry.calls != one.seen_calls:
-                one.seen_calls = one.entry.calls
-                self._wrap(one)
+        """Once a second: take new samples of the commands whose last one is taken."""
+        spent, self._spent = self._spent, []
+        for one in spent:
+            self._wrap(one)
 
     def reset(self) -> None:
         """CONFIG RESETSTAT."""

@@ -182,6 +182,7 @@ class Database:
     def expire_at(self, key: bytes, when_ms: int) -> None:
         """Let the key, which is there, expire at this unix time. Call `changed` afterwards."""
         self.expires[key] = when_ms
+        self.keyspace.scheduled = True
         if not self.keyspace.expires_keys and not self.keyspace.applying:
             self.keyspace.own_volatile[(self.index, key)] = None
         schedule = self.schedule
@@ -308,6 +309,7 @@ class Keyspace:
     def __init__(self, count: int = 16) -> None:
         self.now_ms = 0  # the unix time of the event being handled
         self.dirty = 0  # changes ever made
+        self.scheduled = False  # a database may have an expiry in its schedule
         self.effects: list[tuple[int, list[bytes]]] = []  # what replicas must be told, not yet handed on
         self.verbatim = True  # the running command is its own effect
         # awaited keys that changed; whether they have held a list, a sorted set or a stream since
@@ -335,12 +337,15 @@ class Keyspace:
 
     def next_expiry(self) -> int | None:
         """When (unix ms) the next key of any database expires, or None."""
+        if not self.scheduled:  # asked after every turn
+            return None
         soonest: int | None = None
         for database in self.databases:
             if database.schedule:
                 when = database.next_expiry()
                 if when is not None and (soonest is None or when < soonest):
                     soonest = when
+        self.scheduled = soonest is not None
         return soonest
 
     def purge_own(self) -> None:
@@ -358,6 +363,7 @@ class Keyspace:
     def adopt(self, other: Keyspace) -> None:
         """Take over the data of another keyspace (a finished load), keeping our own hooks; watchers are told."""
         self.own_volatile.clear()
+        self.scheduled = True
         for mine, theirs in zip(self.databases, other.databases, strict=True):
             for key, watchers in mine.watched.items():
                 if key in mine.values or key in theirs.values:

@@ -78,11 +78,12 @@ class Window:
 
     def pull(self, cursor: Cursor, limit: int) -> bytes:
         """The next bytes for the cursor, at most about `limit`; b"" when it has all."""
+        if cursor.position == self.end:
+            return b""
         data = self.read(cursor.position, limit)
-        if data:
-            cursor.position += len(data)
-            if self.end - self.start > self.size:
-                self._trim()
+        cursor.position += len(data)
+        if self.end - self.start > self.size:
+            self._trim()
         return data
 
     def read(self, position: int, limit: int) -> bytes:

@@ -107,6 +107,7 @@ class Primary:
         self.emit = emit
         self.send = send
         self.links: dict[int, Link] = {}  # those past HANDSHAKE, in order of arrival
+        self.waiting = False  # one of them may be in WAIT_START
         self.snapshot_generation = 0  # of a snapshot that is being made for replicas; 0: none
         self.snapshot_diskless = False
         self.sync_full = 0
@@ -216,6 +217,7 @@ class Primary:
         self.links[link.conn] = link
         self.alone_since_ms = None
         link.state = LinkState.WAIT_START
+        self.waiting = True
         link.since_ms = now.mono_ms
         link.acked_ms = now.mono_ms
         if self.settings["repl-disable-tcp-nodelay"]:
@@ -270,7 +272,7 @@ class Primary:
 
         None: nobody waits, or not long enough.
         """
-        waiting = [link for link in self.links.values() if link.state is LinkState.WAIT_START]
+        waiting = self._waiting()
         if not waiting:
             return None
         # Those that asked for different contents do not share a snapshot.
@@ -285,12 +287,20 @@ class Primary:
 
     def snapshot_due_ms(self) -> int | None:
         """When `wanted_snapshot` will next say something new (mono ms), or None."""
-        waiting = [link for link in self.links.values() if link.state is LinkState.WAIT_START]
+        waiting = self._waiting()
         if not waiting:
             return None
         if not all(self._wants_diskless(link) for link in waiting):
             return 0
         return waiting[0].since_ms + 1000 * self._number("repl-diskless-sync-delay")
+
+    def _waiting(self) -> list[Link]:
+        """Those in WAIT_START, and whether there are any for whoever asks next."""
+        if not self.waiting:
+            return []
+        found = [link for link in self.links.values() if link.state is LinkState.WAIT_START]
+        self.waiting = bool(found)
+        return found
 
     def begin_snapshot(self, request: SnapshotRequest, generation: int) -> None:
         """The snapshot for these links is taken at this very instant."""
@@ -375,8 +385,7 @@ class Primary:
     def pull(self, conn: int, limit: int) -> bytes:
         """The next bytes of the stream for a connection whose effects.Stream was emitted."""
         link = self.links.get(conn)
-        window = self.history.window
-        if link is None or not link.streaming or link.cursor is None or window is None:
+        if link is None or not link.streaming or link.cursor is None or (window := self.history.window) is None:
             return b""
         return window.pull(link.cursor, limit)
 

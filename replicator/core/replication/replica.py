@@ -108,6 +108,8 @@ class Replica:
         self.emit = emit
         self.host = host
         self.state = ReplicaState.NONE
+        self.active = False  # this node is a replica
+        self.up = False  # the stream flows
         self.primary_host = ""
         self.primary_port = 0
         self.conn = 0
@@ -135,7 +137,7 @@ class Replica:
         """Follow that primary from now on."""
         self._leave(now)
         self.primary_host, self.primary_port = host, port
-        self.state = ReplicaState.CONNECT
+        self._enter(ReplicaState.CONNECT)
         self.down_since_ms = now.mono_ms
         self._connect(now)
 
@@ -144,7 +146,7 @@ class Replica:
         self._leave(now)
         if self.resumable:
             self._log(Level.NOTICE, "Discarding previously cached master state.")
-        self.state = ReplicaState.NONE
+        self._enter(ReplicaState.NONE)
         self.primary_host, self.primary_port = "", 0
 
     def _leave(self, now: Now) -> None:
@@ -155,15 +157,11 @@ class Replica:
         elif self.state is ReplicaState.LOADING:  # the link broke while the payload was being loaded
             self.transfer.drop("the primary was changed")
 
-    @property
-    def active(self) -> bool:
-        """This node is a replica."""
-        return self.state is not ReplicaState.NONE
-
-    @property
-    def up(self) -> bool:
-        """The stream flows."""
-        return self.state is ReplicaState.CONNECTED
+    def _enter(self, state: ReplicaState) -> None:
+        """The only way from one state to another."""
+        self.state = state
+        self.active = state is not ReplicaState.NONE
+        self.up = state is ReplicaState.CONNECTED
 
     @property
     def syncing(self) -> bool:
@@ -174,30 +172,30 @@ class Replica:
 
     def deadline_ms(self) -> int | None:
         """When `advance` next has work (mono ms)."""
-        if self.state is ReplicaState.NONE:
+        if self.up:  # nearly always, and asked after every turn
+            timeout: int = self.last_io_ms + 1000 * self.settings["repl-timeout"]  # type: ignore[operator]
+            acknowledge = self.last_ack_ms + 1000
+            return acknowledge if acknowledge < timeout else timeout
+        if not self.active:
             return None
         if self.state is ReplicaState.CONNECT:
             return self.retry_ms
         if self.state is ReplicaState.LOADING:
             return self._life_shown_ms + 1000 if self.conn else None
-        timeout = self.last_io_ms + self._timeout_ms()
-        if self.state is ReplicaState.CONNECTED:
-            return min(timeout, self.last_ack_ms + 1000)
-        return timeout
+        return self.last_io_ms + self._timeout_ms()
 
     def advance(self, now: Now) -> None:
         """Retry, acknowledge, give up on silence."""
+        if not self.active:
+            return
         if self.state is ReplicaState.CONNECT:
             if now.mono_ms >= self.retry_ms:
                 self._connect(now)
-            return
-        if self.state is ReplicaState.NONE:
-            return
-        if self.state is ReplicaState.LOADING:
+        elif self.state is ReplicaState.LOADING:
             self.show_life(now)
         elif now.mono_ms - self.last_io_ms >= self._timeout_ms():
             self._timed_out(now)
-        elif self.state is ReplicaState.CONNECTED and now.mono_ms - self.last_ack_ms >= 1000:
+        elif self.up and now.mono_ms - self.last_ack_ms >= 1000:
             self.acknowledge(now)
 
     def _timed_out(self, now: Now) -> None:
@@ -235,7 +233,7 @@ class Replica:
 
     def _connect(self, now: Now) -> None:
         self.conn = self.host.allocate_connection()
-        self.state = ReplicaState.CONNECTING
+        self._enter(ReplicaState.CONNECTING)
         self.last_io_ms = now.mono_ms
         self._line = b""
         if not self._reconnecting:  # otherwise that has been said
@@ -249,7 +247,7 @@ class Replica:
         """The connection stands."""
         self._log(Level.NOTICE, "Non blocking connect for SYNC fired the event.")
         self.last_io_ms = now.mono_ms
-        self.state = ReplicaState.PING
+        self._enter(ReplicaState.PING)
         self._request(b"PING")
 
     def connect_failed(self, why: str, now: Now) -> None:
@@ -283,7 +281,8 @@ class Replica:
         self._after_end(now)
 
     def _after_end(self, now: Now) -> None:
-        was, self.state = self.state, ReplicaState.CONNECT
+        was = self.state
+        self._enter(ReplicaState.CONNECT)
         if was is ReplicaState.CONNECTED:
             self._log(Level.NOTICE, "Caching the disconnected master state.")
             self.down_since_ms = now.mono_ms
@@ -294,7 +293,7 @@ class Replica:
         self._retry(now, at_once=was is ReplicaState.CONNECTED and not self._leaving)
 
     def _retry(self, now: Now, *, at_once: bool = False) -> None:
-        self.state = ReplicaState.CONNECT
+        self._enter(ReplicaState.CONNECT)
         self.retry_ms = now.mono_ms + (0 if at_once else 1000)
         self._reconnecting = at_once
         if at_once:
@@ -305,7 +304,7 @@ class Replica:
     def received(self, data: bytes, now: Now) -> None:
         """Bytes from the primary, in whatever state we are."""
         self.last_io_ms = now.mono_ms
-        if self.state is ReplicaState.CONNECTED:
+        if self.up:
             self.host.apply_stream(data)
             return
         if self.state is ReplicaState.LOADING:
@@ -368,14 +367,14 @@ class Replica:
             self._psync_answer(line, now)
 
     def _handshake(self) -> None:
-        self.state = ReplicaState.HANDSHAKE
+        self._enter(ReplicaState.HANDSHAKE)
         self._awaited = []
         for request in self.host.handshake_lines():
             self._awaited.append(request[0] if request[0] == b"AUTH" else request[1])
             self._request(*request)
 
     def _psync(self) -> None:
-        self.state = ReplicaState.PSYNC
+        self._enter(ReplicaState.PSYNC)
         history = self.history
         if self.resumable:
             self._log(Level.NOTICE, f"Trying a partial resynchronization (request {history.id}:{history.end + 1}).")
@@ -442,7 +441,7 @@ class Replica:
         self._now_connected(now)
 
     def _now_connected(self, now: Now) -> None:
-        self.state = ReplicaState.CONNECTED
+        self._enter(ReplicaState.CONNECTED)
         self.resumable = self._knows_offsets
         self.last_ack_ms = now.mono_ms
         self.last_io_ms = now.mono_ms
@@ -454,7 +453,7 @@ class Replica:
     # -- the payload -------------------------------------------------------------------------------------------------
 
     def _begin_transfer(self) -> None:
-        self.state = ReplicaState.TRANSFER
+        self._enter(ReplicaState.TRANSFER)
         self._transfers += 1
         self.transfer = Transfer(self.emit, self.host, f"temp-sync-{self.host.process_id()}-{self._transfers}.rdb")
         self.host.full_sync_begins()
@@ -477,7 +476,7 @@ class Replica:
             self.disconnect(problem.why, now)
             return
         if whole:
-            self.state = ReplicaState.LOADING
+            self._enter(ReplicaState.LOADING)
             if self.transfer.in_memory:
                 self.host.finish_load()
             else:
