@@ -73,22 +73,12 @@ def role(ctx: Context, argv: list[bytes]) -> bytes:
     offset = server.replication_offset()
     if server.replica.active:
         replica = server.replica
-        state = replica.state.shown
-        return reply.array(
-            [
-                reply.bulk(b"slave"),
-                reply.bulk(replica.primary_host.encode()),
-                reply.integer(replica.primary_port),
-                reply.bulk(state.encode()),
-                reply.integer(offset if replica.up else -1),
-            ]
-        )
-    replicas = [
-        reply.bulks([(link.announced_host or link.host).encode(), b"%d" % link.announced_port, b"%d" % link.acked])
-        for link in server.primary.links.values()
-        if link.state.shown == "online"
-    ]
-    return reply.array([reply.bulk(b"master"), reply.integer(offset), reply.array(replicas)])
+        host, state = replica.primary_host.encode(), replica.state.shown.encode()
+        return b"*5\r\n$5\r\nslave\r\n$%d\r\n%b\r\n:%d\r\n$%d\r\n%b\r\n:%d\r\n" % (
+            len(host), host, replica.primary_port, len(state), state, offset if replica.up else -1,
+        )  # fmt: skip
+    replicas: list[bytes] = server.primary.listed()
+    return b"*3\r\n$6\r\nmaster\r\n:%d\r\n*%d\r\n%b" % (offset, len(replicas), b"".join(replicas))
 
 
 @command(
@@ -162,13 +152,13 @@ def replconf(ctx: Context, argv: list[bytes]) -> bytes:
             port = parse_int(value)
             if port is None:
                 raise CommandError(NOT_AN_INTEGER)
-            link.announced_port = port
+            link.announce(port=port)
         elif name == b"ip-address":
             if len(value) >= 256:
                 raise CommandError(
                     f"ERR REPLCONF ip-address provided by replica instance is too long: {len(value)} bytes"
                 )
-            link.announced_host = value.decode("utf-8", "replace")
+            link.announce(host=value.decode("utf-8", "replace"))
         elif name == b"capa":
             link.capabilities |= {b"eof": 1, b"psync2": 2}.get(value.lower(), 0)
         elif name == b"ack":

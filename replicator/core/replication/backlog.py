@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from replicator.core import limits
 
+_SMALL = 2048  # bytes that are copied twice in less time than it takes to make a view of them
 
 @dataclass(slots=True, eq=False)
 class Cursor:
@@ -91,12 +92,14 @@ class Window:
         assert self.start <= position <= self.end, (self.start, position, self.end)
         if position == self.end:
             return b""
-        at = position - self._first
         blocks = self._blocks
         last = blocks[-1]
         into_last = position - (self.end - len(last))
         if into_last >= 0:  # nearly always: the reader is close to the end
+            if self.end - position < _SMALL:
+                return bytes(last[into_last : into_last + limit])
             return bytes(memoryview(last)[into_last : into_last + limit])
+        at = position - self._first
         for block in blocks:
             if at < len(block):
                 return bytes(memoryview(block)[at : at + limit])

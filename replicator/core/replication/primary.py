@@ -27,6 +27,7 @@ from replicator.core.effects import Announce, Close, Effect, Level, Log, NoDelay
 from replicator.core.now import Now
 from replicator.core.replication.backlog import Cursor
 from replicator.core.replication.history import History, Refusal, Settings, Verdict
+from replicator.core.wire import reply
 
 CAPA_EOF = 1
 CAPA_PSYNC2 = 2
@@ -46,6 +47,9 @@ class LinkState(Enum):
     def shown(self) -> str:
         """As INFO shows it."""
         return self.value.rstrip()
+
+
+_ONLINE = LinkState.ONLINE  # an enumeration's member takes long to look up
 
 
 @dataclass(slots=True, eq=False)
@@ -72,6 +76,24 @@ class Link:
     started_ms: int = 0
     soft_limit_since_ms: int = -1
     pending: int = 0  # bytes pulled that the driver could not hand on yet
+    _listed: bytes = b""  # the answer of `listed`, as long as what it tells is the same
+    _listed_acked: int = -1
+
+    def announce(self, *, host: str | None = None, port: int | None = None) -> None:
+        """REPLCONF: under which address others reach the replica."""
+        if host is not None:
+            self.announced_host = host
+        if port is not None:
+            self.announced_port = port
+        self._listed_acked = -1
+
+    def listed(self) -> bytes:
+        """ROLE's line about the replica, encoded."""
+        if self._listed_acked != self.acked:  # once a second; ROLE is asked more often
+            host = (self.announced_host or self.host).encode()
+            self._listed = reply.bulks([host, b"%d" % self.announced_port, b"%d" % self.acked])
+            self._listed_acked = self.acked
+        return self._listed
 
     @property
     def address(self) -> str:
@@ -394,7 +416,7 @@ class Primary:
         if position > link.acked and position <= self.history.end:
             link.acked = position
         link.acked_ms = now.mono_ms
-        if link.state is LinkState.ONLINE and not link.streaming:
+        if not link.streaming and link.state is LinkState.ONLINE:
             self._online(link)
             self.log(Level.NOTICE, f"Synchronization with replica {link.address} succeeded")
             self.emit(Announce("replication.full-sync-done", (("replica", link.address), ("offset", link.acked))))
@@ -405,6 +427,10 @@ class Primary:
             link.state is LinkState.ONLINE and (now.mono_ms - link.acked_ms) // 1000 <= max_lag_s
             for link in self.links.values()
         )
+
+    def listed(self) -> list[bytes]:
+        """The online replicas as ROLE lists them, encoded."""
+        return [link.listed() for link in self.links.values() if link.state is _ONLINE]
 
     def acked_by(self, position: int) -> int:
         """How many online replicas have acknowledged this position."""

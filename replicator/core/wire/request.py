@@ -33,7 +33,7 @@ _HEADER = tuple(1 + len(str(n)) + 2 + n + 2 for n in range(1024))  # "$" digits 
 
 
 def _pushes_many(data: bytes) -> bool:
-    return b">" in data and _MANY_PUSHED.search(data) is not None
+    return 0x3E in data and _MANY_PUSHED.search(data) is not None
 
 
 def encoded_size(argv: Sequence[bytes]) -> int:
