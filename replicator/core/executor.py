@@ -74,8 +74,9 @@ class Executor:
         self.server: Any = node
         self.node = node
         self.keyspace = node.keyspace
-        self.commands: dict[str, Command] = {}
-        self.table: dict[bytes, Command] = {}  # by name as spelled by clients
+        # All commands; each is the registry's own until it is first called for, then this node's copy, which counts.
+        self.commands = dict(REGISTRY)
+        self.table: dict[bytes, Command] = {}  # those called for, by name as spelled by clients
         self.touched: dict[Session, None] = {}  # sessions with output
         self.stream: list[bytes] = []  # encoded effects not yet in the window
         self.feeding = False  # effects go to the window
@@ -90,19 +91,23 @@ class Executor:
         self.behind: list[bytes] = []  # messages for `current`, to go out behind the reply of its command
         self.batch_dirty = 0  # keyspace.dirty when the batch that runs now began
         self._count = 0
-        for name, entry in REGISTRY.items():
-            self.add(name, entry.copy())
 
     # -- the table ---------------------------------------------------------------------------------------------------
 
-    def add(self, name: str, entry: Command) -> None:
-        """Put a command under a name."""
+    def _own(self, name: str, entry: Command) -> Command:
+        """This node's copy of a command, from now on found under the name.
+
+        Made when it is first called for: a node uses a few of hundreds, and a simulation starts thousands of nodes.
+        """
+        entry = entry.copy()
         entry.flags |= ANY
         for sub in entry.subcommands.values():
             sub.flags |= ANY
+        self.node.services.statistics.measure(entry)
         self.commands[name] = entry
         self.table[name.encode()] = entry
         self.table[name.upper().encode()] = entry
+        return entry
 
     def rename(self, old: str, new: str) -> bool:
         """rename-command; an empty new name removes the command. Whether the old name was there."""
@@ -111,12 +116,15 @@ class Executor:
             return False
         self.table = {name: known for name, known in self.table.items() if known is not entry}
         if new:
-            self.add(new.lower(), entry)
+            self.commands[new.lower()] = entry
         return True
 
     def find(self, name: bytes) -> Command | None:
         """The command of that name in any spelling."""
-        entry = self.commands.get(name.lower().decode("utf-8", "replace"))
+        known_as = name.lower().decode("utf-8", "replace")
+        entry = self.commands.get(known_as)
+        if entry is not None and entry is REGISTRY.get(entry.name):
+            entry = self._own(known_as, entry)
         if entry is not None and len(self.table) < MAX_SPELLINGS:
             self.table[name] = entry
         return entry

@@ -338,7 +338,7 @@ def _latencystats(node: Node) -> Fields:
             f"latency_percentiles_usec_{name}",
             ",".join(f"p{share:g}={one.percentile(share):.3f}" for share in shares),
         )
-        for name, one in node.services.statistics.measured.items()
+        for name, one in node.services.statistics.ordered().items()
         if one.calls
     ]
 

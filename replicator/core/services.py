@@ -115,9 +115,8 @@ class Services:
         executor.total_commands = 0
         executor.errors.clear()
         self.statistics.reset()
-        for command in executor.commands.values():
-            for entry in (command, *command.subcommands.values()):
-                entry.calls = entry.rejected = entry.failed = 0
+        for one in self.statistics.measured.values():
+            one.entry.calls = one.entry.rejected = one.entry.failed = 0
 
     # -- connections -------------------------------------------------------------------------------------------------
 

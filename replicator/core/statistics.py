@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from replicator.core.commands.key_specs import redacted
-from replicator.core.commands.registry import FAST, SKIP_SLOWLOG, Command, Run
+from replicator.core.commands.registry import FAST, REGISTRY, SKIP_SLOWLOG, Command, Run
 from replicator.core.effects import Sleep
 
 if TYPE_CHECKING:
@@ -107,20 +107,27 @@ class Statistics:
         self._exact = False
         self._noted_us = _ALL  # from here on a call is looked at closer: for the slow log or the latency monitor
         self._spent: list[Measured] = []  # whose sample of this second has been taken
-        self.measured: dict[str, Measured] = {}
-        for command in node.executor.commands.values():
-            for entry in (command, *command.subcommands.values()):
-                always = not entry.flags & FAST and not entry.complexity.startswith("O(1)")
-                self.measured[entry.full_name] = Measured(entry, entry.run, always)
+        self.measured: dict[str, Measured] = {}  # by full name, in the order of their first call
+
+    def measure(self, command: Command) -> None:
+        """Begin to measure a command and its subcommands."""
+        for entry in (command, *command.subcommands.values()):
+            always = not entry.flags & FAST and not entry.complexity.startswith("O(1)")
+            one = self.measured[entry.full_name] = Measured(entry, entry.run, always)
+            self._wrap(one)
+
+    def ordered(self) -> dict[str, Measured]:
+        """All that are measured, in the order of the table of commands."""
+        measured = self.measured
+        names = [one.full_name for entry in REGISTRY.values() for one in (entry, *entry.subcommands.values())]
+        return {name: measured[name] for name in names if name in measured}
 
     def install(self) -> None:
-        """Begin to measure, and follow the configuration."""
+        """Follow the configuration."""
         for name in ("slowlog-log-slower-than", "latency-monitor-threshold"):
             self.node.config.on_change(name, lambda _value: self._configured())
         self.node.config.on_change("slowlog-max-len", lambda _value: self._trim())
         self._configured()
-        for one in self.measured.values():
-            self._wrap(one)
 
     def _configured(self) -> None:
         config = self.node.config

@@ -203,7 +203,7 @@ def _report(spikes: dict[str, Any]) -> str:
 )
 def latency_histogram(ctx: Context, argv: list[bytes]) -> bytes:
     """LATENCY HISTOGRAM [command ...]"""
-    measured = ctx.server.services.statistics.measured
+    measured = ctx.server.services.statistics.ordered()
     if len(argv) == 2:
         names = list(measured)
     else:
