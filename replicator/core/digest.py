@@ -16,7 +16,6 @@ from replicator.core.keyspace.stream import Stream
 from replicator.core.keyspace.values import Hash, List, Set, Value
 from replicator.core.wire.numbers import format_float
 
-_STRING = (0).to_bytes(4, "big")
 _SMALL = 128
 _TYPE_NUMBER: dict[type, int] = {bytes: 0, List: 1, Set: 2, SortedSet: 3, Hash: 4, Stream: 6}
 
@@ -32,6 +31,9 @@ def _mix(digest: int, data: bytes) -> int:
 
 def _hashed(digest: int) -> int:
     return _number(digest.to_bytes(20, "big"))
+
+
+_STRING_NUMBER = _number((0).to_bytes(4, "big"))
 
 
 def _pair(first: bytes, second: bytes) -> int:
@@ -71,8 +73,11 @@ def digest_value(database: Database, key: bytes) -> str:
 
 @lru_cache(maxsize=8192)
 def _small_string(key: bytes, value: bytes) -> int:
-    """The most common entry by far, and the same ones again and again: in each replica, and in each look at them."""
-    return _mix(_mix(_mix(0, key), _STRING), value)
+    """What a string adds to the digest of all data.
+
+    The most common entry by far, and the same ones again and again: in each replica, and in each look at them.
+    """
+    return _hashed(_mix(_hashed(_hashed(_number(key)) ^ _STRING_NUMBER), value))
 
 
 def _keyed(digest: int, database: Database, key: bytes, value: Value) -> int:
@@ -91,7 +96,7 @@ def digest_keyspace(keyspace: Keyspace, note: Callable[[], None] | None = None) 
         final = _mix(final, database.index.to_bytes(4, "big"))
         for key, value in database.values.items():
             if type(value) is bytes and len(value) <= _SMALL and key not in database.expires:
-                final ^= _hashed(_small_string(key, value))
+                final ^= _small_string(key, value)
             else:
                 final ^= _hashed(_keyed(_mix(0, key), database, key, value))
     return f"{final:040x}"

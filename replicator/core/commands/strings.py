@@ -279,8 +279,16 @@ def _store_pairs(ctx: Context, argv: list[bytes]) -> None:
 )
 def mget(ctx: Context, argv: list[bytes]) -> bytes:
     """MGET key [key ...]"""
-    lookup = ctx.db.lookup
+    db = ctx.db
     null = ctx.null
+    keyspace = db.keyspace
+    if not db.expires and keyspace.on_access is None and not keyspace.notify_flags:  # `lookup`, for all at once
+        values = list(map(db.values.get, argv[1:]))
+        missing = values.count(None)
+        keyspace.misses += missing
+        keyspace.hits += len(values) - missing
+        return reply.array([b"$%d\r\n%b\r\n" % (len(one), one) if type(one) is bytes else null for one in values])
+    lookup = db.lookup
     items = []
     for at in range(1, len(argv)):
         value = lookup(argv[at])

@@ -120,7 +120,8 @@ class Window:
 
     def check_invariants(self) -> None:
         """Assert what must always hold."""
-        held = sum(map(len, self._blocks))
+        blocks = self._blocks
+        held = len(blocks[0]) if len(blocks) == 1 else sum(map(len, blocks))
         assert self._first + held == self.end, (self._first, held, self.end)
         assert self._first <= self.start <= self.end
         for cursor in self._cursors:

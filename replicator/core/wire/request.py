@@ -33,7 +33,7 @@ _HEADER = tuple(1 + len(str(n)) + 2 + n + 2 for n in range(1024))  # "$" digits 
 
 
 def _pushes_many(data: bytes) -> bool:
-    return 0x3E in data and _MANY_PUSHED.search(data) is not None
+    return b">" in data and _MANY_PUSHED.search(data) is not None
 
 
 def encoded_size(argv: Sequence[bytes]) -> int:
@@ -78,13 +78,17 @@ class RequestDecoder:
 
     def feed(self, data: bytes) -> list[Argv]:
         """The commands that are whole with these bytes, in order (an empty request is no command)."""
-        if self._careful is None and self.trusted and data[:3] in _USUAL and not _pushes_many(data):
-            batch = self._one(data) if data.find(b"*", 3) < 0 else self._many(data)
-            if batch:
-                self.consumed += len(data)
-                return batch
-            self._reader = hiredis.Reader()
-        return self._feed(data)
+        if self._careful is not None or not self.trusted or data[:3] not in _USUAL:
+            return self._feed(data, fast=self.trusted)
+        if 0x3E in data and _pushes_many(data):
+            return self._feed(data, fast=True)
+        alone = data.find(b"*", 3) < 0
+        batch = self._one(data) if alone else self._many(data)
+        if batch:
+            self.consumed += len(data)
+            return batch
+        self._reader = hiredis.Reader()
+        return self._feed(data, fast=not alone)
 
     def next_small(self, data: bytes = b"") -> Argv | None:
         """Take these bytes of a client that has not authenticated, and return its next command; None: there is none.
@@ -159,10 +163,9 @@ class RequestDecoder:
             pass
         return None
 
-    def _feed(self, data: bytes) -> list[Argv]:
-        """feed, for everything: unfinished, unusual, inline, not canonical."""
+    def _feed(self, data: bytes, *, fast: bool) -> list[Argv]:
+        """feed, for everything: unfinished, unusual, inline, not canonical. fast: hiredis may take the whole ones."""
         batch: list[Argv] = []
-        fast = self.trusted
         rest = data
         while rest and self.error is None:
             plain = fast and self._careful is None and rest[:1] == b"*"
