@@ -36,7 +36,9 @@ class Following:
     def __init__(self, node: Node) -> None:
         self.node = node
         self.session: Session | None = None  # the context in which the stream is applied
-        self.unapplied = bytearray()  # received, not applied yet (half a command, an open transaction)
+        # Received, not applied yet (half a command, an open transaction): a bytearray, for it may grow piece by piece.
+        # What comes when nothing waits stands here as it came until it is applied.
+        self.unapplied: bytes | bytearray = b""
         self.queue: list[Argv] = []  # commands of an open transaction
 
     # -- before the stream -------------------------------------------------------------------------------------------
@@ -193,7 +195,7 @@ class Following:
         session.db = node.keyspace.databases[node.replica.stream_db]
         session.flags |= 1
         self.session = session
-        self.unapplied.clear()
+        self.unapplied = b""
         self.queue.clear()
         node.by_id[session.id] = session
         node.regate()
@@ -205,7 +207,7 @@ class Following:
         if self.session is not None:
             node.by_id.pop(self.session.id, None)
             self.session = None
-        self.unapplied.clear()
+        self.unapplied = b""
         self.queue.clear()
         node.regate()
 
@@ -216,8 +218,11 @@ class Following:
         if session is None:
             return
         session.last_ms = node.now.mono_ms
+        if self.unapplied:
+            self.unapplied += data
+        else:
+            self.unapplied = data
         unapplied = self.unapplied
-        unapplied += data
         batch = session.decoder.feed(data)
         keyspace = node.keyspace
         keyspace.applying = True
@@ -234,13 +239,16 @@ class Following:
         if self.session is not session:
             return  # the stream itself made us leave
         done = len(unapplied) - session.decoder.pending - open_size
+        if done == len(unapplied):
+            node.history.append(unapplied)
+            self.unapplied = b""
+            node.replica.stream_db = session.db.index
+            return
+        if unapplied is data:
+            self.unapplied = unapplied = bytearray(data)
         if done > 0:
-            if done == len(data) == len(unapplied):
-                node.history.append(data)
-                unapplied.clear()
-            else:
-                node.history.append(bytes(memoryview(unapplied)[:done]))
-                del unapplied[:done]
+            node.history.append(bytes(memoryview(unapplied)[:done]))
+            del unapplied[:done]
             node.replica.stream_db = session.db.index
 
     def _apply(self, session: Session, batch: list[Argv]) -> int:
@@ -283,9 +291,10 @@ class Following:
             self._run(session, argv)
             if keyspace.ready:
                 executor.serve_ready()
-        keyspace.effects.clear()
+        if keyspace.effects:
+            keyspace.effects.clear()
         executor.total_commands += len(batch)
-        return sum(map(encoded_size, queue))
+        return sum(map(encoded_size, queue)) if queue else 0
 
     def _run(self, session: Session, argv: Argv) -> None:
         command = self.node.executor.resolve(argv)

@@ -49,13 +49,13 @@ class Window:
         """Bytes really held."""
         return self.end - self._first
 
-    def append(self, data: bytes) -> None:
+    def append(self, data: bytes | bytearray) -> None:
         """Put bytes behind the end, and let go of what nobody needs."""
         blocks = self._blocks
-        if not blocks or len(blocks[-1]) >= limits.WINDOW_BLOCK:
-            blocks.append(bytearray(data))
+        if blocks and len(last := blocks[-1]) < limits.WINDOW_BLOCK:
+            last += data
         else:
-            blocks[-1] += data
+            blocks.append(bytearray(data))
         self.end += len(data)
         if self.end - self.start > self.size:
             self._trim()

@@ -88,7 +88,8 @@ class History:
     @property
     def end(self) -> int:
         """The replication offset: bytes of this history so far."""
-        return self.offset if self.window is None else self.window.end
+        window = self.window
+        return self.offset if window is None else window.end
 
     def open_window(self, size: int) -> None:
         """Begin to keep a backlog from the current offset on."""
@@ -101,12 +102,13 @@ class History:
             self.offset = self.window.end
             self.window = None
 
-    def append(self, data: bytes) -> None:
+    def append(self, data: bytes | bytearray) -> None:
         """More bytes of the stream."""
-        if self.window is None:
+        window = self.window
+        if window is None:
             self.offset += len(data)
         else:
-            self.window.append(data)
+            window.append(data)
 
     def judge(self, asked_id: str, asked_position: int) -> Verdict:
         """May a replica that has `asked_position` bytes of history `asked_id` continue with ours?"""
