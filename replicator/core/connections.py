@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from replicator.core import limits
 from replicator.core.effects import Close, Level
 from replicator.core.events import Closed, Connected, ConnectFailed, Opened, OutputPending, Received
+from replicator.core.limits import WEIGHED_COMMANDS
 from replicator.core.session import REPLY_ON, Session
 from replicator.core.wire import reply
 
@@ -78,10 +79,10 @@ class Connections:
             data = self._authenticate(session, data)
         if decoder.trusted:
             batch = decoder.feed(data)
-            if len(batch) > limits.WEIGHED_COMMANDS:
-                self.node.executor.run_weighed(session, batch)
-            elif batch:
-                self.node.executor.run(session, batch)
+            if batch:
+                executor = self.node.executor
+                run = executor.run if len(batch) <= WEIGHED_COMMANDS else executor.run_weighed
+                run(session, batch)
         if decoder.idle or session.closing:
             return
         if decoder.error is not None and session.blocked is None:

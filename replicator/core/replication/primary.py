@@ -43,10 +43,8 @@ class LinkState(Enum):
     ONLINE = "online"
     TRANSMITTED = "rdb_transmitted"
 
-    @property
-    def shown(self) -> str:
-        """As INFO shows it."""
-        return self.value.rstrip()
+    def __init__(self, value: str) -> None:
+        self.shown = value.rstrip()  # as INFO shows it
 
 
 _ONLINE = LinkState.ONLINE  # an enumeration's member takes long to look up

@@ -50,10 +50,8 @@ class ReplicaState(Enum):
     LOADING = "sync "
     CONNECTED = "connected"
 
-    @property
-    def shown(self) -> str:
-        """As ROLE shows it."""
-        return self.value.rstrip()
+    def __init__(self, value: str) -> None:
+        self.shown = value.rstrip()  # as ROLE shows it
 
 
 class Host(Loader, Protocol):
