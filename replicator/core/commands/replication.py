@@ -70,9 +70,10 @@ for _name, _since in (("replicaof", "5.0.0"), ("slaveof", "1.0.0")):
 def role(ctx: Context, argv: list[bytes]) -> bytes:
     """ROLE"""
     server = ctx.server
-    offset = server.replication_offset()
-    if server.replica.active:
-        replica = server.replica
+    server.flush_stream()
+    offset = server.history.end
+    replica = server.replica
+    if replica.active:
         host, state = replica.primary_host.encode(), replica.state.shown.encode()
         return b"*5\r\n$5\r\nslave\r\n$%d\r\n%b\r\n:%d\r\n$%d\r\n%b\r\n:%d\r\n" % (
             len(host), host, replica.primary_port, len(state), state, offset if replica.up else -1,

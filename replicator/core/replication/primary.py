@@ -74,8 +74,8 @@ class Link:
     started_ms: int = 0
     soft_limit_since_ms: int = -1
     pending: int = 0  # bytes pulled that the driver could not hand on yet
-    _listed: bytes = b""  # the answer of `listed`, as long as what it tells is the same
-    _listed_acked: int = -1
+    listed: bytes = b""  # ROLE's line about it, good as long as `acked` is
+    listed_acked: int = -1  # this one
 
     def announce(self, *, host: str | None = None, port: int | None = None) -> None:
         """REPLCONF: under which address others reach the replica."""
@@ -83,15 +83,14 @@ class Link:
             self.announced_host = host
         if port is not None:
             self.announced_port = port
-        self._listed_acked = -1
+        self.listed_acked = -1
 
-    def listed(self) -> bytes:
-        """ROLE's line about the replica, encoded."""
-        if self._listed_acked != self.acked:  # once a second; ROLE is asked more often
-            host = (self.announced_host or self.host).encode()
-            self._listed = reply.bulks([host, b"%d" % self.announced_port, b"%d" % self.acked])
-            self._listed_acked = self.acked
-        return self._listed
+    def list_anew(self) -> bytes:
+        """ROLE's line about the replica, encoded; it is kept."""
+        host = (self.announced_host or self.host).encode()
+        self.listed = reply.bulks([host, b"%d" % self.announced_port, b"%d" % self.acked])
+        self.listed_acked = self.acked
+        return self.listed
 
     @property
     def address(self) -> str:
@@ -428,7 +427,11 @@ class Primary:
 
     def listed(self) -> list[bytes]:
         """The online replicas as ROLE lists them, encoded."""
-        return [link.listed() for link in self.links.values() if link.state is _ONLINE]
+        return [
+            link.listed if link.listed_acked == link.acked else link.list_anew()  # once a second; ROLE comes more often
+            for link in self.links.values()
+            if link.state is _ONLINE
+        ]
 
     def acked_by(self, position: int) -> int:
         """How many online replicas have acknowledged this position."""

@@ -315,7 +315,7 @@ class CarefulDecoder:
         return argv
 
     def _argument(self) -> bytes | None:
-        if self._bulk < 0:
+        if self._bulk < 0 and not self._short_header():
             if self._position >= len(self._buffer):
                 return None
             line = self._line("too big bulk count string")
@@ -338,6 +338,20 @@ class CarefulDecoder:
         self._scanned = self._position
         self._bulk = -1
         return argument
+
+    def _short_header(self) -> bool:
+        """Take the header of a bulk of up to 9999 bytes, as nearly all are, if it is here, whole and plain."""
+        buffer, begin = self._buffer, self._position
+        end = buffer.find(b"\r\n", begin, begin + 7)
+        if end < 0 or buffer[begin] != 0x24 or buffer[begin + 1] == 0x30:
+            return False
+        digits = buffer[begin + 1 : end]
+        if not digits.isdigit():
+            return False
+        self._bulk = int(digits)
+        self._size += end + 2 - begin
+        self._position = self._scanned = end + 2
+        return True
 
     def _line(self, too_long: str) -> bytes | None:
         """The line that begins here, without its CRLF, consumed; None: not whole yet."""
