@@ -400,7 +400,7 @@ class SimulatedStage:
         for name, arguments in request.directives:
             argv += [f"--{name}", *arguments]
         config.load("", argv)
-        surroundings = Surroundings(pid=1000 + machine.lives, meter=machine.clock.micro)
+        surroundings = Surroundings(pid=1000 + machine.lives)  # no meter: time stands still while a machine works
         node = self.make_node(config, self.kernel.random(life), surroundings)
         hooks = Hooks(
             log=lambda level, message: self._logged(machine, level, message),
