@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 assert FAMILIES  # importing the catalog has filled the registry
 
 ANY = 1 << 62  # every command has this bit: a gate that lets nothing through unseen
+_STRANGE_ON_LINK = 1 << 61  # and this one, but for REPLCONF, all that a replica sends us
 
 _ALLOWED_WHILE_SUBSCRIBED = frozenset(
     ("subscribe", "unsubscribe", "psubscribe", "punsubscribe", "ssubscribe", "sunsubscribe", "ping", "quit", "reset")
@@ -100,9 +101,9 @@ class Executor:
         Made when it is first called for: a node uses a few of hundreds, and a simulation starts thousands of nodes.
         """
         entry = entry.copy()
-        entry.flags |= ANY
+        entry.flags |= ANY if entry.name == "replconf" else ANY | _STRANGE_ON_LINK
         for sub in entry.subcommands.values():
-            sub.flags |= ANY
+            sub.flags |= ANY | _STRANGE_ON_LINK
         self.node.services.statistics.measure(entry)
         self.commands[name] = entry
         self.table[name.encode()] = entry
@@ -428,10 +429,9 @@ class Executor:
             and session.tracking is None
             and not session.monitor
             and not session.no_touch
-            and not session.is_replica
             and self.node.is_unrestricted(session)
         )
-        session.gate = 0 if plain else ANY
+        session.gate = (_STRANGE_ON_LINK if session.is_replica else 0) if plain else ANY
         session.decoder.trusted = session.authenticated
 
     # -- transactions ------------------------------------------------------------------------------------------------

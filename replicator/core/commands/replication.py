@@ -145,8 +145,9 @@ def replconf(ctx: Context, argv: list[bytes]) -> bytes:
     """REPLCONF option value [option value ...]"""
     if len(argv) % 2 == 0:
         raise CommandError(SYNTAX)
-    server = ctx.server
-    link = server.orders.link_of(ctx)
+    link = ctx.server.orders.link_of(ctx)
+    if len(argv) == 3 and argv[1] in (b"ACK", b"ack"):  # every second, from each replica
+        return _ack(ctx, link, argv[2])
     for option, value in zip(argv[1::2], argv[2::2], strict=True):
         name = option.lower()
         if name == b"listening-port":
