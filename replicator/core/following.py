@@ -244,12 +244,11 @@ class Following:
             self.unapplied = b""
             node.replica.stream_db = session.db.index
             return
-        if unapplied is data:
-            self.unapplied = unapplied = bytearray(data)
         if done > 0:
-            node.history.append(bytes(memoryview(unapplied)[:done]))
-            del unapplied[:done]
+            node.history.append(unapplied[:done])
             node.replica.stream_db = session.db.index
+        if done > 0 or unapplied is data:
+            self.unapplied = bytearray(memoryview(unapplied)[done:])
 
     def _apply(self, session: Session, batch: list[Argv]) -> int:
         """Run commands of the stream; how many bytes of an open transaction remain unapplied at the end."""

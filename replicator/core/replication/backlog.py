@@ -21,6 +21,7 @@ from replicator.core import limits
 
 _SMALL = 2048  # bytes that are copied twice in less time than it takes to make a view of them
 
+
 @dataclass(slots=True, eq=False)
 class Cursor:
     """A reader's place in a window."""
