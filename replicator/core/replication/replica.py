@@ -108,6 +108,7 @@ class Replica:
         self.state = ReplicaState.NONE
         self.active = False  # this node is a replica
         self.up = False  # the stream flows
+        self.syncing = False  # a payload is coming in or being loaded
         self.primary_host = ""
         self.primary_port = 0
         self.conn = 0
@@ -160,11 +161,7 @@ class Replica:
         self.state = state
         self.active = state is not ReplicaState.NONE
         self.up = state is ReplicaState.CONNECTED
-
-    @property
-    def syncing(self) -> bool:
-        """A payload is coming in or being loaded."""
-        return self.state in (ReplicaState.TRANSFER, ReplicaState.LOADING)
+        self.syncing = state is ReplicaState.TRANSFER or state is ReplicaState.LOADING
 
     # -- clocks ------------------------------------------------------------------------------------------------------
 
