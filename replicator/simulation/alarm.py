@@ -22,6 +22,7 @@ class Alarm:
 
     def __init__(self, process: Process) -> None:
         self._process = process
+        self._deadline_ms: int | None = None  # as the machine said behind its last turn
         self._planned_ms: list[int] = []  # a heap of the times for which calls are planned
         self._soonest_ms = _NEVER  # the first of them
         self._spins = 0
@@ -29,19 +30,32 @@ class Alarm:
 
     def set(self) -> None:
         """The deadline may have changed."""
-        process = self._process
-        deadline_ms = process.machine.deadline_ms()
+        self._deadline_ms = deadline_ms = self._process.machine.deadline_ms()
         if deadline_ms is not None and deadline_ms < self._soonest_ms:
-            self._soonest_ms = deadline_ms
-            heappush(self._planned_ms, deadline_ms)
-            process.kernel.at(process.clock.kernel_us(deadline_ms), self._ring)
+            self._plan(deadline_ms)
+
+    def _plan(self, deadline_ms: int) -> None:
+        process = self._process
+        self._soonest_ms = deadline_ms
+        heappush(self._planned_ms, deadline_ms)
+        process.kernel.at(process.clock.kernel_us(deadline_ms), self._ring)
 
     def _ring(self) -> None:
         planned = self._planned_ms
         heappop(planned)
         self._soonest_ms = planned[0] if planned else _NEVER
         if self._process.ended is None:
-            self._process.later(self._process.advance)
+            self._process.later(self._look)
+
+    def _look(self) -> None:
+        """Is it time?"""
+        process, deadline_ms = self._process, self._deadline_ms
+        if deadline_ms is None:
+            return
+        if deadline_ms <= process.clock.now().mono_ms:
+            process.advance()
+        elif deadline_ms < self._soonest_ms:
+            self._plan(deadline_ms)
 
     def mind_spinning(self) -> None:
         """Count alarms at one instant."""

@@ -26,10 +26,6 @@ class Clock:
         run_us = self._kernel.now_us * self._drift // _MILLION
         return _new(Now, ((self._boot_us + run_us) // 1000, (self._wall_us + run_us) // 1000))
 
-    def micro(self) -> int:
-        """The monotonic clock in microseconds."""
-        return self._boot_us + self._kernel.now_us * self._drift // _MILLION
-
     def kernel_us(self, mono_ms: int) -> int:
         """The first microsecond of the run at which the monotonic clock shows that many milliseconds."""
         run_us = mono_ms * 1000 - self._boot_us

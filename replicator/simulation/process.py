@@ -280,19 +280,17 @@ class Process:
         else:
             self.kernel.note(f"{self.name} {event!r}")
 
-    def advance(self, forced: bool = False) -> None:
-        """Do what is due, if anything is (forced: tell the machine anyway)."""
+    def advance(self) -> None:
+        """Let the machine do what is due, or what it finds to do."""
         if self.ended is not None:
             return
         self.now = self.clock.now()
         try:
-            deadline_ms = self.machine.deadline_ms()
-            if forced or (deadline_ms is not None and deadline_ms <= self.now.mono_ms):
-                self._mind_spinning()
-                self._carry_out(self.machine.advance(self.now))
-                self._finish()
-            else:
-                self._set_alarm()
+            self._mind_spinning()
+            effects = self.machine.advance(self.now)
+            if effects or self._dirty:
+                self._carry_out(effects)
+            self._finish()
         except Exception:
             self._broke()
 
@@ -325,7 +323,7 @@ class Process:
 
     def poke(self) -> None:
         """Call the machine's advance whether or not anything is due: what it looks at has changed."""
-        self.later(self.advance, True)
+        self.later(self.advance)
 
     # -- bytes coming in ---------------------------------------------------------------------------------------------
 
