@@ -76,15 +76,16 @@ class Following:
 
     def full_sync_begins(self) -> None:
         """Our history ends here: our replicas ask anew, once we have the new one."""
+        self.node.handover.succeeded()
         self.node.primary.drop_all("our primary gives us another history")
 
     def history_renamed(self) -> None:
         """Our replicas learn the new id by asking again (and continue partially)."""
         self.node.primary.drop_all("our primary has a new replication id")
 
-    def failover_refused(self) -> None:
+    def failover_refused(self, why: str) -> None:
         """The node that was to take over from us refused."""
-        self.node.handover.refused()
+        self.node.handover.refused(why)
 
     # -- loading -----------------------------------------------------------------------------------------------------
 

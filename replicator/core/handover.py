@@ -213,19 +213,21 @@ class Handover:
         node = self.node
         to = f" to {self.target[0]}:{self.target[1]}" if self.target else ""
         node.log(Level.NOTICE, f"FAILOVER{to} aborted: {why}")
+        if node.replica.failover_unanswered:
+            node.log(Level.WARNING, "Whether the failover target took over is unknown: there may be two masters.")
         was, self.state = self.state, FailoverState.NONE
         self.target = None
         self.failover_deadline = None
-        node.replica.ask_failover = False
+        node.replica.ask_failover = node.replica.failover_unanswered = False
         if was is FailoverState.IN_PROGRESS:
             node.become_primary(why=why)
         node.emit(Announce("failover.aborted", (("why", why),)))
         self._release()
 
-    def refused(self) -> None:
-        """The target answered our PSYNC ... FAILOVER by an error."""
+    def refused(self, why: str) -> None:
+        """The target answered our PSYNC ... FAILOVER by an error, or turned out not to have our data."""
         if self.state is FailoverState.IN_PROGRESS:
-            self._abort("Failover target rejected psync request")
+            self._abort(why)
 
     def succeeded(self) -> None:
         """We follow the new primary: the failover is complete."""

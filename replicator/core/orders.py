@@ -151,11 +151,11 @@ class Orders:
 
     def _take_over(self, session: Session, asked_id: str) -> None:
         """PSYNC ... FAILOVER: our primary hands over to us."""
+        self.node.log(Level.WARNING, f"Failover request received for replid {asked_id}.")
         if not self.node.replica.active:
             raise CommandError("ERR PSYNC FAILOVER can't be sent to a master.")
         if asked_id != self.node.history.id:
             raise CommandError("ERR PSYNC FAILOVER replid must match my replid.")
-        self.node.log(Level.WARNING, f"Failover request received for replid {asked_id}.")
         self.node.become_primary(why="failover")
         self.node.config.assign("replicaof", ())
         self.node.log(Level.NOTICE, f"MASTER MODE enabled (failover request from '{self.describe(session)}')")

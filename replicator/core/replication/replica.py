@@ -9,6 +9,7 @@
     PSYNC               +CONTINUE [id]                                                     -> CONNECTED
                         +FULLRESYNC id offset         our own replicas are sent away       -> TRANSFER
                         -NOMASTERLINK, -LOADING       come again later                     -> CONNECT
+                        an error to PSYNC FAILOVER    the coordinated failover is aborted
                         any other error               SYNC                                 -> TRANSFER
     TRANSFER            $<length> or $EOF:<mark>,     to a file, or straight to the loader -> LOADING
                         payload, (mark)
@@ -19,6 +20,9 @@
 What survives every failure before a full payload has been loaded is the history (id, offset) together with the data it
 stands for, so the next attempt may still continue partially. From the moment old data is dropped for a load until the
 load has succeeded there is nothing to continue: `resumable` is False.
+
+A PSYNC ... FAILOVER whose answer is lost with its connection may have been obeyed. It is asked again; a target that
+says it is a master by now took over at our request if it continues our history, and only then do we follow it.
 """
 
 from __future__ import annotations
@@ -35,6 +39,9 @@ from replicator.core.replication.transfer import Loader, Transfer, TransferError
 from replicator.core.wire.request import encode
 
 _LONGEST_LINE = 64 * 1024
+_RETRY_MS = 1000
+_RETRY_FAILOVER_MS = 100  # nobody takes writes until the target is reached
+_IS_A_MASTER = b"-ERR PSYNC FAILOVER can't be sent to a master"
 
 
 class ReplicaState(Enum):
@@ -90,8 +97,8 @@ class Host(Loader, Protocol):
     def link_is_down(self) -> None:
         """The stream has stopped; half commands are dropped."""
 
-    def failover_refused(self) -> None:
-        """A PSYNC ... FAILOVER was answered by an error."""
+    def failover_refused(self, why: str) -> None:
+        """A PSYNC ... FAILOVER was answered by an error, or by a node that has not our data."""
 
 
 class Replica:
@@ -119,6 +126,8 @@ class Replica:
         self.retry_ms = 0
         self.last_ack_ms = 0
         self.ask_failover = False  # our next PSYNC tells the primary-to-be that we hand over to it
+        self.failover_unanswered = False  # it was told, and the answer was lost: it may have taken over
+        self._failover_confirming = False  # it is a master: whether of our history, a plain PSYNC asks
         self.transfer = Transfer(emit, host, "")  # of the full synchronization under way, or the last one
         self._line = b""
         self._awaited: list[bytes] = []  # what the expected handshake answers belong to
@@ -147,6 +156,7 @@ class Replica:
             self._log(Level.NOTICE, "Discarding previously cached master state.")
         self._enter(ReplicaState.NONE)
         self.primary_host, self.primary_port = "", 0
+        self.ask_failover = self.failover_unanswered = False
 
     def _leave(self, now: Now) -> None:
         if self.conn:
@@ -278,6 +288,12 @@ class Replica:
     def _after_end(self, now: Now) -> None:
         was = self.state
         self._enter(ReplicaState.CONNECT)
+        if was is ReplicaState.PSYNC and self.ask_failover and not self._leaving:
+            self.failover_unanswered = True
+            self._log(
+                Level.WARNING,
+                "The answer to PSYNC FAILOVER was lost, and the target may have taken over: asking again.",
+            )
         if was is ReplicaState.CONNECTED:
             self._log(Level.NOTICE, "Caching the disconnected master state.")
             self.down_since_ms = now.mono_ms
@@ -289,7 +305,7 @@ class Replica:
 
     def _retry(self, now: Now, *, at_once: bool = False) -> None:
         self._enter(ReplicaState.CONNECT)
-        self.retry_ms = now.mono_ms + (0 if at_once else 1000)
+        self.retry_ms = now.mono_ms + (0 if at_once else _RETRY_FAILOVER_MS if self.ask_failover else _RETRY_MS)
         self._reconnecting = at_once
         if at_once:
             self._log(Level.NOTICE, f"Reconnecting to MASTER {self.primary_host}:{self.primary_port}")
@@ -368,8 +384,9 @@ class Replica:
             self._awaited.append(request[0] if request[0] == b"AUTH" else request[1])
             self._request(*request)
 
-    def _psync(self) -> None:
+    def _psync(self, *, confirming: bool = False) -> None:
         self._enter(ReplicaState.PSYNC)
+        self._failover_confirming = confirming
         history = self.history
         if self.resumable:
             self._log(Level.NOTICE, f"Trying a partial resynchronization (request {history.id}:{history.end + 1}).")
@@ -377,18 +394,14 @@ class Replica:
         else:
             self._log(Level.NOTICE, "Partial resynchronization not possible (no cached master)")
             request = [b"PSYNC", b"?", b"-1"]
-        if self.ask_failover:
+        if self.ask_failover and not confirming:
             request.append(b"FAILOVER")
         self._request(*request)
 
     def _psync_answer(self, line: bytes, now: Now) -> None:
         words = line.split() or [b""]
-        if self.ask_failover:
-            self.ask_failover = False
-            if line[:1] == b"-":
-                self.host.failover_refused()
-                if not self.conn:
-                    return
+        if self.ask_failover and not self._failover_answer(line, now):
+            return
         if words[0] == b"+CONTINUE":
             if not self.resumable:
                 self._log(Level.WARNING, "Master continues a history that was not asked for.")
@@ -404,23 +417,46 @@ class Replica:
             self._knows_offsets = True
             self._log(Level.NOTICE, f"Full resync from master: {self.full_id}:{self._full_offset}")
             self._begin_transfer()
-        elif line.startswith((b"-NOMASTERLINK", b"-LOADING")):
-            self._log(
-                Level.NOTICE, f"Master is currently unable to PSYNC but should be in the future: {text(line)}"
-            )
+        elif self._psync_refused(line):
             self.disconnect("the primary cannot serve us yet", now)
         else:
-            if not line.startswith(b"-ERR"):
-                self._log(Level.WARNING, f"Unexpected reply to PSYNC from master: {text(line)}")
-            else:
-                self._log(
-                    Level.NOTICE, f"Master does not support PSYNC or is in error state (reply: {text(line)})"
-                )
             self._log(Level.NOTICE, "Retrying with SYNC...")
             self.full_id, self._full_offset = "", -1
             self._knows_offsets = False
             self._request(b"SYNC")
             self._begin_transfer()
+
+    def _psync_refused(self, line: bytes) -> bool:
+        """Log what was answered to PSYNC; whether to come again later."""
+        later = line.startswith((b"-NOMASTERLINK", b"-LOADING"))
+        shown = text(line)
+        if later:
+            self._log(Level.NOTICE, f"Master is currently unable to PSYNC but should be in the future: {shown}")
+        elif line.startswith(b"-ERR"):
+            self._log(Level.NOTICE, f"Master does not support PSYNC or is in error state (reply: {shown})")
+        else:
+            self._log(Level.WARNING, f"Unexpected reply to PSYNC from master: {shown}")
+        return later
+
+    def _failover_answer(self, line: bytes, now: Now) -> bool:
+        """The answer to PSYNC ... FAILOVER, or to the question whether its lost answer was a yes; whether to go on."""
+        refused = ""
+        if line.startswith((b"+CONTINUE", b"+FULLRESYNC")):
+            if self._failover_confirming and line.startswith(b"+FULLRESYNC"):
+                refused = "Failover target is a master of another history"
+        else:
+            refused = "Failover target rejected psync request"
+            later = self._psync_refused(line)
+            if self.failover_unanswered and later:
+                self.disconnect("the failover target cannot answer yet", now)
+                return False
+            if self.failover_unanswered and line.startswith(_IS_A_MASTER) and not self._failover_confirming:
+                self._psync(confirming=True)
+                return False
+        self.ask_failover = self.failover_unanswered = False
+        if refused:
+            self.host.failover_refused(refused)
+        return not refused
 
     def _continue(self, new_id: str, now: Now) -> None:
         history = self.history
@@ -546,4 +582,3 @@ class Replica:
 
     def _log(self, level: Level, message: str) -> None:
         self.emit(Log(level, message))
-
