@@ -12,6 +12,7 @@ from replicator.config_file import FileStore
 from replicator.core.config import Config, ConfigError
 from replicator.core.effects import Level
 from replicator.core.node import REDIS_VERSION, Node, Surroundings
+from replicator.runtime.observe import read_memory_bound
 from replicator.runtime.process import ServeOptions, Services, serve
 
 _EXTRA_DESCRIPTORS = 32  # log, snapshots, listeners ... beside the clients
@@ -60,6 +61,7 @@ def _surroundings(config: Config, services: Services) -> Surroundings:
         config_file=config.store.path,
         meter=services.meter,
         resident=services.memory,
+        memory=read_memory_bound(),
         cpu_seconds=_cpu_seconds,
         system=f"{machine.sysname} {machine.release} {machine.machine}",
         set_role=services.set_role,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from replicator.core import limits
 from replicator.core.commands.registry import WRITE, WRONG_TYPE, Command, CommandError
 from replicator.core.effects import Announce, Level, PauseReading, RemoveFile, StopReading
 from replicator.core.keyspace.database import WrongType
@@ -40,6 +41,8 @@ class Following:
         # What comes when nothing waits stands here as it came until it is applied.
         self.unapplied: bytes | bytearray = b""
         self.queue: list[Argv] = []  # commands of an open transaction
+        self._queued = 0  # their bytes in the stream
+        self._queued_arguments = 0
 
     # -- before the stream -------------------------------------------------------------------------------------------
 
@@ -136,6 +139,11 @@ class Following:
         loading = self.node.loading
         assert loading is not None
         node = self.node
+        bound = node.surroundings.memory * limits.MAX_LOAD_PERCENT // 100
+        if bound and node.surroundings.resident() > bound:
+            node.loads.end()
+            share = f"{limits.MAX_LOAD_PERCENT}% of the memory that this process may have"
+            raise LoadError(f"{share} is in use, with {loading.read} bytes of the payload read")
         waited = loading.resume_ms is not None
         try:
             rest = loading.feed(data, node.now, node.config["key-load-delay"])
@@ -197,7 +205,7 @@ class Following:
         session.flags |= 1
         self.session = session
         self.unapplied = b""
-        self.queue.clear()
+        self._empty_queue()
         node.by_id[session.id] = session
         node.regate()
         node.handover.succeeded()
@@ -209,7 +217,7 @@ class Following:
             node.by_id.pop(self.session.id, None)
             self.session = None
         self.unapplied = b""
-        self.queue.clear()
+        self._empty_queue()
         node.regate()
 
     def apply_stream(self, data: bytes) -> None:
@@ -250,6 +258,22 @@ class Following:
             node.replica.stream_db = session.db.index
         if done > 0 or unapplied is data:
             self.unapplied = bytearray(memoryview(unapplied)[done:])
+        self._weigh(session)
+
+    def _weigh(self, session: Session) -> None:
+        """Leave a primary that keeps too much open: its data comes by a full synchronization, or never."""
+        node = self.node
+        size = len(self.unapplied)
+        arguments = self._queued_arguments + session.decoder.pending_arguments
+        if size + arguments * limits.ARGUMENT_WEIGHT > limits.MAX_UNAPPLIED:
+            what = "a transaction without its EXEC" if self.queue else "a command without its end"
+            node.log(
+                Level.WARNING,
+                f"The master has sent {what} of {size} bytes and {arguments} arguments, more than a replica keeps: "
+                "leaving it, to ask for a full resynchronization.",
+            )
+            node.replica.resumable = False
+            node.replica.disconnect("too much of the stream is open", node.now)
 
     def _apply(self, session: Session, batch: list[Argv]) -> int:
         """Run commands of the stream; how many bytes of an open transaction remain unapplied at the end."""
@@ -269,15 +293,14 @@ class Following:
                 self._complain(argv, f"unknown command '{argv[0]!r}'")
                 continue
             name = command.name
-            if name == "multi":
+            if queue or name == "multi":
                 queue.append(argv)
-                continue
-            if queue:
-                queue.append(argv)
+                self._queued += encoded_size(argv)
+                self._queued_arguments += len(argv)
                 if name == "exec":
                     for inner in queue[1:-1]:
                         self._run(session, inner)
-                    queue.clear()
+                    self._empty_queue()
                     if keyspace.ready:
                         executor.serve_ready()
                 continue
@@ -294,7 +317,11 @@ class Following:
         if keyspace.effects:
             keyspace.effects.clear()
         executor.total_commands += len(batch)
-        return sum(map(encoded_size, queue)) if queue else 0
+        return self._queued
+
+    def _empty_queue(self) -> None:
+        self.queue.clear()
+        self._queued = self._queued_arguments = 0
 
     def _run(self, session: Session, argv: Argv) -> None:
         command = self.node.executor.resolve(argv)

@@ -13,6 +13,15 @@ MAX_BULK = 512 * 1024 * 1024
 MAX_INLINE = 64 * 1024
 # All that a client has sent and that no command has consumed yet: stock's client-query-buffer-limit.
 MAX_QUERY_BUFFER = 1024 * 1024 * 1024
+# What a primary's stream may keep open on its replica: a transaction without its EXEC, or half a command. Stock has no
+# bound; ours is what a client of the primary may send in one request (MAX_QUERY_BUFFER). A script's effects may be
+# more: then the data comes by a full synchronization.
+MAX_UNAPPLIED = 1024 * 1024 * 1024
+# What an argument of such a transaction costs beside its bytes.
+ARGUMENT_WEIGHT = 64
+# A payload that is loaded as it comes has no length that must be believed. When the process holds so large a share (in
+# percent) of the memory it may have, the load is given up before the system ends the process, old data and all.
+MAX_LOAD_PERCENT = 90
 # Before a client has authenticated it may only speak small requests.
 UNAUTHENTICATED_ARGUMENTS = 10
 UNAUTHENTICATED_BULK = 16 * 1024

@@ -82,7 +82,7 @@ class Surroundings:
     """What a node cannot know by itself; the driver fills it in.
 
     meter: microseconds of a monotonic clock (for slow log and statistics only). resident: bytes of memory of the
-    process.
+    process. memory: bytes that it may have at most; 0: nobody knows.
     """
 
     pid: int = 1
@@ -90,6 +90,7 @@ class Surroundings:
     config_file: str = ""
     meter: Callable[[], int] = field(default=lambda: 0)
     resident: Callable[[], int] = field(default=lambda: 0)
+    memory: int = 0
     cpu_seconds: Callable[[], tuple[float, float, float, float]] = field(default=lambda: (0.0, 0.0, 0.0, 0.0))
     system: str = ""
     set_role: Callable[[str], None] = field(default=lambda _mark: None)  # the role's letter in the log

@@ -3,6 +3,7 @@ itself."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from replicator.core.now import Now
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 # Resident memory is read from the kernel at most this often: INFO may be asked thousands of times a second.
 _MEMORY_CACHE_NS = 100_000_000
+# As a process in a container sees its own group: cgroup v2, then v1.
+_GROUP_BOUNDS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 def clock() -> Now:
@@ -42,6 +45,15 @@ def read_resident_bytes() -> int:
             return int(file.read().split()[1]) * _PAGE_BYTES
     except (OSError, IndexError, ValueError):
         return 0
+
+
+def read_memory_bound() -> int:
+    """Bytes of memory that this process may have: the machine's, or less where its control group says so."""
+    bounds = [os.sysconf("SC_PHYS_PAGES") * _PAGE_BYTES]
+    for path in _GROUP_BOUNDS:
+        with contextlib.suppress(OSError, ValueError), open(path, "rb") as file:  # no such group, or "max"
+            bounds.append(int(file.read()))
+    return min(bounds)
 
 
 def memory_meter() -> Callable[[], int]:

@@ -9,6 +9,7 @@ import hiredis
 import pytest
 
 from replicator.core import events as told
+from replicator.core import limits
 from replicator.core.replication.replica import ReplicaState
 from tests.replication.world import End, Member, World
 
@@ -80,6 +81,11 @@ class Liar:
         while self.state is ReplicaState.HANDSHAKE:
             self.say(b"+OK\r\n")
         assert self.state is ReplicaState.PSYNC
+
+    def replies(self) -> bytes:
+        """All that the node has said on this connection."""
+        assert self.end is not None
+        return bytes(self.end.replies)
 
     def holds(self) -> dict[bytes, object]:
         return self.member.node.keyspace.databases[0].values
@@ -180,6 +186,114 @@ def test_nothing_that_the_stream_says_is_answered() -> None:
         liar.say(hiredis.pack_command(("REPLCONF", "GETACK", "*")))
     assert liar.end.replies.startswith(b"*3\r\n$8\r\nREPLCONF\r\n$3\r\nACK\r\n")
     assert liar.end.replies.count(b"*") == 1
+
+
+def honest_link(liar: Liar) -> None:
+    """Up to the stream."""
+    liar.shake_hands()
+    liar.say(b"+FULLRESYNC " + ID + b" 0\r\n$%d\r\n" % len(HONEST) + HONEST)
+    assert liar.state is ReplicaState.CONNECTED
+
+
+ENDLESS = {
+    "a transaction": (b"*1\r\n$5\r\nMULTI\r\n", hiredis.pack_command(("SET", "k1", "y" * 1000))),
+    "a transaction of small things": (b"*1\r\n$5\r\nMULTI\r\n", hiredis.pack_command(("DEL", "k1")) * 50),
+    "a command": (b"*2147483647\r\n$3\r\nDEL\r\n", b"$1000\r\n" + b"y" * 1000 + b"\r\n"),
+    "a command of small things": (b"*2147483647\r\n$3\r\nDEL\r\n", b"$1\r\ny\r\n" * 100),
+    "a value": (b"*3\r\n$3\r\nSET\r\n$2\r\nk1\r\n$536870912\r\n", b"y" * 1000),
+}
+
+
+@pytest.mark.parametrize("what", ENDLESS)
+def test_a_stream_that_keeps_something_open_without_end_is_left(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_UNAPPLIED", 200_000)
+    liar = Liar()
+    honest_link(liar)
+    liar.say(hiredis.pack_command(("SET", "applied", "1")))
+    before, offset = dict(liar.holds()), liar.member.node.history.end
+    begin, more = ENDLESS[what]
+    liar.say(begin)
+    most = 0
+    for _ in range(300):
+        if not liar.connected:
+            break
+        liar.say(more)
+        following = liar.member.node.following
+        most = max(most, len(following.unapplied) + limits.ARGUMENT_WEIGHT * sum(map(len, following.queue)))
+    assert not liar.connected
+    assert 10_000 < most <= 200_000
+    assert liar.holds() == before and liar.member.node.history.end == offset
+    assert any("more than a replica keeps: leaving it" in line for line in liar.member.log)
+    following = liar.member.node.following
+    assert not following.unapplied and not following.queue
+    # What was open must not come again and again by partial synchronizations.
+    liar.connect()
+    assert liar.end is not None
+    liar.shake_hands()
+    assert b"PSYNC\r\n$1\r\n?" in liar.replies()
+    assert liar.holds() == before
+
+
+def test_a_long_transaction_below_the_bound_is_applied_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_UNAPPLIED", 200_000)
+    liar = Liar()
+    honest_link(liar)
+    for number in range(3):
+        liar.say(b"*1\r\n$5\r\nMULTI\r\n")
+        for _ in range(100):
+            liar.say(hiredis.pack_command(("APPEND", "long", "y" * 1000)))
+        assert len(liar.holds().get(b"long", b"")) == 100_000 * number  # type: ignore[arg-type]
+        liar.say(b"*1\r\n$4\r\nEXEC\r\n")
+    assert liar.connected
+    assert len(liar.holds()[b"long"]) == 300_000  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("end", ["mark", "length"])
+@pytest.mark.parametrize("load", ["on-empty-db", "swapdb"])
+def test_a_payload_that_outgrows_memory_is_left_and_old_data_kept(load: str, end: str) -> None:
+    liar = Liar(("repl-diskless-load", load))
+    node = liar.member.node
+    if load == "on-empty-db":
+        node.keyspace.databases[0].clear()
+    before = dict(liar.holds())
+    held = [0]
+    node.surroundings.memory = 1_000_000
+    node.surroundings.resident = lambda: 500_000 + held[0]
+    liar.shake_hands()
+    mark = b"EOF:" + MARK if end == "mark" else b"9" * 15
+    body = HONEST[: HONEST.index(b"\xfe")]
+    liar.say(b"+FULLRESYNC " + ID + b" 5\r\n$" + mark + b"\r\n" + body)
+    # One value that never ends: it says that it has 2**40 bytes.
+    liar.say(b"\x00\x01k\x81" + (1 << 40).to_bytes(8, "big"))
+    for _ in range(1000):
+        if not liar.connected:
+            break
+        liar.say(b"y" * 1000)
+        held[0] += 1000
+    assert not liar.connected
+    assert 400_000 <= held[0] <= 402_000
+    assert node.loading is None
+    assert liar.holds() == before
+    assert any("90% of the memory that this process may have is in use" in line for line in liar.member.log)
+    # With room again, an honest payload is taken.
+    held[0] = 0
+    liar.connect()
+    honest_link(liar)
+    assert len(liar.holds()) == 20
+
+
+def test_a_payload_that_fills_the_disk_is_left_and_its_file_removed() -> None:
+    liar = Liar(("repl-diskless-load", "disabled"))
+    liar.shake_hands()
+    liar.say(b"+FULLRESYNC " + ID + b" 5\r\n$EOF:" + MARK + b"\r\n" + HONEST)
+    (name,) = (name for name in liar.member.files if name.startswith("temp"))
+    liar.member.tell(told.FileFailed(name, "No space left on device", False))
+    assert not liar.connected
+    assert name not in liar.member.files
+    assert liar.holds() == {b"old": b"data"}
+    assert any("No space left on device" in line for line in liar.member.log)
+    liar.connect()
+    honest_link(liar)
 
 
 @pytest.mark.parametrize("seed", range(30 * LONG))

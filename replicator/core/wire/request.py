@@ -76,6 +76,11 @@ class RequestDecoder:
         """Bytes received that belong to no whole command yet."""
         return 0 if self._careful is None else self._careful.pending
 
+    @property
+    def pending_arguments(self) -> int:
+        """Arguments of the command that is not whole yet."""
+        return 0 if self._careful is None else self._careful.arguments
+
     def feed(self, data: bytes) -> list[Argv]:
         """The commands that are whole with these bytes, in order (an empty request is no command)."""
         if self._careful is not None or not self.trusted or data[:3] not in _USUAL:
@@ -258,6 +263,11 @@ class CarefulDecoder:
     def pending(self) -> int:
         """Bytes that belong to no whole command."""
         return len(self._buffer) - self._position + self._size
+
+    @property
+    def arguments(self) -> int:
+        """Whole arguments of the command that is half read."""
+        return 0 if self._argv is None else len(self._argv)
 
     @property
     def at_border(self) -> bool:
