@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 
 from replicator.simulation.kernel import Kernel
-from replicator.simulation.network import REFUSED, RESET, Attempt, Conduct, Network, Socket
+from replicator.simulation.network import (
+    GIVE_UP_US,
+    LONGEST_RETRY_US,
+    REFUSED,
+    RESET,
+    TIMED_OUT,
+    Attempt,
+    Conduct,
+    Network,
+    Socket,
+)
 from tests.conformance.world import pattern
 
 
@@ -92,6 +102,51 @@ def test_a_dead_link_breaks_no_connection_and_its_bytes_come_late() -> None:
     assert pair.server.data == b"", "nobody knows that the link is back before the next retry"
     pair.run(4000)
     assert pair.server.data == b"held"
+
+
+def test_a_connection_is_given_up_after_a_quarter_of_an_hour_of_silence() -> None:
+    pair = Pair()
+    sock = pair.connect()
+    pair.rule("blackhole")
+    sock.send(b"held")
+    begin_us = pair.kernel.now_us
+    pair.run(GIVE_UP_US // 1000)
+    assert not sock.broken, "the retries are a while apart"
+    pair.run(LONGEST_RETRY_US // 1000)
+    assert (sock.broken, pair.client.broken) == (TIMED_OUT, TIMED_OUT)
+    assert pair.kernel.now_us - begin_us < GIVE_UP_US + 2 * LONGEST_RETRY_US
+    pair.rule("pass")
+    pair.run(1000)
+    assert pair.server.data == b"" and pair.server.broken == "", "its peer has heard nothing of it"
+    # Its process closes it; what the peer says then meets nobody.
+    sock.close()
+    assert pair.server.sock is not None
+    pair.server.sock.send(b"still there?")
+    pair.run(1000)
+    assert (pair.server.broken, pair.client.data) == (RESET, b"")
+
+
+def test_silence_that_ends_in_time_breaks_no_connection_and_the_next_is_measured_anew() -> None:
+    pair = Pair()
+    sock = pair.connect()
+    for text in (b"one ", b"two"):
+        pair.rule("blackhole")
+        sock.send(text)
+        pair.run(GIVE_UP_US // 1000 * 2 // 3)
+        pair.rule("pass")
+        pair.run(2 * LONGEST_RETRY_US // 1000)
+    assert (pair.server.data, sock.broken) == (b"one two", "")
+
+
+def test_a_connection_with_nothing_to_say_outlives_any_silence() -> None:
+    pair = Pair()
+    sock = pair.connect()
+    pair.rule("blackhole")
+    pair.run(3 * GIVE_UP_US // 1000)
+    pair.rule("pass")
+    sock.send(b"here")
+    pair.run(10)
+    assert (pair.server.data, sock.broken) == (b"here", "")
 
 
 def test_a_link_cut_one_way_carries_the_other() -> None:
