@@ -241,6 +241,37 @@ def the_slowest_connection_holds_the_child_and_one_that_vanishes_does_not(world:
     assert sorted(event.conn for event in toy.seen if isinstance(event, told.SnapshotSent)) == [1, 2]
 
 
+def a_feed_that_waits_for_its_peer_is_told_and_told_again_when_the_peer_takes_some(world: World) -> None:
+    data = pattern(30_000_000)
+    parts = [data[begin : begin + 100_000] for begin in range(0, len(data), 100_000)]
+    toy = Toy(_on({b"go": _feeding(_of(*parts), (1,))}))
+    host = world.start(toy)
+    slow = world.connect(host)
+    world.run_until(lambda: len(toy.of(told.Opened)) == 1)
+    world.connect(host).send(b"go")
+
+    def stalls() -> list[told.Event]:
+        return toy.of(told.SnapshotStalled)
+
+    world.run_until(lambda: bool(stalls()))
+    world.run_for(300)
+    silent = len(stalls())
+    assert stalls()[-1] == told.SnapshotStalled(1, True)
+    world.run_for(300)
+    assert len(stalls()) == silent, "nothing is told while nothing is taken"
+    whole = b"$EOF:mark\r\n" + data + b"mark"
+    received = slow.receive(len(data) // 2)
+    world.run_until(lambda: len(stalls()) > silent)
+    world.run_for(300)
+    assert stalls()[-1] == told.SnapshotStalled(1, True), "it waits again"
+    received += slow.receive(len(whole) - len(received))
+    world.run_until(lambda: bool(toy.of(told.SnapshotSent)))
+    assert received == whole
+    assert {event.conn for event in toy.seen if isinstance(event, told.SnapshotStalled)} == {1}
+    sent = toy.seen.index(toy.of(told.SnapshotSent)[0])
+    assert not [event for event in toy.seen[sent:] if isinstance(event, told.SnapshotStalled)]
+
+
 def a_connection_that_vanishes_no_longer_holds_the_child(world: World) -> None:
     data = pattern(20_000_000)
     parts = [data[begin : begin + 100_000] for begin in range(0, len(data), 100_000)]
@@ -320,6 +351,7 @@ CHECKS: list[Check] = [
     a_snapshot_to_connections_reaches_each_with_prefix_and_suffix,
     what_is_sent_during_a_feed_goes_behind_it,
     the_slowest_connection_holds_the_child_and_one_that_vanishes_does_not,
+    a_feed_that_waits_for_its_peer_is_told_and_told_again_when_the_peer_takes_some,
     a_connection_that_vanishes_no_longer_holds_the_child,
     a_feed_without_connections_waits_for_its_cancellation,
     a_feed_whose_child_fails_sends_no_suffix,
