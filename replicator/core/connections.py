@@ -86,7 +86,7 @@ class Connections:
         if decoder.idle or session.closing:
             return
         if decoder.error is not None and session.blocked is None:
-            if session.reply_mode == REPLY_ON:
+            if session.reply_mode == REPLY_ON and session.conn not in self.node.primary.links:
                 session.push(reply.error(f"ERR Protocol error: {decoder.error}"))
             self.node.log(
                 Level.VERBOSE, f"Protocol error ({decoder.error}) from client: id={session.id} addr={session.peer}"

@@ -281,8 +281,12 @@ class Executor:
 
     def careful(self, session: Session, command: Command | None, argv: Argv) -> bytes:
         """Every check before a command, then the command (or its queueing, or its waiting)."""
-        if session.is_replica and self.node.orders.refuses_on_link(session, argv):
-            return PENDING
+        if session.is_replica and self.node.orders.speaks_on_link(session):
+            return self.node.orders.said_on_link(session, command, argv)
+        return self.answer(session, command, argv)
+
+    def answer(self, session: Session, command: Command | None, argv: Argv) -> bytes:
+        """`careful`, whoever asks."""
         if command is None and self.node.connections.refuses_browser(session, argv[0]):
             return PENDING
         try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from replicator.core.commands.registry import CommandError
+from replicator.core.commands.context import PENDING
+from replicator.core.commands.registry import Command, CommandError
 from replicator.core.effects import Level
 from replicator.core.executor import ANY, Transaction
 from replicator.core.handover import FailoverState
@@ -117,16 +118,22 @@ class Orders:
         self.node.set_feeding()
         self.node.regate()
 
-    def refuses_on_link(self, session: Session, argv: Argv) -> bool:
-        """A link to a replica carries the stream and acknowledgements; whoever says more on it is sent away."""
-        if session.conn not in self.node.primary.links or argv[0].lower() in _SAID_ON_LINKS:
-            return False
+    def speaks_on_link(self, session: Session) -> bool:
+        """Whether what is sent to the client is the stream."""
+        return session.conn in self.node.primary.links
+
+    def said_on_link(self, session: Session, command: Command | None, argv: Argv) -> bytes:
+        """A link carries the stream and acknowledgements. Whoever says what has an answer is sent away: an answer, even
+        an error, would count as the stream's bytes.
+        """
+        if argv[0].lower() in _SAID_ON_LINKS and not self.node.executor.answer(session, command, argv):
+            return PENDING
         name = argv[0][:128].decode("utf-8", "backslashreplace").lower()
         self.node.log(
             Level.WARNING, f"Replica generated a reply to command '{name}', disconnecting it: {self.describe(session)}"
         )
         session.close("a command on a replication link", after_reply=False)
-        return True
+        return PENDING
 
     def log_wrong_offset(self, session: Session) -> None:
         """PSYNC with an offset that is no number."""

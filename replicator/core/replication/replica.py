@@ -460,6 +460,7 @@ class Replica:
 
     def _continue(self, new_id: str, now: Now) -> None:
         history = self.history
+        self._knows_offsets = True  # an earlier attempt may have tried SYNC, in vain
         self._log(Level.NOTICE, "Successful partial resynchronization with master.")
         if new_id != history.id:
             self._log(Level.WARNING, f"Master replication ID changed to {new_id}")
