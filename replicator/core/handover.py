@@ -272,11 +272,11 @@ class Handover:
         """SHUTDOWN, SIGTERM, SIGINT. save: None means if save points are configured."""
         node = self.node
         if session is not None:
-            node.log(Level.WARNING, "User requested shutdown...")
             self.shutdown_sessions.append(session)
             node.executor.park(session, Blocked("shutdown", [], None, None, b""))
-        if self.shutting_down and self.shutdown_deadline is None:
-            return PENDING
+        if self.shutting_down:
+            return PENDING  # whoever asks later waits with the first, and changes nothing, not even by NOW
+        node.log(Level.WARNING, "User requested shutdown...")
         self.shutting_down = True
         self.shutdown_save = save
         self.shutdown_force = force
@@ -361,9 +361,14 @@ class Handover:
             self._saving_for_exit = False
             if why and not self.shutdown_force:
                 self.node.log(Level.WARNING, "Error trying to save the DB, can't exit.")
+                self.node.log(
+                    Level.WARNING, "Errors trying to shut down the server. Check the logs for more information."
+                )
                 self.node.exiting = False
                 self._cancel_shutdown()
             else:
+                if why:
+                    self.node.log(Level.WARNING, "Error trying to save the DB. Exit anyway.")
                 self._exit()
             return
         waiters, self._save_waiters = self._save_waiters, []

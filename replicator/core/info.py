@@ -47,6 +47,8 @@ def human(size: int) -> str:
 
 def _server(node: Node) -> Fields:
     uptime = (node.now.mono_ms - node.started.mono_ms) // 1000
+    ends_ms = node.handover.shutdown_deadline
+    ending = [] if ends_ms is None else [("shutdown_in_milliseconds", max(0, ends_ms - node.now.mono_ms))]
     return [
         ("redis_version", node.redis_version),
         ("redis_git_sha1", "00000000"),
@@ -71,6 +73,7 @@ def _server(node: Node) -> Fields:
         ("executable", node.surroundings.executable),
         ("config_file", node.surroundings.config_file),
         ("io_threads_active", 0),
+        *ending,
     ]
 
 

@@ -122,6 +122,7 @@ class Node:
         self.keyspace = Keyspace(config["databases"])
         self.sessions: dict[int, Session] = {}
         self.by_id: dict[int, Session] = {}
+        self.limits_due = 0  # when our offset is here, the output of replicas is weighed
         self.monitors: dict[Session, None] = {}
         self.writers: dict[Session, None] = {}  # sessions that wrote in this turn
         self.last_connection = 0
@@ -363,7 +364,7 @@ class Node:
             stream = executor.stream
             self.history.append(stream[0] if len(stream) == 1 else b"".join(stream))
             stream.clear()
-            if len(self.primary.links) and self.keyspace.dirty & 1023 == 0:
+            if len(self.primary.links) and self.history.end >= self.limits_due:
                 self.services.check_replica_limits()
         if self.writers:
             end = self.history.end
@@ -492,7 +493,6 @@ class Node:
     def _signalled(self, event: Signalled) -> None:
         words = self.config["shutdown-on-sigint" if event.name == "SIGINT" else "shutdown-on-sigterm"]
         save = True if "save" in words else (False if "nosave" in words else None)
-        self.log(Level.WARNING, "User requested shutdown...")
         self.handover.shutdown(None, save=save, now="now" in words, force="force" in words)
 
     def crash(self) -> None:

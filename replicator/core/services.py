@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from replicator.core import limits
 from replicator.core.busy import Busy
 from replicator.core.clients import Clients
 from replicator.core.commands.pubsub import PubSub
@@ -174,10 +175,10 @@ class Services:
             self.over_soft[session] = None
         too_long = session.soft_since_ms >= 0 and node.now.mono_ms - session.soft_since_ms > 1000 * seconds
         if (hard and waiting > hard) or too_long:
+            how = "closed" if too_long else "scheduled to be closed ASAP"
             node.log(
                 Level.WARNING,
-                f"Client id={session.id} addr={session.peer} scheduled to be closed ASAP "
-                "for overcoming of output buffer limits.",
+                f"Client {self.clients.line(session)} {how} for overcoming of output buffer limits.",
             )
             session.out.clear()
             session.close("output buffer limit", after_reply=False)
@@ -187,6 +188,7 @@ class Services:
         node = self.node
         hard, soft, seconds = node.config["client-output-buffer-limit"]["replica"]
         node.primary.check_limits(node.now, hard, soft, seconds)
+        node.limits_due = node.history.end + limits.WEIGHED_BYTES
 
     def close_idle(self) -> None:
         """Close clients that have been over a soft output limit for too long, and (timeout) those that are silent."""

@@ -38,9 +38,14 @@ class FakeReplica:
         self._thread = threading.Thread(target=self._stream, daemon=True)
         self._thread.start()
         until(lambda: "state=online" in primary.info("replication").get("slave0", ""), "the fake replica is online")
+        self.acknowledge()  # the first may have come too early to begin the stream
+
+    def say(self, data: bytes) -> None:
+        """Bytes on the link."""
+        self._link.sendall(data)
 
     def _say(self, *argv: str) -> None:
-        self._link.sendall(hiredis.pack_command(argv))
+        self.say(hiredis.pack_command(argv))
 
     def _line(self) -> bytes:
         while True:

@@ -164,6 +164,27 @@ def test_a_primary_that_stalls_is_left_after_repl_timeout(said: bytes, load: str
     assert liar.state is ReplicaState.PING
 
 
+def test_a_sync_tried_in_vain_leaves_no_trace_in_a_link_that_is_continued() -> None:
+    liar = Liar()
+    honest_link(liar)
+    liar.say(hiredis.pack_command(("SET", "k1", "1")))
+    assert liar.end is not None
+    for answer in (b"-NOPERM\r\n-NOPERM\r\n", b"+CONTINUE\r\n"):
+        liar.member.drop(liar.end, tell=True)
+        hear(liar.member)
+        liar.connect()
+        liar.shake_hands()
+        liar.say(answer)
+    assert liar.state is ReplicaState.CONNECTED
+    place = liar.member.node.history.end
+    assert liar.replies().endswith(hiredis.pack_command(("REPLCONF", "ACK", place)))
+    liar.member.drop(liar.end, tell=True)
+    hear(liar.member)
+    liar.connect()
+    liar.shake_hands()
+    assert liar.replies().endswith(hiredis.pack_command(("PSYNC", ID, place + 1)))
+
+
 def test_line_ends_keep_a_waiting_replica_patient() -> None:
     liar = Liar()
     liar.shake_hands()

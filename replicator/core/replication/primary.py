@@ -509,9 +509,10 @@ class Primary:
             too_long = over_soft and now.mono_ms - link.soft_limit_since_ms > 1000 * soft_s
             if over_hard or too_long:
                 self._release(link)
+                how = "scheduled to be closed ASAP" if over_hard else "closed"
                 self.log(
                     Level.WARNING,
-                    f"Client replica {link.address} scheduled to be closed ASAP for overcoming of output buffer limits "
+                    f"Client replica {link.address} {how} for overcoming of output buffer limits "
                     f"({waiting} bytes wait).",
                 )
                 self.emit(Announce("replication.output-limit", (("replica", link.address), ("waiting", waiting))))
