@@ -19,7 +19,6 @@ from replicator.core.commands.registry import (
     BLOCKING,
     DENY_OOM,
     LOADING,
-    MAY_REPLICATE,
     NO_ASYNC_LOADING,
     NO_AUTH,
     NO_MULTI,
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
 assert FAMILIES  # importing the catalog has filled the registry
 
 ANY = 1 << 62  # every command has this bit: a gate that lets nothing through unseen
-_STRANGE_ON_LINK = 1 << 61  # and this one, but for REPLCONF, all that a replica sends us
 
 _ALLOWED_WHILE_SUBSCRIBED = frozenset(
     ("subscribe", "unsubscribe", "psubscribe", "punsubscribe", "ssubscribe", "sunsubscribe", "ping", "quit", "reset")
@@ -101,9 +99,9 @@ class Executor:
         Made when it is first called for: a node uses a few of hundreds, and a simulation starts thousands of nodes.
         """
         entry = entry.copy()
-        entry.flags |= ANY if entry.name == "replconf" else ANY | _STRANGE_ON_LINK
+        entry.flags |= ANY
         for sub in entry.subcommands.values():
-            sub.flags |= ANY | _STRANGE_ON_LINK
+            sub.flags |= ANY
         self.node.services.statistics.measure(entry)
         self.commands[name] = entry
         self.table[name.encode()] = entry
@@ -433,9 +431,10 @@ class Executor:
             and session.tracking is None
             and not session.monitor
             and not session.no_touch
+            and not session.is_replica
             and self.node.is_unrestricted(session)
         )
-        session.gate = (_STRANGE_ON_LINK if session.is_replica else 0) if plain else ANY
+        session.gate = 0 if plain else ANY
         session.decoder.trusted = session.authenticated
 
     # -- transactions ------------------------------------------------------------------------------------------------
@@ -595,9 +594,3 @@ class Executor:
     def close_session(self, session: Session, why: str, after_reply: bool) -> None:
         """Close a session's connection."""
         self.node.connections.close_connection(session.conn, why, after_reply)
-
-    # -- scripts -----------------------------------------------------------------------------------------------------
-
-    def may_replicate(self, command: Command) -> bool:
-        """Whether the command can cause effects."""
-        return bool(command.flags & (WRITE | MAY_REPLICATE))
