@@ -440,8 +440,7 @@ class Process:
         for generation in wire.drain():
             self.tell(told.SnapshotSent(wire.conn, generation))
             self.snapshots.served(wire.conn)
-        if (wire.blocked or was_blocked) and wire.queue and type(wire.queue[0]) is Feed:
-            self.tell(told.SnapshotStalled(wire.conn, wire.blocked))
+        self.snapshots.waited(wire, was_blocked)
         if wire.pending and (wire.pending != pending or not was_blocked):
             self.tell(told.OutputPending(wire.conn, wire.pending))
         elif was_blocked and pending and not wire.pending:

@@ -206,6 +206,11 @@ class Snapshots:
         if self._child is not None:
             self._child.feeds.pop(conn, None)
 
+    def waited(self, wire: Wire, was_blocked: bool) -> None:
+        """The connection took what it could; if that was of a feed, whether it waits for its peer is told."""
+        if (wire.blocked or was_blocked) and wire.queue and type(wire.queue[0]) is Feed:
+            self._process.tell(told.SnapshotStalled(wire.conn, wire.blocked))
+
     def dropped(self, conn: int) -> None:
         """The connection is gone: the child waits no longer for it."""
         if self._child is not None and self._child.feeds.pop(conn, None) is not None:
