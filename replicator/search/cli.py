@@ -139,11 +139,14 @@ def _gather(
     with bar if console.is_terminal else nullcontext():
         shown = bar.add_task("seeds", total=tasks)
         began = perf_counter()
-        for batch in results:
+        for done, batch in enumerate(results, 1):
             for seed in batch:
                 sweep.take(seed)
             rate = sweep.runs / max(0.001, perf_counter() - began)
-            bar.update(shown, advance=1, description=f"{sweep.runs} runs, {rate:.0f} a second, {sweep.failed} failed")
+            so_far = f"{sweep.runs} runs, {rate:.0f} a second, {sweep.failed} failed"
+            bar.update(shown, advance=1, description=so_far)
+            if not console.is_terminal and 10 * done // tasks > 10 * (done - 1) // tasks and done < tasks:
+                console.print(f"{100 * done // tasks} %: {so_far}")  # a log of a long search shows that it lives
             if stop_after is not None and sweep.failed >= stop_after:
                 return
 

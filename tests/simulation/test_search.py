@@ -84,6 +84,13 @@ def test_the_command_counts_faults_and_paths_and_ends_with_0() -> None:
     assert told["compared_bytes"] > 0
 
 
+def test_a_search_without_a_terminal_tells_its_progress_in_lines() -> None:
+    result = CliRunner().invoke(search_cli.simulate, [str(SHORT), "--seeds", "0:24"])
+    told = [line.split(": ") for line in result.output.splitlines() if " %: " in line]
+    assert [percent for percent, _ in told] == ["33 %", "66 %"]
+    assert told[0][1].startswith("8 runs, ") and told[1][1].endswith(" a second, 0 failed")
+
+
 def test_a_failing_seed_is_told_with_the_command_and_the_file_that_replay_it(tmp_path: Path) -> None:
     (mutant,) = (one for one in MUTANTS if one.name == "an open transaction is counted")
     file = tmp_path / "transactions.toml"
