@@ -81,14 +81,14 @@ _EXPIRE_AT_ONCE = 200  # expired keys deleted in one turn before others are serv
 class Surroundings:
     """What a node cannot know by itself; the driver fills it in.
 
-    meter: microseconds of a monotonic clock (for slow log and statistics only). resident: bytes of memory of the
-    process. memory: bytes that it may have at most; 0: nobody knows.
+    meter: microseconds of a monotonic clock (for slow log and statistics only); None: nothing takes time. resident:
+    bytes of memory of the process. memory: bytes that it may have at most; 0: nobody knows.
     """
 
     pid: int = 1
     executable: str = "replicator"
     config_file: str = ""
-    meter: Callable[[], int] = field(default=lambda: 0)
+    meter: Callable[[], int] | None = None
     resident: Callable[[], int] = field(default=lambda: 0)
     memory: int = 0
     cpu_seconds: Callable[[], tuple[float, float, float, float]] = field(default=lambda: (0.0, 0.0, 0.0, 0.0))
@@ -101,6 +101,10 @@ class Surroundings:
     arrivals: Callable[[], list[Event]] | None = None
     carry_out: Callable[[list[Effect]], None] = field(default=lambda _effects: None)
     tell_again: Callable[[Event], None] = field(default=lambda _event: None)
+
+
+def _standing_still() -> int:
+    return 0
 
 
 class Node:
@@ -152,7 +156,7 @@ class Node:
         self.script_may_run = scripts.script_may_run
         self.script_refusal = scripts.script_refusal
         self.script_log = scripts.script_log
-        self.meter = self.surroundings.meter
+        self.meter = self.surroundings.meter or _standing_still
         self._handlers: dict[type, Callable[[Any], None]] = {
             Started: self._started,
             Opened: self.connections.opened,

@@ -146,7 +146,7 @@ class Statistics:
 
     def _wrap(self, one: Measured) -> None:
         entry, run, meter = one.entry, one.run, self.meter
-        if entry.run is not run:
+        if meter is None or entry.run is not run:  # nothing takes time here, or it is measured already
             return
         self._renew(one)
         sleeps = entry.name == "debug"

@@ -11,26 +11,28 @@ _new = tuple.__new__  # of a named tuple, without the call of its own __new__: e
 
 
 class Clock:
-    """drift_ppm: microseconds gained in a second. boot_us: what the monotonic clock shows at the run's begin."""
+    """drift_ppm: microseconds gained in a second. boot_us: what the monotonic clock shows at the run's begin. wall_off_ms:
+    how wrong the wall clock is then. Both pass to their next millisecond at the same instant.
+    """
 
-    __slots__ = ("_boot_us", "_drift", "_kernel", "_wall_us")
+    __slots__ = ("_ahead_ms", "_boot_us", "_drift", "_kernel")
 
-    def __init__(self, kernel: Kernel, *, drift_ppm: int = 0, boot_us: int = 0, wall_off_us: int = 0) -> None:
+    def __init__(self, kernel: Kernel, *, drift_ppm: int = 0, boot_us: int = 0, wall_off_ms: int = 0) -> None:
         self._kernel = kernel
         self._drift = _MILLION + drift_ppm
         self._boot_us = boot_us
-        self._wall_us = EPOCH_MS * 1000 + wall_off_us
+        self._ahead_ms = EPOCH_MS + wall_off_ms - boot_us // 1000  # the wall clock, of the monotonic one
 
     def now(self) -> Now:
         """Both clocks, in whole milliseconds, rounded down."""
-        run_us = self._kernel.now_us * self._drift // _MILLION
-        return _new(Now, ((self._boot_us + run_us) // 1000, (self._wall_us + run_us) // 1000))
+        mono_ms = (self._boot_us + self._kernel.now_us * self._drift // _MILLION) // 1000
+        return _new(Now, (mono_ms, mono_ms + self._ahead_ms))
 
     def kernel_us(self, mono_ms: int) -> int:
         """The first microsecond of the run at which the monotonic clock shows that many milliseconds."""
         run_us = mono_ms * 1000 - self._boot_us
         return -(-run_us * _MILLION // self._drift) if run_us > 0 else 0
 
-    def step_wall(self, delta_us: int) -> None:
+    def step_wall(self, delta_ms: int) -> None:
         """Somebody sets the clock; deadlines do not notice."""
-        self._wall_us += delta_us
+        self._ahead_ms += delta_ms

@@ -211,7 +211,7 @@ class SimulatedStage:
             self.kernel,
             drift_ppm=chance.randrange(-200, 201),
             boot_us=chance.randrange(1_000_000_000),
-            wall_off_us=chance.randrange(-50_000, 50_001),
+            wall_off_ms=chance.randrange(-50, 51),
         )
 
     # What the player asks for.

@@ -213,7 +213,7 @@ class Mischief:
         return True
 
     def _clock_step(self, fault: Fault) -> bool:
-        self.stage.machines[fault.node].clock.step_wall(fault.amount * 1000)
+        self.stage.machines[fault.node].clock.step_wall(fault.amount)
         return True
 
     # -- orders to nodes ---------------------------------------------------------------------------------------------
