@@ -42,17 +42,17 @@ class Alarm:
 
     def _ring(self) -> None:
         planned = self._planned_ms
-        heappop(planned)
+        reached_ms = heappop(planned)
         self._soonest_ms = planned[0] if planned else _NEVER
         if self._process.ended is None:
-            self._process.later(self._look)
+            self._process.later(self._look, reached_ms)
 
-    def _look(self) -> None:
-        """Is it time?"""
+    def _look(self, reached_ms: int) -> None:
+        """Is it time? It is that late at least."""
         process, deadline_ms = self._process, self._deadline_ms
         if deadline_ms is None:
             return
-        if deadline_ms <= process.clock.now().mono_ms:
+        if deadline_ms <= reached_ms or deadline_ms <= process.clock.now().mono_ms:
             process.advance()
         elif deadline_ms < self._soonest_ms:
             self._plan(deadline_ms)

@@ -303,7 +303,11 @@ class Socket:
             inbox[:] = (whole[most:],)
         length = len(data)
         self.inbox_bytes -= length
-        self._consumed(length)
+        peer = self.peer
+        if self.path.cut or peer.wants_room:
+            self._consumed(length)
+        else:
+            peer.outstanding -= length
         return data
 
     def _consumed(self, length: int) -> None:

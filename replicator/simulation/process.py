@@ -18,6 +18,8 @@ from zlib import crc32
 
 from replicator.core import effects as do
 from replicator.core import events as told
+from replicator.core.effects import Send
+from replicator.core.events import Received
 from replicator.core.limits import CLOSE_FLUSH_MS, OUTPUT_HELD_BYTES, PULL_BYTES
 from replicator.core.machine import Machine
 from replicator.simulation.alarm import Alarm
@@ -63,6 +65,7 @@ class Process:
         self._calls = Calls(self)
         self._dirty: dict[int, Wire] = {}
         self.withheld = False
+        self._handle = machine.handle
         self._set_alarm = (alarm := Alarm(self)).set
         self._mind_spinning = alarm.mind_spinning
         self._stepped = hooks.stepped
@@ -189,7 +192,7 @@ class Process:
 
     def _take_turn(self, event: told.Event) -> None:
         try:
-            effects = self.machine.handle(event, self.now)
+            effects = self._handle(event, self.now)
             if effects or self._dirty:
                 self._carry_out(effects)
             self._finish()
@@ -251,7 +254,7 @@ class Process:
             self.later(self._settle_late)
 
     def _carry_out(self, effects: list[do.Effect]) -> None:
-        if len(effects) == 1 and type(only := effects[0]) is do.Send and not self._dirty and not self.withheld:
+        if len(effects) == 1 and type(only := effects[0]) is Send and not self._dirty and not self.withheld:
             # The usual turn: one answer to a connection that takes it at once.
             wire = self.wires.get(only.conn)
             if wire is not None and not wire.queue and wire.closing is None:
@@ -274,7 +277,7 @@ class Process:
             self.flush_dirty()
 
     def _trace(self, event: told.Event) -> None:
-        if type(event) is told.Received:
+        if type(event) is Received:
             kernel = self.kernel
             kernel.checksum = crc32(event.data, kernel.checksum + kernel.now_us + self._number + event.conn)
         else:
@@ -363,7 +366,7 @@ class Process:
             data = sock.take(draw_short(self.chance, min(length, READ_BYTES)) if short else READ_BYTES)
             kernel.checksum = crc32(data, kernel.checksum + kernel.now_us + self._number + wire.conn)
             self.now = self.clock.now()
-            self._take_turn(told.Received(wire.conn, data))
+            self._take_turn(Received(wire.conn, data))
             if short or self.stopped or self.busy_until_us > kernel.now_us:
                 if (sock.inbox or sock.ended) and sock.owner is wire:
                     wire.reading_planned = True
