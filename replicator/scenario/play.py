@@ -215,16 +215,15 @@ class Player:
         return [node for node, view in self.observer.views.items() if view.running and not view.stopped]
 
     def followers(self) -> list[str]:
-        """Live nodes that lead to the primary over live nodes, without the primary."""
+        """Live nodes that lead to the primary over live nodes, without the primary. A circle of nodes leads nowhere."""
         live = self.live()
-        found: list[str] = []
-        for node in live:
-            above = self.upstream[node]
-            while above is not None and above != self.directory.primary and above in live:
-                above = self.upstream[above]
-            if node != self.directory.primary and above == self.directory.primary and above in live:
-                found.append(node)
-        return found
+        primary = self.directory.primary
+        if primary not in live:
+            return []
+        reached = [primary]
+        for above in reached:
+            reached += [node for node in live if self.upstream[node] == above and node not in reached]
+        return [node for node in live if node in reached and node != primary]
 
     def synced(self, node: str, since_ms: int) -> bool:
         """The replica streams from the node that it should follow, as seen after since_ms."""

@@ -11,8 +11,8 @@ _new = tuple.__new__  # of a named tuple, without the call of its own __new__: e
 
 
 class Clock:
-    """drift_ppm: microseconds gained in a second. boot_us: what the monotonic clock shows at the run's begin. wall_off_ms:
-    how wrong the wall clock is then. Both pass to their next millisecond at the same instant.
+    """drift_ppm: microseconds gained in a second. boot_us: what the monotonic clock shows at the run's begin.
+    wall_off_ms: how wrong the wall clock is then. Both pass to their next millisecond at the same instant.
     """
 
     __slots__ = ("_ahead_ms", "_boot_us", "_drift", "_kernel")

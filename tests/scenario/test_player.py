@@ -343,3 +343,14 @@ def test_a_node_that_ends_while_it_starts_is_told_with_its_last_words() -> None:
 
     with pytest.raises(StageError, match="node a ended at once; its log ends: Failed listening on port 7001"):
         play('[[steps]]\nnote = "x"\n', prepare)
+
+
+def test_nodes_that_follow_each_other_lead_to_no_primary() -> None:
+    _, player, _ = play('[[steps]]\nnote = "x"\n')
+    assert player.followers() == ["b", "c"]
+    player.upstream.update(b="c", c="b")
+    assert player.followers() == []
+    player.upstream["c"] = "a"
+    assert player.followers() == ["b", "c"]
+    player.view("a").running = False
+    assert player.followers() == []
