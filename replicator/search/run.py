@@ -24,6 +24,8 @@ from replicator.search.draw import draw_plan, vary
 
 # In the safe phase every node must have caught up within this: the longest timeouts of the nodes lie below it.
 CONVERGE_MS = 150_000
+# Of simulation/patience.py: it raises for what the frame below it does.
+_ONLOOKER = "look_on"
 
 MakeNode = Callable[[Config, Random, Surroundings], Node]
 
@@ -78,8 +80,9 @@ def try_seed(script: Script, file: str, variant: str, seed: int, make_node: Make
     try:
         outcome = play(script, variant, seed, make_node)
     except Exception as problem:
-        last = traceback.extract_tb(problem.__traceback__)[-1]
-        found.objections.append((f"the play breaks ({type(problem).__name__} in {last.name})", traceback.format_exc()))
+        frames = traceback.extract_tb(problem.__traceback__)
+        where = next(frame.name for frame in reversed(frames) if frame.name != _ONLOOKER)
+        found.objections.append((f"the play breaks ({type(problem).__name__} in {where})", traceback.format_exc()))
         return found
     found.objections = objections(outcome)
     details = outcome.details
@@ -117,9 +120,9 @@ def _group(finding: str) -> str:
     """Findings of one kind belong together whatever node, offset and id they speak of."""
     if "Traceback" in finding:
         lines = [line.strip() for line in finding.strip().splitlines()]
-        place = next((line for line in reversed(lines) if line.startswith("File ")), "")
-        where = place.rpartition("/")[2].replace('", line', "").split(", in ")
-        return f"exception: {lines[-1].split(':')[0]} in {where[-1]}"
+        places = [line.rpartition(", in ")[2] for line in lines if line.startswith("File ")]
+        where = next((place for place in reversed(places) if place != _ONLOOKER), "")
+        return f"exception: {lines[-1].split(':')[0]} in {where}"
     for words in ("other bytes", "data differs", "went back", "invariant", "acked ahead"):
         if words in finding:
             return words

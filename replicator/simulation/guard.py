@@ -1,9 +1,8 @@
 """Seals the real world off while a simulation runs: clocks, chance, files, sockets, threads, processes.
 
 A simulated run that touched any of them would not be a function of its seed. The seal holds for the thread that
-simulates
-(a progress display may go on in another); it raises Leak, a BaseException, so that no machine's error handling hides
-it.
+simulates (a progress display may go on in another); it raises Leak, a BaseException, so that no machine's error
+handling hides it.
 """
 
 from __future__ import annotations

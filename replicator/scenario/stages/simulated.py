@@ -46,6 +46,7 @@ from replicator.simulation.local import Local
 from replicator.simulation.monitor import Monitor
 from replicator.simulation.network import Conduct, Network
 from replicator.simulation.parts import Costs, Hooks
+from replicator.simulation.patience import patience
 from replicator.simulation.process import Process
 
 PORT = 6379
@@ -267,7 +268,7 @@ class SimulatedStage:
     def play(self, player: Player) -> None:
         """Run to the player's end, sealed off from the real world."""
         self._player = player
-        with guard.sealed():
+        with patience(self.kernel), guard.sealed():
             self._carry_out(player.begin(self._now()))
             try:
                 self.kernel.run(LONGEST_US)
