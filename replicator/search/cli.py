@@ -25,6 +25,7 @@ from replicator.search.draw import ALL_KINDS
 from replicator.search.run import Seed, prepared, try_seed
 from replicator.search.shrink import RUNS_MOST, shrink
 from replicator.search.workers import NoDask, loaded, play_all, play_on_dask, tasks_of
+from replicator.simulation.patience import Hangs
 
 FAILED, WRONG_FILE = 1, 2
 # What an archived failure is held to when it is played again; the simulation's own findings always count.
@@ -105,7 +106,8 @@ def simulate(
     console = Console(stderr=json_to == "-", highlight=False)
     tasks = tasks_of(list(texts), faults, begin, end)
     results = play_on_dask(tasks, cluster, texts) if cluster is not None else play_all(tasks, jobs)
-    sweep = Sweep(faults)
+    drawn = "" if kinds is None else f" --faults {kinds} --per-minute {per_minute:g}" + (" --vary" if vary else "")
+    sweep = Sweep(faults, drawn)
     began = perf_counter()
     try:
         _gather(sweep, results, len(tasks), console, stop_after)
@@ -119,7 +121,7 @@ def simulate(
         if shrinking:
             _shrink(sweep, group, keep, console, shrink_runs)
         else:
-            console.print(f"  replay: replicator simulate {group.first.file} --seeds {group.first.seed} --no-shrink")
+            console.print(f"  replay: {sweep.replay(group.first)}")
     if json_to is not None:
         text = json.dumps(sweep.plain(), indent=2)
         if json_to == "-":
@@ -168,10 +170,10 @@ class Group:
 
 
 class Sweep:
-    """All results of a search."""
+    """All results of a search. drawn: the options by which its faults were drawn, if not as the files say."""
 
-    def __init__(self, faults: Faults | None) -> None:
-        self.given = faults
+    def __init__(self, faults: Faults | None, drawn: str = "") -> None:
+        self.given, self._drawn = faults, drawn
         self.groups: dict[str, Group] = {}
         self.faults: Counter[str] = Counter()
         self.paths: Counter[str] = Counter()
@@ -192,6 +194,10 @@ class Sweep:
             if (seed.seed, seed.file) < (group.first.seed, group.first.file):
                 group.first, group.text = seed, text
             group.seeds.append(seed.seed)
+
+    def replay(self, seed: Seed) -> str:
+        """The command that plays one seed again."""
+        return f"replicator simulate {seed.file}{self._drawn} --seeds {seed.seed}:{seed.seed + 1} --no-shrink"
 
     def tell(self, console: Console) -> None:
         seconds, sums = max(0.001, self.seconds), self.sums
@@ -230,10 +236,13 @@ def _shrink(sweep: Sweep, group: Group, keep: Path, console: Console, runs_most:
         return any(name == group.name for name, _ in found.objections)
 
     before = len(script.faults.plan)
-    small = shrink(script, fails, runs_most) if before else None
+    why_not = "" if before else "no faults were drawn"
+    if Hangs.__name__ in group.name:
+        why_not = "each try would take a minute"
+    small = None if why_not else shrink(script, fails, runs_most)
     if small is None:
-        group.command = f"replicator simulate {first.file} --seeds {first.seed}:{first.seed + 1} --no-shrink"
-        console.print(f"  nothing to shrink (no faults were drawn); replay: {group.command}")
+        group.command = sweep.replay(first)
+        console.print(f"  not shrunk ({why_not or 'it does not fail again'}); replay: {group.command}")
         return
     script = small.script
     text = f"Violated: {group.name}. Drawn from seed {first.seed} of {first.file} {first.variant}".strip()

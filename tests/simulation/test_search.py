@@ -106,6 +106,20 @@ def test_a_failing_seed_is_told_with_the_command_and_the_file_that_replay_it(tmp
     assert told["replay"].startswith("replicator scenario run ") and "--on sim --seed" in told["replay"]
 
 
+def test_a_failure_that_is_not_shrunk_is_told_with_the_command_that_plays_it_again(tmp_path: Path) -> None:
+    (mutant,) = (one for one in MUTANTS if one.name == "an open transaction is counted")
+    file = tmp_path / "transactions.toml"
+    file.write_text(as_toml(ARENAS["transactions"]).split("[faults]")[0])
+    words = [str(file), "--faults", "reset=3,drop-links", "--per-minute", "200", "--seeds", "0:16", "--no-shrink"]
+    with at_work(mutant):
+        first = CliRunner().invoke(search_cli.simulate, words, terminal_width=200)
+        assert first.exit_code == 1, first.output
+        told = " ".join(first.output.split()).partition("replay: replicator simulate ")[2]
+        again = CliRunner().invoke(search_cli.simulate, told.partition("--no-shrink")[0].split() + ["--no-shrink"])
+    assert again.exit_code == 1, again.output
+    assert "--faults reset=3,drop-links --per-minute 200 --seeds " in told
+
+
 def test_wrong_words_are_refused_with_what_is_allowed() -> None:
     run = CliRunner().invoke
     assert run(search_cli.simulate, [str(SHORT), "--seeds", "x"]).exit_code == 2
