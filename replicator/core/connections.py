@@ -42,7 +42,7 @@ class Connections:
         session.created_ms = session.last_ms = self.node.now.mono_ms
         self.node.sessions[event.conn] = session
         self.node.by_id[session.id] = session
-        refusal = self.node.services.admit_connection(session, event.peer_host)
+        refusal = self.node.services.admit_connection(session)
         if refusal:
             self.rejected_total += 1
             session.push(reply.error(refusal))

@@ -12,7 +12,7 @@ from replicator.core.clients import Clients
 from replicator.core.commands.pubsub import PubSub
 from replicator.core.commands.registry import DENY_OOM, Command, CommandError
 from replicator.core.commands.serialize import neutral_value
-from replicator.core.effects import Effect, Level
+from replicator.core.effects import Level
 from replicator.core.info import render
 from replicator.core.keyspace.database import Keyspace
 from replicator.core.keyspace.eviction import Evictor
@@ -121,12 +121,12 @@ class Services:
 
     # -- connections -------------------------------------------------------------------------------------------------
 
-    def admit_connection(self, session: Session, host: str) -> str:
+    def admit_connection(self, session: Session) -> str:
         """The error that a new connection gets, or "" if it is welcome."""
         node = self.node
         if len(node.sessions) > node.config["maxclients"]:
             return "ERR max number of clients reached"
-        if node.config["protected-mode"] and self.users.default.no_password and host and not _is_local(host):
+        if node.config["protected-mode"] and self.users.default.no_password and not session.comes_from_here:
             return (
                 "DENIED Redis is running in protected mode because protected mode is enabled and no password is "
                 "set for the default user. In this mode connections are only accepted from the loopback interface."
@@ -351,13 +351,3 @@ class Services:
         reader.close()
         node.keyspace.adopt(keyspace)
         node.log(Level.WARNING, "DB reloaded by DEBUG RELOAD")
-
-    # -- reports -----------------------------------------------------------------------------------------------------
-
-    def emit(self, effect: Effect) -> None:
-        """Put an effect into this turn."""
-        self.node.emit(effect)
-
-
-def _is_local(host: str) -> bool:
-    return host.startswith(("127.", "/")) or host in ("::1", "localhost")

@@ -115,7 +115,7 @@ def test_a_failure_that_is_not_shrunk_is_told_with_the_command_that_plays_it_aga
         first = CliRunner().invoke(search_cli.simulate, words, terminal_width=200)
         assert first.exit_code == 1, first.output
         told = " ".join(first.output.split()).partition("replay: replicator simulate ")[2]
-        again = CliRunner().invoke(search_cli.simulate, told.partition("--no-shrink")[0].split() + ["--no-shrink"])
+        again = CliRunner().invoke(search_cli.simulate, [*told.partition("--no-shrink")[0].split(), "--no-shrink"])
     assert again.exit_code == 1, again.output
     assert "--faults reset=3,drop-links --per-minute 200 --seeds " in told
 

@@ -82,10 +82,9 @@ def config_set(ctx: Context, argv: list[bytes]) -> bytes:
     words = [argument.decode(*_TEXT) for argument in argv[2:]]
     config = ctx.server.config
     allowed = config["enable-protected-configs"]
-    local = not ctx.peer or ctx.peer.startswith(("127.", "[::1]", "/"))
     config.set_many(
         list(zip(words[::2], words[1::2], strict=True)),
-        protected=allowed == "yes" or (allowed == "local" and local),
+        protected=allowed == "yes" or (allowed == "local" and ctx.comes_from_here),
     )
     return reply.OK
 

@@ -103,6 +103,11 @@ class Context:
         self.is_replica = False  # the connection is a replica's
         self.flags = 0
 
+    @property
+    def comes_from_here(self) -> bool:
+        """The caller speaks from this very machine, or over no connection at all."""
+        return self.peer.startswith(("127.", "[::1]:", "/", ":")) or not self.peer
+
     def use_protocol(self, version: int) -> None:
         """Speak RESP 2 or 3 from now on."""
         self.resp3 = version == 3

@@ -254,7 +254,7 @@ _SUBCOMMANDS: dict[bytes, tuple[Callable[[Context, list[bytes]], bytes], int, in
 def debug(ctx: Context, argv: list[bytes]) -> bytes:
     """DEBUG subcommand [argument ...]"""
     allowed = ctx.server.config["enable-debug-command"]
-    if allowed == "no" or (allowed == "local" and not ctx.peer.startswith(("127.", "[::1]", "/"))):
+    if allowed == "no" or (allowed == "local" and not ctx.comes_from_here):
         raise CommandError(
             'ERR DEBUG command not allowed. If the enable-debug-command option is set to "local", you can run it '
             "from a local connection, otherwise you need to set this option in the configuration file, "
