@@ -218,8 +218,8 @@ def test_a_replica_beyond_its_output_limit_is_sent_away(engine: str, kind: str, 
         if kind == "soft":
             until(gone, "the limit has been passed for too long", bound=10)
             assert time.monotonic() - begin > 1
-        # What the system's buffers hold of 15 MB is not counted, so the moment is known to some MB only.
-        assert gone() and 40 < written < 150 + (kind == "soft")
+        # Forty are beyond the limit; what the buffers of the system hold of them is not counted: some MB, or nothing.
+        assert gone() and 40 <= written < 150 + (kind == "soft")
         how = "closed for" if kind == "soft" else "scheduled to be closed ASAP for"
         assert re.search(rf"# Client .* {how} overcoming of output buffer limits", primary.log())
         replica.signal(signal.SIGCONT)
@@ -242,7 +242,7 @@ def test_a_subscriber_beyond_its_output_limit_is_sent_away(engine: str, kind: st
                 assert heard == 150
                 until(lambda: server.call("PUBSUB", "NUMSUB", "c") == [b"c", 0], "it is sent away", bound=10)
                 assert time.monotonic() - begin > 1
-            assert 40 < heard < 150 + (kind == "soft")
+            assert 40 <= heard < 150 + (kind == "soft")
         finally:
             subscriber.close()
         how = "closed for" if kind == "soft" else "scheduled to be closed ASAP for"
