@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import hiredis
+import pytest
 
 
 def _in_package(package: str, *parts: str) -> str | None:
@@ -82,7 +83,8 @@ class Wire:
 def running(engine: str, *directives: str) -> Iterator[int]:
     """A stock server of that engine; yields its port."""
     path = binary(engine)
-    assert path is not None, f"{engine} is not installed"
+    if path is None:
+        pytest.skip(f"{engine}'s server is not installed on this machine")
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         extra = ["--enable-debug-command", "yes"] if engine != "redis6" else []
