@@ -64,7 +64,7 @@ class Path:
     """One direction between two parties; all their connections share its rate."""
 
     __slots__ = (
-        "base_us", "chance", "conduct", "cut", "draw", "free_us", "jitter_us", "net", "sockets", "source",
+        "base_us", "chance", "conduct", "cut", "free_us", "jitter_us", "net", "sockets", "source",
         "target", "travel_us",
     )  # fmt: skip
 
@@ -72,7 +72,6 @@ class Path:
         self.net, self.source, self.target = net, source, target
         self.chance = net.kernel.random(f"net/{source}>{target}")
         self.base_us = net.base_us + self.chance.randrange(net.base_us + 1)
-        self.draw = self.chance.random
         self.free_us = 0
         self.sockets: dict[Socket, None] = {}
         self.set(Conduct())
@@ -93,7 +92,7 @@ class Path:
 
     def delay(self) -> int:
         """How long the next packet is under way."""
-        return self.travel_us + int(self.jitter_us * self.draw())
+        return self.travel_us + int(self.jitter_us * self.chance.random())
 
 
 class Socket:
@@ -166,12 +165,7 @@ class Socket:
                 return 0
             data, length = data[:room], room
         self.outstanding += length
-        number = self._sequence
-        self._sequence = number + 1
-        if self._stalled or self.path.cut:
-            self._stall(number, DATA, bytes(data))
-        else:
-            self._fly(number, DATA, bytes(data))
+        self._emit(DATA, bytes(data))
         return length
 
     def _emit(self, kind: int, data: bytes) -> None:
@@ -185,7 +179,7 @@ class Socket:
     def _fly(self, number: int, kind: int, data: bytes) -> None:
         path, kernel = self.path, self.net.kernel
         departure = path.departure_us(len(data) + 40) if path.conduct.rate else kernel.now_us
-        arrival = departure + path.travel_us + int(path.jitter_us * path.draw())
+        arrival = departure + path.delay()
         if arrival < self._last_us:
             arrival = self._last_us
         self._last_us = arrival
@@ -303,11 +297,7 @@ class Socket:
             inbox[:] = (whole[most:],)
         length = len(data)
         self.inbox_bytes -= length
-        peer = self.peer
-        if self.path.cut or peer.wants_room:
-            self._consumed(length)
-        else:
-            peer.outstanding -= length
+        self._consumed(length)
         return data
 
     def _consumed(self, length: int) -> None:

@@ -364,6 +364,7 @@ class Process:
                 return
             short = length > 1 and self._draw() < self._short_reads
             data = sock.take(draw_short(self.chance, min(length, READ_BYTES)) if short else READ_BYTES)
+            # As `turn` has it, without what bytes never need: nearly all turns begin here.
             kernel.checksum = crc32(data, kernel.checksum + kernel.now_us + self._number + wire.conn)
             self.now = self.clock.now()
             self._take_turn(Received(wire.conn, data))
