@@ -80,9 +80,10 @@ class Connections:
         if decoder.trusted:
             batch = decoder.feed(data)
             if batch:
-                executor = self.node.executor
-                run = executor.run if len(batch) <= WEIGHED_COMMANDS else executor.run_weighed
-                run(session, batch)
+                if len(batch) <= WEIGHED_COMMANDS:
+                    self.node.executor.run(session, batch)
+                else:
+                    self.node.executor.run_weighed(session, batch)
         if decoder.idle or session.closing:
             return
         if decoder.error is not None and session.blocked is None:

@@ -163,8 +163,9 @@ class Executor:
                 command.calls += 1
                 keyspace.verbatim = True
                 before = keyspace.dirty
+                run = command.run
                 try:
-                    answer = command.run(session, argv)
+                    answer = run(session, argv)
                 except CommandError as problem:
                     answer = self.failed(command, str(problem))
                 except WrongType:

@@ -337,8 +337,9 @@ class Following:
             return
         keyspace = self.node.keyspace
         command.calls += 1
+        run = command.run
         try:
-            answer = command.run(session, argv)
+            answer = run(session, argv)
         except (CommandError, WrongType) as problem:
             text = WRONG_TYPE if isinstance(problem, WrongType) else str(problem)
             answer = self.node.executor.failed(command, text)

@@ -381,6 +381,8 @@ class Handover:
     def deadline_ms(self) -> int | None:
         """When `advance` has work (mono ms)."""
         soonest: int | None = self.client_pause_until or None
+        if self.failover_deadline is None and self.shutdown_deadline is None:  # nearly always
+            return soonest
         for other in (self.failover_deadline, self.shutdown_deadline):
             if other is not None and (soonest is None or other < soonest):
                 soonest = other

@@ -112,6 +112,15 @@ class Node:
     surface.
     """
 
+    # Behind thirty attributes an instance's dictionary is no longer shared, and all access to it slower.
+    __slots__ = (
+        "_handlers", "by_id", "config", "connections", "cron_ms", "effects", "evictor", "executor", "exiting",
+        "following", "handover", "history", "keyspace", "last_connection", "later", "limits_due", "loading",
+        "loads", "meter", "monitors", "now", "orders", "ping_ms", "primary", "pubsub", "pull", "random",
+        "ready", "replica", "run_id", "run_script_command", "script_log", "script_may_run", "script_refusal",
+        "scripting", "second_ms", "services", "sessions", "snapshots", "started", "surroundings", "writers",
+    )  # fmt: skip
+
     redis_version = REDIS_VERSION
 
     def __init__(self, config: Config, chance: Random, surroundings: Surroundings | None = None) -> None:
@@ -505,15 +514,16 @@ class Node:
 
     def check_invariants(self) -> None:
         """Assert what must hold between turns."""
-        if self.history.window is not None:
-            self.history.window.check_invariants()
+        window, end = self.history.window, self.history.end
+        if window is not None:
+            assert window.end == end
+            window.check_invariants()
         assert not self.executor.stream
         assert not self.keyspace.effects
         if self.replica.active:
             assert not self.executor.feeding
             assert not self.keyspace.expires_keys
         if self.primary.links:
-            end = self.history.end
             for link in self.primary.links.values():
                 assert link.acked <= end or link.cursor is None, (link.acked, end)
 

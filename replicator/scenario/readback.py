@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from replicator.scenario.history import History, ReadBack
 from replicator.scenario.waiting import Wait
-from replicator.scenario.workload import PADDING
+from replicator.scenario.workload import unpadded
 
 if TYPE_CHECKING:
     from replicator.scenario.play import Player
@@ -61,4 +61,4 @@ def _unreadable(player: Player, node: str, error: str) -> None:
 
 
 def _text(value: bytes) -> str:
-    return value.decode("utf-8", "replace").rstrip(PADDING)
+    return unpadded(value.decode("utf-8", "replace"))

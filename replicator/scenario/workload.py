@@ -40,7 +40,8 @@ def padded(value: str, size: int) -> str:
 
 
 def unpadded(value: str) -> str:
-    return value.rstrip(PADDING)
+    """What was given to padded(): names and numbers, with no padding among them."""
+    return value.partition(PADDING)[0]
 
 
 def packed(argv: tuple[str, ...]) -> bytes:

@@ -21,7 +21,7 @@ class Alarm:
     """
 
     def __init__(self, process: Process) -> None:
-        self._process = process
+        self._process, self._rings = process, self._ring
         self._deadline_ms: int | None = None  # as the machine said behind its last turn
         self._planned_ms: list[int] = []  # a heap of the times for which calls are planned
         self._soonest_ms = _NEVER  # the first of them
@@ -38,7 +38,7 @@ class Alarm:
         process = self._process
         self._soonest_ms = deadline_ms
         heappush(self._planned_ms, deadline_ms)
-        process.kernel.at(process.clock.kernel_us(deadline_ms), self._ring)
+        process.kernel.at(process.clock.kernel_us(deadline_ms), self._rings)
 
     def _ring(self) -> None:
         planned = self._planned_ms

@@ -7,6 +7,7 @@ from replicator.simulation.kernel import Kernel
 
 EPOCH_MS = 1_700_000_000_000
 _MILLION = 1_000_000
+_BILLION = 1_000_000_000
 _new = tuple.__new__  # of a named tuple, without the call of its own __new__: every turn begins with one
 
 
@@ -15,17 +16,18 @@ class Clock:
     wall_off_ms: how wrong the wall clock is then. Both pass to their next millisecond at the same instant.
     """
 
-    __slots__ = ("_ahead_ms", "_boot_us", "_drift", "_kernel")
+    __slots__ = ("_ahead_ms", "_boot", "_boot_us", "_drift", "_kernel")
 
     def __init__(self, kernel: Kernel, *, drift_ppm: int = 0, boot_us: int = 0, wall_off_ms: int = 0) -> None:
         self._kernel = kernel
         self._drift = _MILLION + drift_ppm
         self._boot_us = boot_us
+        self._boot = boot_us * _MILLION
         self._ahead_ms = EPOCH_MS + wall_off_ms - boot_us // 1000  # the wall clock, of the monotonic one
 
     def now(self) -> Now:
         """Both clocks, in whole milliseconds, rounded down."""
-        mono_ms = (self._boot_us + self._kernel.now_us * self._drift // _MILLION) // 1000
+        mono_ms = (self._boot + self._kernel.now_us * self._drift) // _BILLION
         return _new(Now, (mono_ms, mono_ms + self._ahead_ms))
 
     def kernel_us(self, mono_ms: int) -> int:

@@ -70,19 +70,19 @@ class _Watch:
     """One life of one node: how far it has been looked at."""
 
     __slots__ = (
-        "acks", "address", "broken", "check_invariants", "compared_to", "end", "generation", "history", "identity",
-        "links", "monitor", "name", "node", "window",
+        "acks", "address", "broken", "compared_to", "end", "generation", "history", "identity",
+        "links", "monitor", "name", "node", "stream", "window",
     )  # fmt: skip
 
     def __init__(self, monitor: Monitor, name: str, node: Node, address: tuple[str, int]) -> None:
         self.monitor, self.name, self.node, self.address = monitor, name, node, address
         self.history, self.links = node.history, node.primary.links
-        self.check_invariants = node.check_invariants
         self.broken = False
         self.acks = 0
         self.generation = 0
         self.identity = ""
         self.window: Window | None = None
+        self.stream: _Stream | None = None  # of the history; None: not met yet
         self.end = -1  # of the history, at the last look
         self.compared_to = -1  # its bytes have been compared up to here
 
@@ -90,7 +90,7 @@ class _Watch:
         """Look at the node after a turn."""
         if not self.broken:
             try:
-                self.check_invariants()
+                self.node.check_invariants()
             except AssertionError as problem:
                 self.broken = True
                 self.monitor.object_to(f"{self.name}: an invariant does not hold at {now.mono_ms} ms: {problem!r}")
@@ -122,7 +122,9 @@ class _Watch:
         # A node whose history has an open window at this offset stands for (id, offset). Only who counts further
         # than anybody before marks a place; the others are compared as they pass it.
         if self.window is not None and self.node.loading is None:
-            stream = self.monitor.stream(self.identity, end)
+            stream = self.stream
+            if stream is None:
+                stream = self.stream = self.monitor.stream(self.identity, end)
             if end in stream.prints:
                 self._compare_data(stream, end)
             elif end >= stream.next_print:
@@ -137,6 +139,7 @@ class _Watch:
         self.catch_up()
         history = self.history
         before, self.identity = self.identity, history.id
+        self.stream = None
         self.window = history.window
         self.compared_to = min(self.end, history.end) if self.identity == before else history.end
 

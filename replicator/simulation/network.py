@@ -81,7 +81,7 @@ class Path:
         self.conduct = conduct
         self.cut = conduct.mode == "blackhole"
         self.travel_us = self.base_us + conduct.delay_us
-        self.jitter_us = self.net.jitter_us + conduct.jitter_us
+        self.jitter_us = float(self.net.jitter_us + conduct.jitter_us)
         if not conduct.rate:
             self.free_us = 0
 
@@ -99,6 +99,7 @@ class Socket:
     """One end of a connection, with the direction of bytes that it sends."""
 
     __slots__ = (
+        "_arrives",
         "_deferred",
         "_early",
         "_expected",
@@ -150,6 +151,7 @@ class Socket:
         self._retry_us = FIRST_RETRY_US
         self._last_us = 0
         self._deferred = 0
+        self._arrives = self._arrive
 
     # -- sending -----------------------------------------------------------------------------------------------------
 
@@ -165,7 +167,7 @@ class Socket:
                 return 0
             data, length = data[:room], room
         self.outstanding += length
-        self._emit(DATA, bytes(data))
+        self._emit(DATA, data if type(data) is bytes else bytes(data))
         return length
 
     def _emit(self, kind: int, data: bytes) -> None:
@@ -183,7 +185,7 @@ class Socket:
         if arrival < self._last_us:
             arrival = self._last_us
         self._last_us = arrival
-        kernel.at(arrival, self._arrive, number, kind, data, departure)
+        kernel.at(arrival, self._arrives, number, kind, data, departure)
 
     def _stall(self, number: int, kind: int, data: bytes) -> None:
         """Bytes that do not get through: sent again later."""

@@ -43,6 +43,13 @@ GONE_BY_PEER: Final = "Client closed connection"
 class Process:
     """One life of a machine on one host."""
 
+    __slots__ = (
+        "_alarm", "_calls", "_carry", "_dirty", "_draw", "_files", "_handle", "_last_conn", "_number",
+        "_short_reads", "_stepped", "_told", "_waiting", "_waking_us", "address",
+        "busy_until_us", "chance", "clock", "costs", "disk", "ended", "hooks", "kernel", "locals", "machine",
+        "name", "net", "now", "pid", "snapshots", "stopped", "streams", "wires", "withheld",
+    )  # fmt: skip
+
     def __init__(
         self, kernel: Kernel, net: Network, name: str, address: tuple[str, int], machine: Machine, *, clock: Clock,
         disk: Disk, chance: Random, hooks: Hooks, costs: Costs, pid: int = 1,
@@ -66,8 +73,7 @@ class Process:
         self._dirty: dict[int, Wire] = {}
         self.withheld = False
         self._handle = machine.handle
-        self._set_alarm = (alarm := Alarm(self)).set
-        self._mind_spinning = alarm.mind_spinning
+        self._alarm = Alarm(self)
         self._stepped = hooks.stepped
         self._files = Filing(self)
         self._last_conn = 0
@@ -192,7 +198,8 @@ class Process:
 
     def _take_turn(self, event: told.Event) -> None:
         try:
-            effects = self._handle(event, self.now)
+            handle = self._handle  # a local name: 3.11 finds what is called of an attribute slowly
+            effects = handle(event, self.now)
             if effects or self._dirty:
                 self._carry_out(effects)
             self._finish()
@@ -216,9 +223,10 @@ class Process:
             if self._told:
                 self._settle()
         if self.ended is None:
-            self._set_alarm()
-            if self._stepped is not None:
-                self._stepped(self.now)
+            self._alarm.set()
+            stepped = self._stepped
+            if stepped is not None:
+                stepped(self.now)
 
     def _settle(self) -> None:
         queue = self._told
@@ -289,7 +297,7 @@ class Process:
             return
         self.now = self.clock.now()
         try:
-            self._mind_spinning()
+            self._alarm.mind_spinning()
             effects = self.machine.advance(self.now)
             if effects or self._dirty:
                 self._carry_out(effects)
@@ -362,8 +370,11 @@ class Process:
                 if sock.ended:
                     self._lose_in_turn(wire, GONE_BY_PEER)
                 return
-            short = length > 1 and self._draw() < self._short_reads
-            data = sock.take(draw_short(self.chance, min(length, READ_BYTES)) if short else READ_BYTES)
+            draw = self._draw
+            if length > 1 and draw() < self._short_reads:
+                short, data = True, sock.take(draw_short(self.chance, min(length, READ_BYTES)))
+            else:
+                short, data = False, sock.take(READ_BYTES)
             # As `turn` has it, without what bytes never need: nearly all turns begin here.
             kernel.checksum = crc32(data, kernel.checksum + kernel.now_us + self._number + wire.conn)
             self.now = self.clock.now()
@@ -374,6 +385,8 @@ class Process:
                     # Most rests follow at once, some late enough for something to happen in between.
                     rest_us = int(10 ** self.chance.uniform(0, LATEST_REST)) if short else 0
                     kernel.after(rest_us, self.later, self._read_late, wire)
+                return
+            if not (sock.inbox or sock.ended or sock.broken):
                 return
 
     def _lose_in_turn(self, wire: Wire, why: str) -> None:

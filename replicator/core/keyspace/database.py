@@ -363,7 +363,7 @@ class Keyspace:
     def adopt(self, other: Keyspace) -> None:
         """Take over the data of another keyspace (a finished load), keeping our own hooks; watchers are told."""
         self.own_volatile.clear()
-        self.scheduled = True
+        self.scheduled = any(theirs.schedule for theirs in other.databases)
         for mine, theirs in zip(self.databases, other.databases, strict=True):
             for key, watchers in mine.watched.items():
                 if key in mine.values or key in theirs.values:

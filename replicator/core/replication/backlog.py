@@ -32,7 +32,7 @@ class Cursor:
 class Window:
     """The bytes of the replication stream from `start` up to `end`."""
 
-    __slots__ = ("_blocks", "_cursors", "_first", "end", "size", "start")
+    __slots__ = ("_blocks", "_cursors", "_first", "_last", "end", "size", "start")
 
     def __init__(self, size: int, position: int = 0) -> None:
         self.size = size  # bytes kept for partial resynchronization: repl-backlog-size
@@ -40,6 +40,7 @@ class Window:
         self.end = position
         self._first = position  # position of the first byte of the first block
         self._blocks: deque[bytearray] = deque()
+        self._last: bytearray | None = None  # of the blocks: append and nearly every read need it alone
         self._cursors: list[Cursor] = []
 
     def __len__(self) -> int:
@@ -52,11 +53,12 @@ class Window:
 
     def append(self, data: bytes | bytearray) -> None:
         """Put bytes behind the end, and let go of what nobody needs."""
-        blocks = self._blocks
-        if blocks and len(last := blocks[-1]) < limits.WINDOW_BLOCK:
+        last = self._last
+        if last is not None and len(last) < limits.WINDOW_BLOCK:
             last += data
         else:
-            blocks.append(bytearray(data))
+            self._last = last = bytearray(data)
+            self._blocks.append(last)
         self.end += len(data)
         if self.end - self.start > self.size:
             self._trim()
@@ -93,15 +95,15 @@ class Window:
         assert self.start <= position <= self.end, (self.start, position, self.end)
         if position == self.end:
             return b""
-        blocks = self._blocks
-        last = blocks[-1]
+        last = self._last
+        assert last is not None
         into_last = position - (self.end - len(last))
         if into_last >= 0:  # nearly always: the reader is close to the end
             if self.end - position < _SMALL:
                 return bytes(last[into_last : into_last + limit])
             return bytes(memoryview(last)[into_last : into_last + limit])
         at = position - self._first
-        for block in blocks:
+        for block in self._blocks:
             if at < len(block):
                 return bytes(memoryview(block)[at : at + limit])
             at -= len(block)
@@ -118,11 +120,13 @@ class Window:
         blocks = self._blocks
         while blocks and self._first + len(blocks[0]) <= keep:
             self._first += len(blocks.popleft())
+        if not blocks:
+            self._last = None
 
     def check_invariants(self) -> None:
         """Assert what must always hold."""
         blocks = self._blocks
-        held = len(blocks[0]) if len(blocks) == 1 else sum(map(len, blocks))
+        held = len(self._last or b"") if len(blocks) < 2 else sum(map(len, blocks))
         assert self._first + held == self.end, (self._first, held, self.end)
         assert self._first <= self.start <= self.end
         for cursor in self._cursors:

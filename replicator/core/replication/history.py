@@ -74,41 +74,31 @@ class Verdict:
 
 
 class History:
-    """A node's ids. The offset is the end of its window (or `offset` while there is none)."""
+    """A node's ids and offset. end: the replication offset, bytes of this history so far; the window ends there."""
 
-    __slots__ = ("id", "id2", "offset", "second_limit", "window")
+    __slots__ = ("end", "id", "id2", "second_limit", "window")
 
     def __init__(self, chance: Random) -> None:
         self.id = new_id(chance)
         self.id2 = NO_ID
         self.second_limit = -1  # id2 is valid for requests of a first byte up to this (INFO: second_repl_offset)
-        self.offset = 0
+        self.end = 0
         self.window: Window | None = None
-
-    @property
-    def end(self) -> int:
-        """The replication offset: bytes of this history so far."""
-        window = self.window
-        return self.offset if window is None else window.end
 
     def open_window(self, size: int) -> None:
         """Begin to keep a backlog from the current offset on."""
         assert self.window is None
-        self.window = Window(size, self.offset)
+        self.window = Window(size, self.end)
 
     def drop_window(self) -> None:
         """Keep no backlog any more; the offset stays."""
-        if self.window is not None:
-            self.offset = self.window.end
-            self.window = None
+        self.window = None
 
     def append(self, data: bytes | bytearray) -> None:
         """More bytes of the stream."""
-        window = self.window
-        if window is None:
-            self.offset += len(data)
-        else:
-            window.append(data)
+        self.end += len(data)
+        if self.window is not None:
+            self.window.append(data)
 
     def judge(self, asked_id: str, asked_position: int) -> Verdict:
         """May a replica that has `asked_position` bytes of history `asked_id` continue with ours?"""
@@ -158,6 +148,6 @@ class History:
         self.id2 = NO_ID
         self.second_limit = -1
         self.window = None
-        self.offset = offset
+        self.end = offset
         if size is not None:
             self.open_window(size)

@@ -183,7 +183,7 @@ class SimulatedStage:
             window=chance.choice((2_000, 8_000, 64_000, 512_000)),
         )
         self.costs = Costs(
-            short_reads=chance.choice((0.0, 0.01, 0.05, 0.3)),
+            short_reads=chance.choice((0.0, 0.01, 0.05, 0.3) if script.faults.plan else (0.0, 0.01, 0.02, 0.05)),
             snapshot_us=chance.randrange(500, 40_000),
         )
         if script.faults.plan:
