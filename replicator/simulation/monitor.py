@@ -30,10 +30,10 @@ def fingerprint(keyspace: Keyspace) -> int:
     for database in keyspace.databases:
         if not database.values:
             continue
-        inner = 0
-        for item in database.values.items():
-            value = item[1]
-            inner += hash(item) if type(value) is bytes else hash((item[0], _plain(value)))
+        if {bytes}.issuperset(map(type, database.values.values())):
+            inner = sum(map(hash, database.values.items()))
+        else:
+            inner = sum(hash((key, _plain(value))) for key, value in database.values.items())
         for key in database.expires:
             inner += hash((key, "expires"))
         total += hash((database.index, inner))
@@ -42,6 +42,8 @@ def fingerprint(keyspace: Keyspace) -> int:
 
 def _plain(value: object) -> object:
     """What two equal values have in common, hashable."""
+    if type(value) is bytes:
+        return value
     if isinstance(value, List):
         return tuple(value)
     if isinstance(value, Set):
