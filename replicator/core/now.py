@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from msgspec import Struct
 
 
-class Now(NamedTuple):
+class Now(Struct, frozen=True, gc=False):
     """The instant at which an event reaches a machine.
 
     mono_ms: milliseconds of a clock that never steps back; every deadline and timeout is measured with it.

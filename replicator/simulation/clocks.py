@@ -8,7 +8,6 @@ from replicator.simulation.kernel import Kernel
 EPOCH_MS = 1_700_000_000_000
 _MILLION = 1_000_000
 _BILLION = 1_000_000_000
-_new = tuple.__new__  # of a named tuple, without the call of its own __new__: every turn begins with one
 
 
 class Clock:
@@ -28,7 +27,7 @@ class Clock:
     def now(self) -> Now:
         """Both clocks, in whole milliseconds, rounded down."""
         mono_ms = (self._boot + self._kernel.now_us * self._drift) // _BILLION
-        return _new(Now, (mono_ms, mono_ms + self._ahead_ms))
+        return Now(mono_ms, mono_ms + self._ahead_ms)
 
     def kernel_us(self, mono_ms: int) -> int:
         """The first microsecond of the run at which the monotonic clock shows that many milliseconds."""
