@@ -84,7 +84,7 @@ class Connections:
                     self.node.executor.run(session, batch)
                 else:
                     self.node.executor.run_weighed(session, batch)
-        if decoder.idle or session.closing:
+        if (decoder.unfinished is None and decoder.error is None) or session.closing:
             return
         if decoder.error is not None and session.blocked is None:
             if session.reply_mode == REPLY_ON and session.conn not in self.node.primary.links:

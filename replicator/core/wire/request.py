@@ -57,33 +57,28 @@ class RequestDecoder:
     far (the offset arithmetic of a replication stream hangs on it), `pending` those of the unfinished one.
     """
 
-    __slots__ = ("_careful", "_reader", "consumed", "error", "trusted")
+    __slots__ = ("_reader", "consumed", "error", "trusted", "unfinished")
 
     def __init__(self, *, trusted: bool = True) -> None:
         self._reader = hiredis.Reader()
-        self._careful: CarefulDecoder | None = None  # holds the unfinished frame, if there is one
+        self.unfinished: CarefulDecoder | None = None  # holds the frame that is not whole yet
         self.consumed = 0
         self.error: str | None = None
         self.trusted = trusted  # not yet authenticated clients are held to small requests
 
     @property
-    def idle(self) -> bool:
-        """All that was received was whole commands: nothing is pending, and there was no error."""
-        return self._careful is None and self.error is None
-
-    @property
     def pending(self) -> int:
         """Bytes received that belong to no whole command yet."""
-        return 0 if self._careful is None else self._careful.pending
+        return 0 if self.unfinished is None else self.unfinished.pending
 
     @property
     def pending_arguments(self) -> int:
         """Arguments of the command that is not whole yet."""
-        return 0 if self._careful is None else self._careful.arguments
+        return 0 if self.unfinished is None else self.unfinished.arguments
 
     def feed(self, data: bytes) -> list[Argv]:
         """The commands that are whole with these bytes, in order (an empty request is no command)."""
-        if self._careful is not None or not self.trusted or data[:3] not in _USUAL:
+        if self.unfinished is not None or not self.trusted or data[:3] not in _USUAL:
             return self._feed(data, fast=self.trusted)
         if 0x3E in data and _pushes_many(data):
             return self._feed(data, fast=True)
@@ -100,9 +95,9 @@ class RequestDecoder:
 
         One by one, because each may be the AUTH that lets the next be large; see `trust`.
         """
-        careful = self._careful
+        careful = self.unfinished
         if careful is None:
-            careful = self._careful = CarefulDecoder()
+            careful = self.unfinished = CarefulDecoder()
         careful.trusted = False
         if data:
             careful.feed(data)
@@ -116,12 +111,12 @@ class RequestDecoder:
         self.consumed += careful.consumed
         careful.consumed = 0
         if argv is None and self.error is None and not careful.pending:
-            self._careful = None
+            self.unfinished = None
         return argv
 
     def trust(self) -> bytes:
         """Between two commands of next_small: what is left, to be fed again now that the limits are gone."""
-        careful, self._careful = self._careful, None
+        careful, self.unfinished = self.unfinished, None
         return b"" if careful is None else careful.rest()
 
     def _one(self, data: bytes) -> list[Argv] | None:
@@ -173,7 +168,7 @@ class RequestDecoder:
         batch: list[Argv] = []
         rest = data
         while rest and self.error is None:
-            plain = fast and self._careful is None and rest[:1] == b"*"
+            plain = fast and self.unfinished is None and rest[:1] == b"*"
             if plain and not _MANY.search(rest) and not _pushes_many(rest):
                 used = self._fast(rest, batch)
                 self.consumed += used
@@ -186,9 +181,9 @@ class RequestDecoder:
 
     def _carefully(self, rest: bytes, batch: list[Argv], *, one: bool) -> bytes:
         """Decode commands (or just `one`, the unfinished) with the careful decoder; what is left for the fast one."""
-        careful = self._careful
+        careful = self.unfinished
         if careful is None:
-            careful = self._careful = CarefulDecoder()
+            careful = self.unfinished = CarefulDecoder()
         careful.trusted = self.trusted
         careful.feed(rest)
         try:
@@ -205,7 +200,7 @@ class RequestDecoder:
             return b""
         if argv is None and careful.pending:
             return b""  # an inline command whose line has not ended
-        self._careful = None
+        self.unfinished = None
         return careful.rest()
 
     def _fast(self, data: bytes, batch: list[Argv]) -> int:
