@@ -193,7 +193,9 @@ def _check_edn(file: Path, as_json: bool) -> NoReturn:
         for text in judged.problems:
             click.echo(f"  {text}")
         for name in judged.unknown:
-            click.echo(f"  {name}: too many orders to try; nobody knows")
+            click.echo(f"  {name}: unknown, there are too many orders to try")
+        if judged.ok:
+            click.echo("  nothing is wrong with it")
     sys.exit(FAILED if judged.problems else 0)
 
 

@@ -67,8 +67,17 @@ def test_the_search_agrees_with_trying_all_orders(calls: list[Call]) -> None:
 
 
 def test_too_much_effort_is_answered_with_unknown() -> None:
-    calls = [Call("write", number, 0, 1000) for number in range(30)] + [Call("read", 99, 1001, 1002)]
+    calls = [Call("write", number, 0, 1000) for number in range(30)]
+    calls += [Call("read", 5, 1001, 1002), Call("read", 6, 1003, 1004)]
     assert judge(calls, effort=500).answer is Answer.UNKNOWN
+
+
+def test_a_value_that_nobody_wrote_needs_no_search() -> None:
+    calls = [Call("write", number, 0, 1000) for number in range(30)]
+    for strange in (Call("read", 99, 1001, 1002), Call("cas", 1, 1001, 1002, 99)):
+        verdict = judge([*calls, strange], effort=500)
+        assert verdict.answer is Answer.NO and verdict.stuck is strange
+    assert judge([*calls[:2], Call("cas", 99, 5, None, 1), Call("read", 99, 1001, 1002)]).answer is Answer.YES
 
 
 def test_a_lost_write_is_not_linearizable_and_an_unknown_one_may_be_missing() -> None:
@@ -85,6 +94,12 @@ def test_edn_is_read() -> None:
         {":f": ":read"},
         ["x", "y"],
     ]
+
+
+def test_edn_keeps_escapes_and_takes_any_value_for_a_key() -> None:
+    assert read_all('"a\\u0041\\"\\\\n\\n"') == ['aA"\\n\n']
+    ((found,),) = [read_all("{{:a [1]} 2 [3 {:b 4}] 5}")]
+    assert sorted(found.values()) == [2, 5]
 
 
 @pytest.mark.parametrize("text", ["[1", "]", "[1)", "{1}", '"open', "[" * 300])
@@ -137,6 +152,120 @@ APPEND = """
 def test_jepsens_appends_are_judged(read: str, problem: str) -> None:
     problems = check_text(APPEND % read).problems
     assert (not problems) if not problem else any(problem in one for one in problems), problems
+
+
+def _operations(*steps: str) -> str:
+    """ "0 invoke write 1" -> an operation of process 0."""
+    return "\n".join(
+        "{{:process {}, :type :{}, :f :{}, :value {}}}".format(*step.split(" ", 3)) for step in steps
+    )
+
+
+def _ran(process: int, f: str, value: str, told: str | None = None, how: str = "ok") -> tuple[str, str]:
+    return f"{process} invoke {f} {value}", f"{process} {how} {f} {told or value}"
+
+
+def _transactions(*steps: tuple[int, str, str]) -> str:
+    return _operations(*(line for process, asked, told in steps for line in _ran(process, "txn", asked, told)))
+
+
+@pytest.mark.parametrize(
+    ("steps", "problem"),
+    [
+        ([(0, "[[:append 5 1]]", ""), (1, "[[:r 5 nil]]", "[[:r 5 nil]]")], "1 was acknowledged and is lost"),
+        (
+            [(0, "[[:append 5 1]]", ""), (1, "[[:r 5 nil]]", "[[:r 5 [1]]]"), (2, "[[:r 5 nil]]", "[[:r 5 []]]")],
+            "1 was acknowledged and is lost",
+        ),
+        (
+            [(0, "[[:append 5 1]]", ""), (0, "[[:append 5 2]]", ""), (1, "[[:r 5 nil]]", "[[:r 5 [2 1]]]")],
+            "2 stands before 1, which had ended before it began",
+        ),
+        (
+            [(0, "[[:append 5 1] [:append 5 2]]", ""), (1, "[[:r 5 nil]]", "[[:r 5 [2 1]]]")],
+            "2 stands before 1, which the same transaction appended first",
+        ),
+        (
+            [
+                (0, "[[:append 5 1]]", ""), (1, "[[:r 5 nil]]", "[[:r 5 [1]]]"),
+                (1, "[[:r 5 nil]]", "[[:r 5 nil]]"), (2, "[[:r 5 nil]]", "[[:r 5 [1]]]"),
+            ],
+            "process 1 read 0 elements",
+        ),
+        (
+            [
+                (0, "[[:append 5 1]]", ""), (0, "[[:r 5 nil]]", "[[:r 5 nil]]"),
+                (2, "[[:r 5 nil]]", "[[:r 5 [1]]]"),
+            ],
+            "process 0 did not read its own 1",
+        ),
+        ([(0, "[[:append 5 [1 2]]]", ""), (0, "[[:r 5 nil]]", "[[:r 5 [[1 2]]]]")], ""),
+        ([(0, "[[:append 5 1] [:r 6 nil]]", ""), (1, "[[:r 5 nil]]", "[[:r 5 [1]]]")], ""),
+    ],
+)  # fmt: skip
+def test_lists_lose_and_reorder_nothing(steps: list[tuple[int, str, str]], problem: str) -> None:
+    problems = check_text(_transactions(*((process, asked, told or asked) for process, asked, told in steps))).problems
+    if problem:
+        (one,) = problems
+        assert problem in one
+    else:
+        assert not problems
+
+
+def test_appends_without_transactions_are_judged_alike() -> None:
+    lost = _operations(*_ran(0, "append", "1"), *_ran(1, "read", "nil", "[]"))
+    assert check_text(lost).problems == ["the list: 1 was acknowledged and is lost"]
+    keyed = _operations(*_ran(0, "append", "[7 1]"), *_ran(1, "read", "[7 nil]", "[7 [1]]"))
+    judged = check_text(keyed)
+    assert judged.kind == "append" and judged.keys == 1 and not judged.problems
+
+
+def test_elles_examples_without_processes_are_judged_by_what_was_read() -> None:
+    text = "{:type :ok, :value [[:append :x 1]]} {:type :fail, :value [[:append :x 2]]}"
+    text += "{:type :ok, :value [[:r :x %s]]}"
+    assert check_text(text % "[1]").problems == [] == check_text(text % "[]").problems
+    assert "was refused" in check_text(text % "[1 2]").problems[0]
+
+
+def test_a_plain_cas_is_not_taken_for_one_of_a_key() -> None:
+    assert check_text(_operations(*_ran(0, "cas", "[nil 2]"), *_ran(0, "cas", "[2 4]"))).problems == []
+    judged = check_text(_operations(*_ran(0, "cas", "[8 [nil 2]]"), *_ran(0, "cas", "[9 [nil 4]]")))
+    assert judged.keys == 2 and judged.ok
+
+
+def test_values_of_a_register_may_be_collections() -> None:
+    assert check_text(_operations(*_ran(0, "write", "{:a [1]}"), *_ran(0, "read", "nil", "{:a [1]}"))).ok
+    assert not check_text(_operations(*_ran(0, "write", "{:a [1]}"), *_ran(0, "read", "nil", "{:a [2]}"))).ok
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "no operation of a client"),
+        ("{:type :info, :process :nemesis, :f :kill}", "no operation of a client"),
+        ("{:type :sometimes, :process 0, :f :write, :value 1}", "none of :invoke, :ok, :fail, :info"),
+        ("{:type :ok, :process 0, :f :write, :value 1}", "has not begun"),
+        ("{:type :invoke, :f :write, :value 1}", "has no :process"),
+        ("{:type :ok, :f :write, :value 1}", "need :process"),
+        (_operations("0 invoke write 1", "0 invoke write 2"), "begins anew"),
+        (_operations(*_ran(0, "txn", "[[:w :x 1]]")), "a transaction's step is"),
+        (_operations(*_ran(0, "txn", "5")), "a transaction is a list of steps"),
+        (_operations(*_ran(0, "txn", "[[:r 5 7]]")), "is no list"),
+        (_operations(*_ran(0, "append", "5"), *_ran(0, "write", "5")), "none of :append, :read"),
+        (_operations(*_ran(0, "add", "5")), "operation :add"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused_and_not_called_sound(text: str, words: str) -> None:
+    with pytest.raises(EdnError, match=words):
+        check_text(text)
+
+
+def test_what_took_too_much_effort_is_called_neither_sound_nor_wrong() -> None:
+    open_ = [f"{process} invoke write {process}" for process in range(30)]
+    closed = [f"{process} ok write {process}" for process in range(30)]
+    reads = [*_ran(40, "read", "nil", "5"), *_ran(40, "read", "nil", "6")]
+    plain = check_text(_operations(*open_, *closed, *reads), effort=500).plain()
+    assert plain["ok"] is None and plain["unknown"] == ["the register"] and plain["problems"] == []
 
 
 def _history(reads: list[str]) -> History:

@@ -1,7 +1,7 @@
 """Reads EDN, as far as Jepsen's histories use it: maps, vectors, lists, sets, keywords, strings, numbers, tags.
 
-Keywords and symbols become Word (":ok" and "ok" differ), lists and vectors lists, sets frozensets where their items
-allow, tagged values (#jepsen.history.Op{...}) the value alone. Source: https://github.com/edn-format/edn
+Keywords and symbols become Word (":ok" and "ok" differ), lists and vectors and sets lists,
+tagged values (#jepsen.history.Op{...}) the value alone. Source: https://github.com/edn-format/edn
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from typing import Any
 
 DEPTH_MOST = 100
 _TOKEN = re.compile(
-    r"""[\s,]+ | ;[^\n]* | (?P<string>"(?:[^"\\]|\\.)*") | (?P<open>\#\{|[\[({]) | (?P<close>[\])}])
+    r"""[\s,]+ | ;[^\n]* | (?P<string>"(?:[^"\\]|\\[\s\S])*") | (?P<open>\#\{|[\[({]) | (?P<close>[\])}])
       | (?P<tag>\#[A-Za-z][\w.*+!?<>=/-]*) | (?P<skip>\#_) | (?P<char>\\\S+) | (?P<atom>[^\s,;"()\[\]{}]+)""",
     re.VERBOSE,
 )
-_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", '"': '"', "\\": "\\"}
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 _CLOSING = {"[": "]", "(": ")", "{": "}", "#{": "}"}
 
 
@@ -77,7 +78,7 @@ class _Reader:
                 case "skip":
                     self.value(depth)
                 case "string":
-                    return re.sub(r"\\(.)", lambda match: _ESCAPES.get(match[1], match[1]), token[1:-1])
+                    return _ESCAPE.sub(_unescaped, token[1:-1])
                 case "char":
                     return token[1:]
                 case _:
@@ -95,12 +96,21 @@ class _Reader:
         if opening == "{":
             if len(items) % 2:
                 raise EdnError(f"character {at + 1}: a map with a key and no value")
-            return {_hashable(key): value for key, value in zip(items[::2], items[1::2], strict=True)}
+            return {hashable(key): value for key, value in zip(items[::2], items[1::2], strict=True)}
         return items
 
 
-def _hashable(value: Any) -> Any:
-    return tuple(map(_hashable, value)) if isinstance(value, list) else value
+def _unescaped(match: re.Match[str]) -> str:
+    return chr(int(match[1], 16)) if match[1] else _ESCAPES.get(match[2], match[2])
+
+
+def hashable(value: Any) -> Any:
+    """The value as one that can be a key: equal values stay equal."""
+    if isinstance(value, list):
+        return tuple(map(hashable, value))
+    if isinstance(value, dict):
+        return frozenset((key, hashable(inner)) for key, inner in value.items())
+    return value
 
 
 def _atom(token: str) -> Any:

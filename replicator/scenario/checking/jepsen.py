@@ -1,20 +1,20 @@
 """Judges Jepsen's histories: registers (:read, :write, :cas; alone or [key value]) and list appends (:txn of
-:append, :r).
+:append, :r; or :append and :read alone).
 
     {:type :invoke, :f :write, :value 3, :process 0, :time 1, :index 0}     then :ok, :fail or :info of the same process
 
-Registers are held to linearizability, key by key. Appends are held to what any sane list gives: no element twice,
-none that nobody appended, every read a prefix of the longest, nothing acknowledged missing from a later longest read.
+Registers are held to linearizability, key by key. Of appends: see appends.py.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from replicator.scenario.checking.edn import EdnError, read_all
+from replicator.scenario.checking.appends import objections
+from replicator.scenario.checking.edn import EdnError, Word, hashable, read_all
 from replicator.scenario.checking.linearizable import EFFORT, Answer, Call, Verdict, judge_keys
+from replicator.scenario.checking.pairs import Pair, paired
 
 
 @dataclass(slots=True)
@@ -27,23 +27,18 @@ class Judged:
     problems: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
 
+    @property
+    def ok(self) -> bool | None:
+        """None: nothing is known to be wrong, and not all could be judged."""
+        if self.problems:
+            return False
+        return None if self.unknown else True
+
     def plain(self) -> dict[str, Any]:
         return {
             "kind": self.kind, "operations": self.operations, "keys": self.keys, "problems": self.problems,
-            "unknown": self.unknown, "ok": not self.problems,
+            "unknown": self.unknown, "ok": self.ok,
         }  # fmt: skip
-
-
-@dataclass(slots=True)
-class _Pair:
-    """An invocation and how it ended ("ok", "fail", "info"); completed: the ending operation's value."""
-
-    f: str
-    value: Any
-    begin: int
-    how: str = "info"
-    end: int | None = None
-    completed: Any = None
 
 
 def check_text(text: str, effort: int = EFFORT) -> Judged:
@@ -51,63 +46,75 @@ def check_text(text: str, effort: int = EFFORT) -> Judged:
     values = read_all(text)
     if len(values) == 1 and isinstance(values[0], list):
         values = values[0]
-    pairs = _pairs(values)
+    pairs = paired(values)
+    if not pairs:
+        raise EdnError("holds no operation of a client")
+    if any(pair.f == ":append" for pair in pairs):
+        pairs = _as_transactions(pairs)
     if any(pair.f == ":txn" or _is_append(pair) for pair in pairs):
-        return _appends(pairs)
+        keys, problems = objections(pairs)
+        return Judged("append", len(pairs), keys, problems)
     return _registers(pairs, effort)
 
 
-def _pairs(values: list[Any]) -> list[_Pair]:
-    found: list[_Pair] = []
-    open_: dict[Any, _Pair] = {}
-    for place, operation in enumerate(values):
-        if not isinstance(operation, dict) or ":type" not in operation:
-            raise EdnError(f"entry {place + 1} is no operation (a map with :type)")
-        process, kind = operation.get(":process"), str(operation[":type"]).lstrip(":")
-        if not isinstance(process, int):
-            continue  # the nemesis
-        if kind == "invoke":
-            pair = open_[process] = _Pair(str(operation.get(":f")), operation.get(":value"), place)
-            found.append(pair)
-        elif process in open_:
-            pair = open_.pop(process)
-            pair.how, pair.completed = kind, operation.get(":value")
-            if kind != "info":
-                pair.end = place
-    return found
-
-
-def _is_append(pair: _Pair) -> bool:
+def _is_append(pair: Pair) -> bool:
     value = pair.value
     first = value[0] if isinstance(value, list) and value else None
     return isinstance(first, list) and first[:1] in ([":append"], [":r"])
 
 
-def _registers(pairs: list[_Pair], effort: int) -> Judged:
-    keyed: list[tuple[str, Call]] = []
-    independent = all(
-        isinstance(pair.value, list) and len(pair.value) == 2 for pair in pairs if pair.f in (":read", ":write")
-    )
+def _as_transactions(pairs: list[Pair]) -> list[Pair]:
+    """:append and :read alone, of one list or of [key value], as transactions of one step."""
+    keyed = all(isinstance(pair.value, list) and len(pair.value) == 2 for pair in pairs if pair.f == ":append")
     for pair in pairs:
+        if pair.f not in (":append", ":read"):
+            raise EdnError(f"operation {pair.f} is none of :append, :read")
+        what = Word(":append" if pair.f == ":append" else ":r")
+        pair.f, pair.value = ":txn", _step(what, pair.value, keyed)
+        if pair.completed is not None:
+            pair.completed = _step(what, pair.completed, keyed)
+    return pairs
+
+
+def _step(what: Word, value: Any, keyed: bool) -> list[Any]:
+    key, inner = value if keyed and isinstance(value, list) and len(value) == 2 else ("", value)
+    return [[what, key, inner]]
+
+
+def _keyed(pairs: list[Pair]) -> bool:
+    """Whether the values are [key value], as of jepsen.independent."""
+    values = [pair.value for pair in pairs if pair.f in (":read", ":write")]
+    if not values:
+        return all(isinstance(pair.value, list) and isinstance(pair.value[-1], list) for pair in pairs if pair.value)
+    return all(isinstance(value, list) and len(value) == 2 for value in values)
+
+
+def _registers(pairs: list[Pair], effort: int) -> Judged:
+    calls: list[tuple[str, Call]] = []
+    keyed = _keyed(pairs)
+    for pair in pairs:
+        if pair.f not in (":read", ":write", ":cas"):
+            raise EdnError(f"operation {pair.f} is none of :read, :write, :cas, :txn, :append")
+        if pair.begin < 0:
+            raise EdnError("a register's operations need :process and :invoke: nothing else tells when they began")
         if pair.how == "fail":
             continue
         key, value = ("", pair.value)
         completed = pair.completed
-        if independent and isinstance(value, list):
+        if keyed and isinstance(value, list) and len(value) == 2:
             key, value = str(value[0]), value[1]
             completed = completed[1] if isinstance(completed, list) and len(completed) == 2 else completed
         match pair.f:
             case ":write":
-                keyed.append((key, Call("write", value, pair.begin, pair.end)))
+                calls.append((key, Call("write", hashable(value), pair.begin, pair.end)))
             case ":read":
-                keyed.append((key, Call("read", completed, pair.begin, pair.end)))
-            case ":cas":
+                calls.append((key, Call("read", hashable(completed), pair.begin, pair.end)))
+            case _:
                 if not isinstance(value, list) or len(value) != 2:
                     raise EdnError(f"a :cas without [old new]: {value!r}")
-                keyed.append((key, Call("cas", value[1], pair.begin, pair.end, value[0])))
-            case _:
-                raise EdnError(f"operation {pair.f} is none of :read, :write, :cas, :txn")
-    verdicts = judge_keys(keyed, effort)
+                old, new = map(hashable, value)
+                calls.append((key, Call("cas", new, pair.begin, pair.end, old)))
+    verdicts = judge_keys(calls, effort)
     judged = Judged("register", len(pairs), len(verdicts))
     for key, verdict in verdicts.items():
         if verdict.answer is Answer.NO:
@@ -125,43 +132,8 @@ def _stuck(verdict: Verdict) -> str:
     call = verdict.stuck
     if call is None:
         return "no order fits"
-    return f"no order places the {call.kind} of {call.value!r} that ended at entry {call.end}"
+    return f"no order places the {call.kind} of {_shown(call.value)} that ended at entry {call.end}"
 
 
-def _appends(pairs: list[_Pair]) -> Judged:
-    appended: dict[str, dict[Any, _Pair]] = {}
-    reads: dict[str, list[tuple[_Pair, list[Any]]]] = {}
-    for pair in pairs:
-        told = pair.completed if pair.how == "ok" and pair.completed is not None else pair.value
-        for step in told or []:
-            if not isinstance(step, list) or len(step) != 3:
-                raise EdnError(f"a transaction's step is [:append key value] or [:r key values], not {step!r}")
-            what, key, value = str(step[0]), str(step[1]), step[2]
-            if what == ":append":
-                appended.setdefault(key, {})[value] = pair
-            elif pair.how == "ok" and isinstance(value, list):
-                reads.setdefault(key, []).append((pair, value))
-    judged = Judged("append", len(pairs), len({*appended, *reads}))
-    for key, seen in reads.items():
-        _one_list(key, seen, appended.get(key, {}), judged.problems)
-    return judged
-
-
-def _one_list(key: str, seen: list[tuple[_Pair, list[Any]]], appended: dict[Any, _Pair], problems: list[str]) -> None:
-    longest_pair, longest = max(seen, key=lambda one: len(one[1]))
-    for element, count in Counter(map(str, longest)).items():
-        if count > 1:
-            problems.append(f"key {key}: {element} is there {count} times")
-    for element in longest:
-        writer = appended.get(element)
-        if writer is None:
-            problems.append(f"key {key}: {element!r} was appended by nobody")
-        elif writer.how == "fail":
-            problems.append(f"key {key}: {element!r} was refused, and is there")
-    for pair, elements in seen:
-        if elements != longest[: len(elements)]:
-            problems.append(f"key {key}: the read at entry {pair.end} is no prefix of the longest: {elements[:10]!r}")
-    there = set(map(str, longest))
-    for element, writer in appended.items():
-        if writer.how == "ok" and (writer.end or 0) < longest_pair.begin and str(element) not in there:
-            problems.append(f"key {key}: {element!r} was acknowledged and is lost")
+def _shown(value: object) -> str:
+    return "nil" if value is None else repr(value)

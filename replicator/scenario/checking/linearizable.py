@@ -63,6 +63,11 @@ class _Entry:
 def judge(calls: Sequence[Call], initial: object = None, effort: int = EFFORT) -> Verdict:
     """One register's operations, in any order."""
     useful = [call for call in calls if not (call.kind == "read" and call.end is None)]
+    # What nobody can have written needs no search: it fits into no order.
+    written = {initial, *(call.value for call in useful if call.kind != "read")}
+    for call in useful:
+        if call.end is not None and call.kind != "write" and _needed(call) not in written:
+            return Verdict(Answer.NO, 0, call)
     head = _linked(useful)
     state, done, steps = initial, 0, 0
     seen: set[tuple[int, object]] = set()
@@ -104,6 +109,11 @@ def _step(call: Call, state: object) -> tuple[bool, object]:
     if call.kind == "read":
         return state == call.value, state
     return state == call.expected, call.value
+
+
+def _needed(call: Call) -> object:
+    """The state that a read or a cas finds."""
+    return call.value if call.kind == "read" else call.expected
 
 
 def _linked(calls: Sequence[Call]) -> _Entry:
