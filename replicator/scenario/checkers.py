@@ -36,6 +36,16 @@ class LostWrite:
     why: str
     would_have_prevented: str
 
+    def told(self) -> str:
+        """Who confirmed it, where in the history, who had it by then, why it is gone and what would have kept it."""
+        acked = "" if self.replicas_acked is None else f", {self.replicas_acked} replicas had confirmed that offset"
+        where = "" if self.offset_at_ack is None else f" at offset {self.offset_at_ack}"
+        kept = f"; would have prevented it: {self.would_have_prevented}" if self.would_have_prevented else ""
+        return (
+            f"{self.client} {self.key} = {self.value}: acknowledged by {self.acknowledged_by}{where} at "
+            f"{self.acknowledged_at_ms} ms{acked}; {self.why}{kept}"
+        )
+
 
 @dataclass(slots=True)
 class Verdict:
@@ -113,8 +123,10 @@ def _registers(writes: list[Operation], read_back: ReadBack, verdict: Verdict, l
     registers = read_back.registers
     finals: dict[str, Operation] = {}
     for operation in writes:
-        if registers.get(operation.key) == operation.value:
-            finals.setdefault(operation.key, operation)
+        # Values do not repeat in a play. Where they do, in a history from elsewhere, the last one may be it.
+        there = registers.get(operation.key) == operation.value
+        if there and (operation.status is not FAIL or operation.key not in finals):
+            finals[operation.key] = operation
     for operation in writes:
         if operation.status is OK:
             final = finals.get(operation.key)

@@ -14,6 +14,7 @@ import click
 from rich.console import Console
 
 from replicator.scenario.checkers import check as check_history
+from replicator.scenario.checking.agreement import disagreements, same_place
 from replicator.scenario.checking.edn import EdnError
 from replicator.scenario.checking.jepsen import check_text
 from replicator.scenario.checking.reads import backward_reads, linearizability
@@ -220,25 +221,23 @@ def history_check(file: Path, as_json: bool) -> None:
             verdict = check_history(found)
         except ValueError as problem:
             _refuse(f"{file}: {problem}")
-        backward = backward_reads(found)
+        problems = {"backward_reads": backward_reads(found), "disagreements": disagreements(found)}
         orders = Counter(one.answer.value for one in linearizability(found).values())
-        clean = clean and not verdict.lost and not any(verdict.anomalies().values()) and not backward
-        plains.append({**about, **verdict.plain(), "backward_reads": backward, "registers": dict(orders)})
+        ok = not verdict.lost and not any(verdict.anomalies().values()) and not any(problems.values())
+        clean = clean and ok
+        compared = {"pairs_compared": len(same_place(found)), "registers": dict(orders), "ok": ok}
+        plains.append({**about, **verdict.plain(), **problems, **compared})
         if not as_json:
             name = " ".join(filter(None, (about.get("scenario", "history"), about.get("variant", ""))))
             figures = ", ".join(f"{value} {key.replace('_', ' ')}" for key, value in verdict.writes().items())
             click.echo(f"{name}: {figures}")
-            for key, texts in verdict.anomalies().items():
+            for key, texts in {**verdict.anomalies(), **problems}.items():
                 for text in texts:
                     click.echo(f"  {key.replace('_', ' ')}: {text}")
-            for text in backward:
-                click.echo(f"  backward read: {text}")
             told = ", ".join(f"{count} {answer}" for answer, count in sorted(orders.items()))
             click.echo(f"  registers: {told or 'none'}")
             for write in verdict.lost:
-                click.echo(
-                    f"  lost: {write.client} {write.key} = {write.value}: {write.why}; {write.would_have_prevented}"
-                )
+                click.echo(f"  lost: {write.told()}")
     if not runs:
         _refuse(f"{file}: holds no run")
     if as_json:

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
 from typing import Any
+
+import msgspec
 
 
 class Status(Enum):
@@ -112,6 +114,19 @@ class ReadBack:
     counters: dict[str, int] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class Digest:
+    """What DEBUG DIGEST said of a node while its replication id and offset stood still."""
+
+    node: str
+    replid: str
+    offset: int
+    digest: str
+
+    def plain(self) -> dict[str, Any]:
+        return {"node": self.node, "replid": self.replid, "offset": self.offset, "digest": self.digest}
+
+
 class History:
     """Grows while a play runs. sink: is given each record as a plain dict once it is final (a line of the file)."""
 
@@ -121,6 +136,7 @@ class History:
         self.promotions: list[Promotion] = []
         self.milestones: list[Milestone] = []
         self.read_backs: list[ReadBack] = []
+        self.digests: list[Digest] = []
         self.primary = ""
         self.max_lag_s = 10
         self.min_replicas = 0
@@ -156,6 +172,11 @@ class History:
         self.milestones.append(Milestone(at_ms, kind, node))
         self._put("milestone", self.milestones[-1])
 
+    def digested(self, digest: Digest) -> None:
+        """What a node held when it stood at an offset of a history: any two of the same place must agree."""
+        self.digests.append(digest)
+        self._put("digest", digest)
+
     def close(
         self, at_ms: int, read_backs: Iterable[ReadBack], primary: str, max_lag_s: int = 10, min_replicas: int = 0
     ) -> None:
@@ -180,15 +201,31 @@ class History:
 
 
 def _plain(record: Any) -> dict[str, Any]:
-    fields = asdict(record)
+    found = asdict(record)
     if isinstance(record, Operation):
-        fields["status"] = record.status.value
-        return {key: value for key, value in fields.items() if value is not None and value != ""}
-    return fields
+        found["status"] = record.status.value
+        return {key: value for key, value in found.items() if value is not None and value != ""}
+    return found
 
 
 class HistoryError(Exception):
     """A history file cannot be read: which line and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    primary: str
+    at_ms: int = 0
+    max_lag_s: int = 10
+    min_replicas: int = 0
+
+
+_RECORDS: dict[str, type] = {
+    "op": Operation, "sample": Sample, "promotion": Promotion, "milestone": Milestone, "read": ReadBack,
+    "digest": Digest, "end": _End,
+}  # fmt: skip
+_FIELDS = {kind: frozenset(one.name for one in fields(of)) for kind, of in _RECORDS.items()}
+OPERATIONS = ("set", "rpush", "incr", "get")
 
 
 def read_lines(lines: Iterable[str]) -> list[tuple[dict[str, Any], History]]:
@@ -199,6 +236,8 @@ def read_lines(lines: Iterable[str]) -> list[tuple[dict[str, Any], History]]:
             continue
         try:
             record = json.loads(line)
+            if not isinstance(record, dict) or not isinstance(record.get("type"), str):
+                raise ValueError('a record is an object with its "type"')
             kind = record.pop("type")
             if kind == "run":
                 found.append((record, History()))
@@ -206,31 +245,45 @@ def read_lines(lines: Iterable[str]) -> list[tuple[dict[str, Any], History]]:
             if not found:
                 found.append(({}, History()))
             _take(found[-1][1], kind, record)
-        except (ValueError, TypeError, KeyError, AttributeError) as problem:
+        except (ValueError, RecursionError) as problem:
             raise HistoryError(f"line {number}: {problem}") from None
     return found
 
 
 def _take(history: History, kind: str, record: dict[str, Any]) -> None:
-    match kind:
-        case "op":
-            record["status"] = Status(record["status"])
-            record.setdefault("value", "")
-            operation = Operation(**record)
-            history.operations.append(operation)
-            if operation.status is OK and operation.writes:
+    of = _RECORDS.get(kind)
+    if of is None:
+        raise ValueError(f"{kind!r} is no kind of record; there are: run, {', '.join(_RECORDS)}")
+    strange = record.keys() - _FIELDS[kind]
+    if strange:
+        raise ValueError(f"{kind}: there is no field {', '.join(sorted(strange))}; allowed: {_known(kind)}")
+    if kind == "op":
+        record.setdefault("value", "")
+    try:
+        read: Any = msgspec.convert(record, of)
+    except msgspec.ValidationError as problem:
+        raise ValueError(f"{kind}: {str(problem).replace('`', '')}") from None
+    match read:
+        case Operation():
+            if read.kind not in OPERATIONS:
+                raise ValueError(f"op: {read.kind!r} is no kind of operation; there are: {', '.join(OPERATIONS)}")
+            history.operations.append(read)
+            if read.status is OK and read.writes:
                 history.acknowledged += 1
-        case "sample":
-            history.samples.append(Sample(**record))
-        case "promotion":
-            history.promotions.append(Promotion(**record))
-        case "milestone":
-            history.milestones.append(Milestone(**record))
-        case "read":
-            history.read_backs.append(ReadBack(**record))
-        case "end":
-            history.primary, history.max_lag_s = record["primary"], int(record["max_lag_s"])
-            history.min_replicas = int(record["min_replicas"])
+        case Sample():
+            history.samples.append(read)
+        case Promotion():
+            history.promotions.append(read)
+        case Milestone():
+            history.milestones.append(read)
+        case ReadBack():
+            history.read_backs.append(read)
+        case Digest():
+            history.digests.append(read)
+        case _End():
+            history.primary, history.max_lag_s, history.min_replicas = read.primary, read.max_lag_s, read.min_replicas
             history.operations.sort(key=lambda operation: operation.id)
-        case _:
-            raise ValueError(f"{kind!r} is no kind of record")
+
+
+def _known(kind: str) -> str:
+    return ", ".join(sorted(_FIELDS[kind]))

@@ -8,9 +8,9 @@ from itertools import combinations
 from typing import Any
 
 from replicator.scenario.checkers import Verdict, check
-from replicator.scenario.history import OK, History
+from replicator.scenario.history import OK, Digest, History
 from replicator.scenario.observe import Happening, Sync
-from replicator.scenario.play import Digest, Failover, Player, StepResult
+from replicator.scenario.play import Failover, Player, StepResult
 from replicator.scenario.script import Script
 from replicator.scenario.stages.base import Stage
 

@@ -16,7 +16,7 @@ from typing import Any
 from replicator.core.now import Now
 from replicator.scenario import actions, conditions
 from replicator.scenario.directory import Directory
-from replicator.scenario.history import OK, History, Milestone, Promotion, ReadBack
+from replicator.scenario.history import OK, Digest, History, Milestone, Promotion, ReadBack
 from replicator.scenario.observe import Observer, View, parse_info, seen_by
 from replicator.scenario.readback import read_back, written
 from replicator.scenario.script import Script, Step, action_of, shown
@@ -63,19 +63,6 @@ class Failover:
 
     def plain(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}
-
-
-@dataclass(slots=True)
-class Digest:
-    """What DEBUG DIGEST said of a node while its replication id and offset stood still."""
-
-    node: str
-    replid: str
-    offset: int
-    digest: str
-
-    def plain(self) -> dict[str, Any]:
-        return {"node": self.node, "replid": self.replid, "offset": self.offset, "digest": self.digest}
 
 
 @dataclass(slots=True)
@@ -450,6 +437,7 @@ class Player:
                 if place == (last.get("master_replid", ""), int(last.get("master_repl_offset", 0))):
                     value = digest.value.decode() if isinstance(digest.value, bytes) else str(digest.value)
                     self.results.digests.append(Digest(node, *place, value))
+                    self.history.digested(self.results.digests[-1])
                     break
 
     def _notice_writable(self) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from replicator.scenario import cli
 from replicator.scenario.checkers import Verdict, check
 from replicator.scenario.history import (
     History,
@@ -325,7 +328,70 @@ def test_a_history_file_is_judged_like_the_history_itself() -> None:
     assert own.plain()["writes"]["lost"] == 1 and own.plain()["writes"]["unknown_kept"] == 1
 
 
-@pytest.mark.parametrize("line", ["{", "[]", '{"type":"op"}', '{"type":"guess"}', '{"no":1}'])
-def test_a_broken_history_file_is_refused_with_its_line(line: str) -> None:
-    with pytest.raises(HistoryError, match="line 2"):
+_OP = '{"type":"op","id":0,"client":"c","kind":"set","key":"k","value":"v","node":"a","invoke_ms":1,"status":"ok"}'
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("{", "Expecting"),
+        ("[]", 'an object with its "type"'),
+        ("null", 'an object with its "type"'),
+        ('{"no":1}', 'an object with its "type"'),
+        ('{"type":"guess"}', "there are: run, op, sample"),
+        ('{"type":"op"}', "missing required field"),
+        (_OP.replace('"ok"', '"maybe"'), "maybe"),
+        (_OP.replace('"set"', '"mset"'), "there are: set, rpush, incr, get"),
+        (_OP.replace('"k"', "[]"), r"Expected str, got array - at \$.key"),
+        (_OP.replace(':1,"status"', ':"soon","status"'), "Expected int, got str"),
+        (_OP.replace('"id"', '"sort":5,"id"'), "there is no field sort"),
+        ('{"type":"read","node":"a","registers":[1]}', "Expected object, got array"),
+        ('{"type":"read","node":"a","lists":{"k":5}}', "Expected array, got int"),
+        ('{"type":"read","node":"a","counters":{"k":"5"}}', "Expected int, got str"),
+        ('{"type":"end","at_ms":5}', "primary"),
+        ("[" * 100_000, "recursion"),
+    ],
+)
+def test_a_broken_history_file_is_refused_with_its_line_and_what_is_wrong(line: str, words: str) -> None:
+    with pytest.raises(HistoryError, match="line 2: .*" + words):
         read_lines(['{"type":"run"}', line])
+
+
+def test_nodes_at_one_offset_of_one_history_must_hold_the_same_data(tmp_path: Path) -> None:
+    places = [("a", "id", 100, "d1"), ("b", "id", 100, "d1"), ("c", "id", 90, "d2"), ("d", "other", 100, "d3")]
+    lines: list[str] = ['{"type":"run","scenario":"s"}']
+    for place in places:
+        fields = dict(zip(("node", "replid", "offset", "digest"), place, strict=True))
+        lines.append(json.dumps({"type": "digest", **fields}))
+    end = ['{"type":"read","node":"a"}', '{"type":"end","primary":"a"}']
+    file = tmp_path / "history.jsonl"
+    file.write_text("\n".join([*lines, *end]))
+    sound = CliRunner().invoke(cli.history, ["check", str(file), "--json"])
+    assert sound.exit_code == 0, sound.output
+    assert json.loads(sound.stdout)["pairs_compared"] == 1 and json.loads(sound.stdout)["ok"] is True
+    file.write_text("\n".join([*lines, lines[2].replace("d1", "d9"), *end]))
+    torn = CliRunner().invoke(cli.history, ["check", str(file)])
+    assert torn.exit_code == 1 and "a and b stood at offset 100 of id, and their data differ: d1 and d9" in torn.output
+
+
+def test_each_lost_write_is_told_with_who_confirmed_it_where_and_why_it_is_gone(tmp_path: Path) -> None:
+    lines: list[str] = ['{"type":"run","scenario":"s"}']
+    made = Made(sink=lines)
+    made.did("set", "k", "v", offset=1500).acked = 0
+    made.history.promoted(Promotion(400, "b", "a", 1200, "id"))
+    made.verdict()
+    file = tmp_path / "history.jsonl"
+    file.write_text("\n".join(line.replace('"offset": 1500', '"offset":1500,"acked":0') for line in lines))
+    told = CliRunner().invoke(cli.history, ["check", str(file)])
+    assert told.exit_code == 1
+    assert "acknowledged by a at offset 1500 at 5 ms, 0 replicas had confirmed that offset" in told.output
+    assert "300 bytes beyond offset 1200, where b stood" in told.output
+    assert "would have prevented it: WAIT 1" in told.output
+
+
+def test_a_value_written_twice_is_not_lost_where_the_second_may_be_the_one_that_is_there() -> None:
+    made = Made()
+    for value in ("v", "w", "v"):
+        made.did("set", "k", value)
+    made.back.registers["k"] = "v"
+    assert made.verdict().lost == []

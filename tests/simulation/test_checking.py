@@ -286,6 +286,23 @@ def test_a_read_that_goes_back_is_told() -> None:
     assert "v0, after it had read v1" in told
 
 
+def test_a_client_that_reads_less_than_it_has_written_is_told_where_the_history_does_not_say_what_it_expected() -> None:
+    history = _history([])
+    history.invoke("w", "get", "k", "", "b", 300)
+    read = history.operations[-1]
+    read.value, read.status, read.end_ms = "v1", Status.OK, 305
+    (told,) = backward_reads(history)
+    assert "v1, after it had written v2" in told
+    read.expected = "v2"  # then it is a stale read already
+    assert backward_reads(history) == []
+
+
+def test_reads_of_a_key_that_was_given_one_value_twice_are_not_judged_by_their_order() -> None:
+    history = _history(["v1", "v0"])
+    history.operations[2].value = "v0"
+    assert backward_reads(history) == []
+
+
 def test_registers_of_a_history_are_held_to_linearizability() -> None:
     assert linearizability(_history(["v2"]))["k"].answer is Answer.YES
     assert linearizability(_history(["v1"]))["k"].answer is Answer.NO

@@ -11,27 +11,37 @@ from replicator.scenario.history import History, Status
 
 
 def backward_reads(history: History) -> list[str]:
-    """Reads that show an older write than an earlier read of the same client did."""
+    """Reads that show an older write than an earlier read of the same client did, or than it had itself confirmed.
+
+    (The latter where the operation does not say what it `expected`: otherwise it is a stale read already.) Keys to
+    which a value was written twice are left out: what a read of it shows cannot be told.
+    """
     order: dict[str, dict[str, int]] = {}
+    repeated: set[str] = set()
     for operation in history.operations:
         if operation.kind == "set":
             of_key = order.setdefault(operation.key, {})
-            of_key.setdefault(operation.value, len(of_key))
+            if operation.value in of_key:
+                repeated.add(operation.key)
+            of_key[operation.value] = len(of_key)
     newest: dict[tuple[str, str], tuple[int, str]] = {}
     found: list[str] = []
     for operation in history.operations:
-        if operation.kind != "get" or operation.status is not Status.OK:
+        key = operation.key
+        if operation.status is not Status.OK or operation.kind not in ("get", "set") or key in repeated:
             continue
-        place = order.get(operation.key, {}).get(operation.value, -1)
-        seen = newest.get((operation.client, operation.key))
-        if seen is not None and place < seen[0]:
+        place = order.get(key, {}).get(operation.value, -1)
+        seen = newest.get((operation.client, key))
+        if operation.kind == "set":
+            newest[operation.client, key] = (place, f"written {operation.value}")
+        elif seen is None or place >= seen[0]:
+            newest[operation.client, key] = (place, f"read {operation.value}")
+        elif not (operation.expected is not None and seen[1].startswith("written")):
             shown = operation.value or "nothing"
             found.append(
-                f"{operation.client} read {operation.key} from {operation.node} at {operation.end_ms} ms: {shown}, "
-                f"after it had read {seen[1]}"
+                f"{operation.client} read {key} from {operation.node} at {operation.end_ms} ms: {shown}, "
+                f"after it had {seen[1]}"
             )
-        else:
-            newest[(operation.client, operation.key)] = (place, operation.value)
     return found
 
 
