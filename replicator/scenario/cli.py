@@ -26,6 +26,7 @@ from replicator.scenario.report import Terminal
 from replicator.scenario.running import MakeStage, run_file
 from replicator.scenario.script import Script
 from replicator.scenario.stages.base import Stage, StageError
+from replicator.scenario.targets import as_interrupt, unusable, unwritable
 
 FAILED, WRONG_FILE = 1, 2
 HELP = {"help_option_names": ["-h", "--help"]}
@@ -68,8 +69,12 @@ def run(
             load(file)
         except ScriptError as wrong:
             _refuse(str(wrong))
-    signal.signal(signal.SIGTERM, _as_interrupt)
-    terminal = Terminal(Console(stderr=json_to == "-", highlight=False), quiet)
+    targets = [path for path in (Path(json_to) if json_to != "-" and json_to else None, report, history_to) if path]
+    for target in (*map(unwritable, targets), unusable(keep) if keep is not None else ""):
+        if target:
+            _refuse(target)
+    signal.signal(signal.SIGTERM, as_interrupt)
+    terminal = Terminal(Console(stderr=json_to == "-", highlight=False, soft_wrap=True), quiet)
     scenarios: list[list[Outcome]] = []
     with ExitStack() as stack:
         lines = stack.enter_context(history_to.open("w", encoding="utf-8")) if history_to else None
@@ -85,13 +90,6 @@ def run(
     if report is not None:
         terminal.console.print(f"  report: {report}")
     sys.exit(0 if all(one.ok for outcomes in scenarios for one in outcomes) else FAILED)
-
-
-def _as_interrupt(number: int, frame: object) -> None:
-    """SIGTERM ends a play like Ctrl-C: nodes are ended, folders removed."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        raise KeyboardInterrupt
-    signal.raise_signal(signal.SIGINT)
 
 
 def _write(scenarios: list[list[Outcome]], json_to: str | None, report: Path | None) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import msgspec
 
 from replicator.scenario.script import Script
 from replicator.scenario.units import Bytes, Milliseconds
+
+# What TOML has no place for, and no scenario a use.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 def as_toml(script: Script) -> str:
@@ -78,10 +82,13 @@ def _value(value: Any) -> str:
         return "{ " + ", ".join(f"{_key(name)} = {_value(one)}" for name, one in value.items()) + " }"
     if isinstance(value, list):
         return "[" + ", ".join(_value(one) for one in value) + "]"
+    if isinstance(value, str):
+        value = _CONTROL.sub(" ", value)
     return json.dumps(value, ensure_ascii=False)
 
 
 def _text(value: str) -> str:
+    value = _CONTROL.sub(" ", value)
     if "\n" not in value:
         return json.dumps(value, ensure_ascii=False)
     return '"""\n' + value.replace("\\", "\\\\").replace('"""', "'''") + '"""'

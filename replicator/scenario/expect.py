@@ -45,9 +45,14 @@ def judge(outcomes: Sequence[Outcome]) -> None:
         for finding in outcome.details.get("findings", ()):
             name = "no machine breaks, and the same offset means the same bytes"
             outcome.expectations.append(Judged(name, "no objection", finding, False, outcome.variant))
-        for expect in outcome.script.expect:
-            if expect.variant in (None, outcome.variant):
-                outcome.expectations.append(_judged(expect, outcome, by_name))
+        outcome.expectations.extend(of_file(outcome, by_name))
+
+
+def of_file(outcome: Outcome, by_name: dict[str, Outcome] | None = None) -> list[Judged]:
+    """What the file expects of this outcome, in the file's order; by_name: the outcomes to compare it with."""
+    others = {outcome.variant: outcome} if by_name is None else by_name
+    own = [one for one in outcome.script.expect if one.variant in (None, outcome.variant)]
+    return [_judged(one, outcome, others) for one in own]
 
 
 def count(check: str, outcome: Outcome, node: str | None = None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import tomllib
 from collections.abc import Iterable
@@ -13,7 +14,18 @@ import msgspec
 from msgspec import inspect
 
 from replicator.scenario import bounds
-from replicator.scenario.script import ACTION_KEYS, ACTIONS, CHECKS, Condition, Expect, Script, Step, action_of
+from replicator.scenario.script import (
+    ACTION_KEYS,
+    ACTIONS,
+    CHECKS,
+    LINK_FAULTS,
+    Condition,
+    Expect,
+    Faults,
+    Script,
+    Step,
+    action_of,
+)
 from replicator.scenario.units import Bytes, Milliseconds
 
 _COUNTED = (
@@ -24,6 +36,7 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,30}")
 RESERVED = ("best", "primary", "none", "others", "clients", "everyone", "all", "replicas")
 MAX_NODES = 49
 MAX_CLIENTS = 100
+MAX_FAULTS = 60_000  # a minute
 
 
 class ScriptError(Exception):
@@ -187,6 +200,7 @@ def _check(script: Script) -> None:
     variants = [variant.name for variant in script.variants]
     for index, expect in enumerate(script.expect):
         _check_expect(expect, f"expect[{index}]", list(nodes), variants)
+    _check_faults(script.faults, list(nodes))
 
 
 def _check_topology(script: Script, nodes: dict[str, str | None]) -> None:
@@ -235,6 +249,26 @@ def _check_workloads(script: Script, nodes: list[str]) -> None:
             _known(getattr(group, name), ["primary", *nodes], f"{key}.{name}")
     if sum(group.clients for group in script.workloads) > MAX_CLIENTS:
         raise _Wrong("workload", f"all groups together may have {MAX_CLIENTS} clients")
+
+
+def _check_faults(faults: Faults, nodes: list[str]) -> None:
+    for kind, weight in faults.kinds.items():
+        if not 0 <= weight < math.inf:
+            raise _Wrong(f"faults.kinds.{kind}", f"is how often it is drawn: a number from 0, not {weight:g}")
+    if faults.kinds and not any(faults.kinds.values()):
+        raise _Wrong("faults.kinds", "give nothing to draw: each is 0")
+    if not 0 < faults.per_minute <= MAX_FAULTS:
+        raise _Wrong("faults.per_minute", f"must be above 0 and at most {MAX_FAULTS}")
+    if faults.stop is not None and faults.stop <= faults.start:
+        raise _Wrong("faults.stop", f"must come after faults.start, which is {int(faults.start)} ms")
+    for index, fault in enumerate(faults.plan):
+        key = f"faults.plan[{index}]"
+        _known(fault.node, nodes, f"{key}.node")
+        others = [node for node in nodes if node != fault.node]
+        if fault.kind in LINK_FAULTS:
+            _known(fault.other, [*others, "clients"], f"{key}.other")
+        elif fault.kind == "repoint":
+            _known(fault.other, others or ["clients"], f"{key}.other")
 
 
 def _known(name: str, allowed: list[str], key: str) -> None:

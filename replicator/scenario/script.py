@@ -257,6 +257,10 @@ FaultKind = Literal[
 ]  # fmt: skip
 
 
+# Those that need the second party of a link.
+LINK_FAULTS: tuple[FaultKind, ...] = ("cut", "cut-one-way", "reset", "delay", "throttle")
+
+
 class Fault(Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
     """One thing that goes wrong, or is done, beside the steps; drawn by `replicator simulate`, or written by hand.
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
+import shlex
+import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -15,20 +19,24 @@ from typing import Any, NoReturn, cast, get_args
 import click
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from replicator.scenario.dump import as_toml
-from replicator.scenario.loading import ScriptError, load
+from replicator.scenario.expect import of_file
+from replicator.scenario.loading import MAX_FAULTS, ScriptError, load
 from replicator.scenario.script import Expect, FaultKind, Faults, Script
+from replicator.scenario.targets import as_interrupt, unusable, unwritable
 from replicator.scenario.units import Milliseconds
 from replicator.search.draw import ALL_KINDS
-from replicator.search.run import Seed, prepared, try_seed
+from replicator.search.run import Seed, play, prepared, try_seed
 from replicator.search.shrink import RUNS_MOST, shrink
 from replicator.search.workers import NoDask, loaded, play_all, play_on_dask, tasks_of
 from replicator.simulation.patience import Hangs
 
-FAILED, WRONG_FILE = 1, 2
-# What an archived failure is held to when it is played again; the simulation's own findings always count.
+FAILED, WRONG_FILE, INTERRUPTED = 1, 2, 130
+PER_MINUTE = 60.0
+# What must hold of any run.
 HELD_TO = [
     Expect(converged=True), Expect(consistent=True), Expect(phantom=0), Expect(duplicated=0), Expect(reordered=0),
     Expect(resurrected=0),
@@ -41,61 +49,115 @@ def _refuse(message: str) -> NoReturn:
 
 
 def parse_seeds(text: str) -> tuple[int, int]:
-    """ "100:200" -> (100, 200); "7" -> (7, 8). Raises ValueError."""
-    begin, colon, end = text.partition(":")
-    first = int(begin or "0")
-    return first, int(end) if colon else first + 1
+    """ "100:200" -> (100, 200); "7" -> (7, 8); ":5" -> (0, 5). Raises ValueError."""
+    begin, colon, end = text.strip().partition(":")
+    try:
+        first = int(begin) if begin or not colon else 0
+        last = int(end) if colon else first + 1
+    except ValueError:
+        raise ValueError(f"--seeds {text!r}: give A:B, the seeds from A up to B without B, or one seed") from None
+    if last <= first:
+        raise ValueError(f"--seeds {text!r} holds no seed: A:B are the seeds from A up to B, without B")
+    return first, last
 
 
 def parse_kinds(text: str) -> dict[FaultKind, float]:
     """ "all", or "kill=3,cut" -> {"kill": 3.0, "cut": 1.0}. Raises ValueError with what is allowed."""
-    if text == "all":
+    if text.strip() == "all":
         return dict(ALL_KINDS)
     found: dict[FaultKind, float] = {}
     for part in text.split(","):
-        name, _, weight = part.partition("=")
+        name, equals, weight = (word.strip() for word in part.partition("="))
         if name not in get_args(FaultKind):
             raise ValueError(f"there is no fault {name!r}; allowed: all, {', '.join(get_args(FaultKind))}")
-        found[cast(FaultKind, name)] = float(weight or "1")
+        try:
+            found[cast(FaultKind, name)] = drawn = float(weight) if equals else 1.0
+        except ValueError:
+            drawn = math.nan
+        if not 0 <= drawn < math.inf:
+            raise ValueError(f"--faults {part}: the weight is a number from 0 on, not {weight!r}")
+    if not any(found.values()):
+        raise ValueError(f"--faults {text} gives nothing to draw: each weight is 0")
     return found
+
+
+def _given(kinds: str | None, per_minute: float | None, vary: bool) -> Faults | None:
+    """The faults of the command line. Raises ValueError."""
+    if kinds is None:
+        if vary or per_minute is not None:
+            option = "--vary" if vary else "--per-minute"
+            raise ValueError(f"{option} goes with --faults; a file has its own in [faults]")
+        return None
+    rate = PER_MINUTE if per_minute is None else per_minute
+    if not 0 < rate <= MAX_FAULTS:
+        raise ValueError(f"--per-minute must be above 0 and at most {MAX_FAULTS}")
+    return Faults(
+        kinds=parse_kinds(kinds), per_minute=rate, start=Milliseconds(200), longest=Milliseconds(4000), vary=vary
+    )
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--seeds", default="0:100", show_default=True, metavar="A:B", help="The seeds from A up to B, without B.")
+@click.option("--seeds", default="0:100", show_default=True, metavar="A:B",
+              help="The seeds from A up to B, without B; or one seed.")  # fmt: skip
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Worker processes.")
 @click.option("--json", "json_to", metavar="FILE|-",
               help="The result as JSON; - prints it, and nothing else, on stdout.")  # fmt: skip
-@click.option("--faults", "kinds", metavar="all|KIND=WEIGHT,...", help="Draw these faults in place of the files' own.")
-@click.option("--per-minute", type=float, default=60.0, show_default=True, help="Faults a minute of --faults.")
+@click.option("--faults", "kinds", metavar="all|KIND=WEIGHT,...",
+              help="Draw these faults in place of the files' own [faults].")  # fmt: skip
+@click.option("--per-minute", type=float, help=f"With --faults: how many a minute.  [default: {PER_MINUTE}]")
 @click.option("--vary", is_flag=True, help="With --faults: draw configuration, topology and load, too.")
 @click.option("--dask", "cluster", metavar="tcp://HOST:PORT", help="Play on this Dask cluster (replicator[dask]).")
 @click.option("--keep", type=click.Path(path_type=Path), default=Path("found"), show_default=True, metavar="FOLDER",
               help="Where shrunk failures are written, as scenario files.")  # fmt: skip
-@click.option("--shrink/--no-shrink", "shrinking", default=True, help="Make the first failure of each kind small.")
+@click.option("--shrink/--no-shrink", "shrinking", default=True, show_default=True,
+              help="Make the first failure of each kind small.")  # fmt: skip
 @click.option("--shrink-runs", type=click.IntRange(1), default=RUNS_MOST, show_default=True,
               help="Runs to spend on that.")  # fmt: skip
 @click.option("--stop-after", type=click.IntRange(1), metavar="N", help="End the search after N failing seeds.")
 def simulate(
-    files: tuple[Path, ...], seeds: str, jobs: int, json_to: str | None, kinds: str | None, per_minute: float, vary:
-    bool, cluster: str | None, keep: Path, shrinking: bool, shrink_runs: int, stop_after: int | None,
+    files: tuple[Path, ...], seeds: str, jobs: int, json_to: str | None, kinds: str | None, per_minute: float | None,
+    vary: bool, cluster: str | None, keep: Path, shrinking: bool, shrink_runs: int, stop_after: int | None,
 ) -> None:  # fmt: skip
     """Search seeds for a run of scenario FILEs in which something that must hold does not.
 
     Every seed draws faults as the file's [faults] says (or --faults), plays in virtual time, heals everything and
-    demands that all nodes agree. Without faults the file's own expectations are judged as well. Exit 0: no seed failed;
-    1: one did; 2: a file is wrong.
+    demands that all nodes agree. What the file expects is judged as well, unless the faults are those of --faults.
+    Exit 0: no seed failed; 1: one did; 2: a file or an option is wrong; 130: interrupted before one failed.
     """
     try:
         begin, end = parse_seeds(seeds)
-        faults = None
-        if kinds is not None:
-            faults = Faults(
-                kinds=parse_kinds(kinds), per_minute=per_minute, start=Milliseconds(200), longest=Milliseconds(4000),
-                vary=vary,
-            )  # fmt: skip
+        faults = _given(kinds, per_minute, vary)
     except ValueError as problem:
         _refuse(f"replicator simulate: {problem}")
+    texts = _texts(files)
+    for wrong in (unwritable(Path(json_to)) if json_to not in (None, "-") else "", unusable(keep) if shrinking else ""):
+        if wrong:
+            _refuse(wrong)
+    signal.signal(signal.SIGTERM, as_interrupt)
+    console = Console(stderr=json_to == "-", highlight=False, soft_wrap=True)
+    tasks = tasks_of(list(texts), faults, begin, end)
+    results = play_on_dask(tasks, cluster, texts) if cluster is not None else play_all(tasks, jobs)
+    drawn = "" if faults is None else f" --faults {shlex.quote(kinds or '')} --per-minute {faults.per_minute:.17g}"
+    sweep = Sweep(faults, drawn + " --vary" if vary else drawn)
+    began = perf_counter()
+    try:
+        _gather(sweep, results, len(tasks), console, stop_after)
+    except NoDask as problem:
+        _refuse(f"replicator simulate: {problem}")
+    except KeyboardInterrupt:
+        sweep.ended = "interrupted"
+    except BrokenProcessPool:
+        sweep.ended = "ended, for a worker process has died (was there memory enough?)"
+    sweep.seconds = perf_counter() - began
+    sweep.tell(console)
+    _keep_failures(sweep, keep if shrinking else None, console, shrink_runs)
+    if json_to is not None:
+        _write(json.dumps(sweep.plain(), indent=2), json_to)
+    sys.exit(FAILED if sweep.groups else INTERRUPTED if sweep.ended else 0)
+
+
+def _texts(files: tuple[Path, ...]) -> dict[str, str]:
     texts: dict[str, str] = {}
     for file in files:
         try:
@@ -103,32 +165,33 @@ def simulate(
             texts[str(file)] = file.read_text("utf-8")
         except ScriptError as wrong:
             _refuse(str(wrong))
-    console = Console(stderr=json_to == "-", highlight=False)
-    tasks = tasks_of(list(texts), faults, begin, end)
-    results = play_on_dask(tasks, cluster, texts) if cluster is not None else play_all(tasks, jobs)
-    drawn = "" if kinds is None else f" --faults {kinds} --per-minute {per_minute:g}" + (" --vary" if vary else "")
-    sweep = Sweep(faults, drawn)
-    began = perf_counter()
+    return texts
+
+
+def _write(text: str, json_to: str) -> None:
+    if json_to == "-":
+        click.echo(text)
+        return
     try:
-        _gather(sweep, results, len(tasks), console, stop_after)
-    except NoDask as problem:
-        _refuse(f"replicator simulate: {problem}")
-    except KeyboardInterrupt:
-        console.print("interrupted")
-    sweep.seconds = perf_counter() - began
-    sweep.tell(console)
+        Path(json_to).write_text(text + "\n", "utf-8")
+    except OSError as problem:
+        _refuse(f"{json_to}: cannot be written: {problem.strerror}")
+
+
+def _keep_failures(sweep: Sweep, keep: Path | None, console: Console, runs_most: int) -> None:
+    """Says of each group how to play it again; keep: shrinks it first, into a file there."""
     for group in sweep.groups.values():
-        if shrinking:
-            _shrink(sweep, group, keep, console, shrink_runs)
-        else:
-            console.print(f"  replay: {sweep.replay(group.first)}")
-    if json_to is not None:
-        text = json.dumps(sweep.plain(), indent=2)
-        if json_to == "-":
-            click.echo(text)
-        else:
-            Path(json_to).write_text(text + "\n", "utf-8")
-    sys.exit(FAILED if sweep.groups else 0)
+        group.command = sweep.replay(group.first)
+        if keep is not None and not sweep.ended:
+            console.print(f"{group.name}:", style="red", markup=False)
+            try:
+                _shrink(sweep, group, keep, console, runs_most)
+            except KeyboardInterrupt:
+                sweep.ended = "interrupted"
+                console.print("  interrupted")
+            except OSError as problem:
+                console.print(f"  not kept: {problem}", markup=False)
+        console.print(f"  replay: {group.command}", markup=False)
 
 
 def _gather(
@@ -154,23 +217,44 @@ def _gather(
 
 
 class Group:
-    """Failures of one kind."""
+    """Failures of one kind. seeds: those of each file."""
 
     def __init__(self, name: str, first: Seed, text: str) -> None:
         self.name, self.first, self.text = name, first, text
-        self.seeds: list[int] = []
+        self.count = 0
+        self.seeds: dict[str, set[int]] = {}
         self.kept = ""
         self.command = ""
 
+    def take(self, seed: Seed, text: str) -> None:
+        self.count += 1
+        self.seeds.setdefault(seed.file, set()).add(seed.seed)
+        if (seed.seed, seed.file) < (self.first.seed, self.first.file):
+            self.first, self.text = seed, text
+
+    def told(self) -> str:
+        """Which seeds failed, of which file where there are several."""
+        parts = []
+        for file, seeds in sorted(self.seeds.items()):
+            more = ", ..." if len(seeds) > 10 else ""
+            shown = ", ".join(map(str, sorted(seeds)[:10])) + more
+            parts.append(f"seeds {shown}" + (f" of {file}" if len(self.seeds) > 1 else ""))
+        return f"{self.count} times; " + "; ".join(parts)
+
     def plain(self) -> dict[str, Any]:
         return {
-            "violated": self.name, "count": len(self.seeds), "first": asdict(self.first), "seeds": self.seeds[:100],
+            "violated": self.name, "count": self.count, "first": asdict(self.first),
+            "seeds": sorted(set[int]().union(*self.seeds.values()))[:100],
+            "files": {file: sorted(seeds)[:100] for file, seeds in sorted(self.seeds.items())},
             "scenario_file": self.kept, "replay": self.command,
         }  # fmt: skip
 
 
 class Sweep:
-    """All results of a search. drawn: the options by which its faults were drawn, if not as the files say."""
+    """All results of a search. drawn: the options by which its faults were drawn, if not as the files say.
+
+    ended: why it is over although seeds are left, "" if it is not.
+    """
 
     def __init__(self, faults: Faults | None, drawn: str = "") -> None:
         self.given, self._drawn = faults, drawn
@@ -178,6 +262,7 @@ class Sweep:
         self.faults: Counter[str] = Counter()
         self.paths: Counter[str] = Counter()
         self.sums: Counter[str] = Counter()
+        self.ended = ""
         self.runs = self.failed = 0
         self.seconds = 0.0
 
@@ -190,14 +275,12 @@ class Sweep:
         for name in ("events", "virtual_ms", "writes", "lost", "compared_bytes", "compared_data"):
             self.sums[name] += getattr(seed, name)
         for name, text in seed.objections:
-            group = self.groups.setdefault(name, Group(name, seed, text))
-            if (seed.seed, seed.file) < (group.first.seed, group.first.file):
-                group.first, group.text = seed, text
-            group.seeds.append(seed.seed)
+            self.groups.setdefault(name, Group(name, seed, text)).take(seed, text)
 
     def replay(self, seed: Seed) -> str:
         """The command that plays one seed again."""
-        return f"replicator simulate {seed.file}{self._drawn} --seeds {seed.seed}:{seed.seed + 1} --no-shrink"
+        file = shlex.quote(seed.file)
+        return f"replicator simulate {file}{self._drawn} --seeds {seed.seed}:{seed.seed + 1} --no-shrink"
 
     def tell(self, console: Console) -> None:
         seconds, sums = max(0.001, self.seconds), self.sums
@@ -210,23 +293,25 @@ class Sweep:
         if self.faults:
             console.print("faults: " + ", ".join(f"{name} {count}" for name, count in sorted(self.faults.items())))
         console.print("paths: " + ", ".join(f"{name} {count}" for name, count in sorted(self.paths.items())))
+        if self.ended:
+            console.print(self.ended)
         if not self.groups:
-            console.print("no seed failed")
+            console.print("no seed failed" + (" so far" if self.ended else ""))
         for group in self.groups.values():
-            seeds = ", ".join(map(str, sorted(set(group.seeds))[:10]))
-            console.print(f"[red]{group.name}[/red]: {len(group.seeds)} times; seeds {seeds}", highlight=False)
+            console.print(f"[red]{escape(group.name)}[/red]: {escape(group.told())}")
             console.print(group.text.strip()[-2000:], markup=False)
 
     def plain(self) -> dict[str, Any]:
         return {
             "runs": self.runs, "failed": self.failed, "seconds": round(self.seconds, 3), **self.sums,
             "faults": dict(sorted(self.faults.items())), "paths": dict(sorted(self.paths.items())),
-            "failures": [group.plain() for group in self.groups.values()], "ok": not self.groups,
+            "failures": [group.plain() for group in self.groups.values()], "ended": self.ended,
+            "ok": not self.groups and not self.ended,
         }  # fmt: skip
 
 
 def _shrink(sweep: Sweep, group: Group, keep: Path, console: Console, runs_most: int) -> None:
-    """Make the group's first failure small, write it down, print how to play it."""
+    """Make the group's first failure small and write it down, with the command that plays it."""
     first = group.first
     scripts = dict(loaded(first.file, sweep.given))
     script = prepared(scripts[first.variant], first.seed)
@@ -235,32 +320,52 @@ def _shrink(sweep: Sweep, group: Group, keep: Path, console: Console, runs_most:
         found = try_seed(candidate, first.file, first.variant, first.seed)
         return any(name == group.name for name, _ in found.objections)
 
-    before = len(script.faults.plan)
-    why_not = "" if before else "no faults were drawn"
+    why_not = ""
     if Hangs.__name__ in group.name:
         why_not = "each try would take a minute"
-    small = None if why_not else shrink(script, fails, runs_most)
-    if small is None:
-        group.command = sweep.replay(first)
-        console.print(f"  not shrunk ({why_not or 'it does not fail again'}); replay: {group.command}")
+    elif not fails(script):
+        why_not = "it does not fail again"
+    if why_not:
+        console.print(f"  not shrunk: {why_not}")
         return
+    before, clients = len(script.faults.plan), len(script.client_names())
+    small = shrink(script, fails, runs_most)
     script = small.script
     text = f"Violated: {group.name}. Drawn from seed {first.seed} of {first.file} {first.variant}".strip()
     script = msgspec.structs.replace(
         script,
         title=f"Found by simulation: {group.name[:80]}",
         about=f"{text}.\n{group.text.strip()[:1500]}",
-        expect=HELD_TO,
+        expect=_held_to(script, group.name, first),
         variants=[],
     )
     keep.mkdir(parents=True, exist_ok=True)
     words = "".join(letter if letter.isalnum() else "-" for letter in group.name.lower())[:60].strip("-")
-    path = keep / f"{words}-{first.seed}.toml"
+    path = keep / f"{Path(first.file).stem}-{words}-{first.seed}.toml"
     path.write_text(as_toml(script), "utf-8")
-    group.kept, group.command = str(path), f"replicator scenario run {path} --on sim --seed {first.seed}"
-    console.print(f"  shrunk from {before} faults to {len(script.faults.plan)} in {small.runs} runs: {path}")
+    group.kept = str(path)
+    if fails(load(path)[0]):
+        group.command = f"replicator scenario run {shlex.quote(str(path))} --on sim --seed {first.seed}"
+    console.print(
+        f"  shrunk from {before} faults and {clients} clients to {len(script.faults.plan)} and "
+        f"{len(script.client_names())} in {small.runs} runs: {path}", markup=False,
+    )  # fmt: skip
     for fault in script.faults.plan:
         where = f"{fault.kind} {fault.node} {fault.other}".strip()
         told = f"    {int(fault.at)} ms: {where} lasts {int(fault.lasts)} amount {fault.amount}"
         console.print(told, markup=False)
-    console.print(f"  replay: {group.command}")
+
+
+def _held_to(script: Script, violated: str, first: Seed) -> list[Expect]:
+    """What an archived failure is held to when it is played again: the file's expectation that failed, and what must
+    hold of any run. The simulation's own findings count always."""
+    own: list[Expect] = []
+    if script.expect:
+        judged = of_file(play(script, first.variant, first.seed))
+        own = [
+            msgspec.structs.replace(one, variant=None)
+            for one, verdict in zip(script.expect, judged, strict=True)
+            if verdict.name == violated
+        ]
+    alone = len(script.upstreams()) == 1
+    return own + [one for one in HELD_TO if one not in own and not (alone and one.consistent)]

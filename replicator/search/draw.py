@@ -11,7 +11,7 @@ from random import Random
 
 import msgspec
 
-from replicator.scenario.script import Fault, FaultKind, NodePlan, Script, Topology, Workload, action_of
+from replicator.scenario.script import LINK_FAULTS, Fault, FaultKind, NodePlan, Script, Topology, Workload, action_of
 from replicator.scenario.units import Bytes, Milliseconds
 
 ALL_KINDS: dict[FaultKind, float] = {
@@ -100,7 +100,7 @@ def _fault(chance: Random, at: int, kind: FaultKind, nodes: list[str], longest: 
             amount = chance.randrange(1000)
         case _:
             pass
-    if kind not in ("cut", "cut-one-way", "reset", "delay", "throttle", "repoint"):
+    if kind not in (*LINK_FAULTS, "repoint"):
         other = ""
     return Fault(Milliseconds(at), kind, node, other, Milliseconds(lasts), amount)
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import msgspec
 
@@ -17,7 +16,7 @@ from replicator.scenario import expect
 from replicator.scenario.loading import load
 from replicator.scenario.outcome import Outcome
 from replicator.scenario.running import run_one
-from replicator.scenario.script import Faults, Script
+from replicator.scenario.script import CHECKS, Expect, Faults, Script
 from replicator.scenario.stages.simulated import SimulatedStage
 from replicator.scenario.units import Milliseconds
 from replicator.search.draw import draw_plan, vary
@@ -94,7 +93,7 @@ def try_seed(script: Script, file: str, variant: str, seed: int, make_node: Make
 
 
 def objections(outcome: Outcome) -> list[tuple[str, str]]:
-    """What must hold in every run, and without faults what the file expects as well."""
+    """What must hold in every run, and what the file expects. (Its steps may fail under drawn faults.)"""
     found: list[tuple[str, str]] = []
     for text in outcome.details["findings"]:
         found.append((_group(text), text))
@@ -108,11 +107,12 @@ def objections(outcome: Outcome) -> list[tuple[str, str]]:
     for name, texts in outcome.verdict.anomalies().items():
         if texts and name != "stale_reads":
             found.append((name, "; ".join(texts[:5])))
-    if not outcome.script.faults.plan:
+    if outcome.script.faults.plan:
+        judged = expect.of_file(outcome)
+    else:
         expect.judge([outcome])
-        for one in outcome.expectations:
-            if not one.ok:
-                found.append((one.name, f"expected {one.expected}, actual {one.actual}"))
+        judged = outcome.expectations
+    found.extend((one.name, f"expected {one.expected}, actual {one.actual}") for one in judged if not one.ok)
     return found
 
 
@@ -130,21 +130,23 @@ def _group(finding: str) -> str:
 
 
 def scripts_of(path: str | Path, faults: Faults | None) -> list[tuple[str, Script]]:
-    """The variants of a file, each without comparisons with other variants; faults: in place of the file's own."""
+    """The variants of a file, each without comparisons with other variants; faults: in place of the file's own. What
+    the file expects was not written for those, and is left out."""
     _, variants = load(path)
     found: list[tuple[str, Script]] = []
     for name, script in variants:
         own = [one for one in script.expect if one.variant in (None, name) and not _compares(one)]
         script = msgspec.structs.replace(script, expect=own)
         if faults is not None and not script.faults.plan:
-            script = msgspec.structs.replace(script, faults=faults)
+            script = msgspec.structs.replace(script, faults=faults, expect=[])
         found.append((name, script))
     return found
 
 
-def _compares(one: Any) -> bool:
+def _compares(one: Expect) -> bool:
     """Whether an expectation compares with another variant: a seed of one variant knows no other."""
-    for check in msgspec.structs.asdict(one).values():
-        if isinstance(check, str) and check[:1] in "<>=!" and not check.lstrip("<>=! ").isdigit():
+    for name in CHECKS:
+        check = getattr(one, name)
+        if isinstance(check, str) and check[:1] in ("<", ">", "=", "!") and not check.lstrip("<>=! ").isdigit():
             return True
     return False

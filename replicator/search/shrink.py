@@ -47,13 +47,16 @@ def shrink(script: Script, fails: Callable[[Script], bool], runs_most: int = RUN
             break
     script = _shorter(script, still)
     script = _plainer(script, still)
-    script = _fewer_faults(script, still)
+    if len(script.faults.plan) > 1:
+        script = _fewer_faults(script, still)
     return Shrunk(script, runs)
 
 
 def _fewer_faults(script: Script, still: Callable[[Script], bool]) -> Script:
-    """ddmin over the plan."""
+    """ddmin over the plan; without any, if that fails as well."""
     plan = list(script.faults.plan)
+    if plan and still(with_plan(script, [])):
+        return with_plan(script, [])
     pieces = 2
     while len(plan) >= 2:
         size = -(-len(plan) // pieces)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
+import os
+import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from typing import Any
 
 from replicator.scenario.script import Faults, Script
@@ -13,6 +17,7 @@ from replicator.search.run import Seed, prepared, scripts_of, try_seed
 
 # Seeds that one worker plays before it reports.
 BATCH = 8
+_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 Task = tuple[str, Faults | None, int, int]  # a file, the faults in place of its own, seeds from, to
 
@@ -51,11 +56,27 @@ def play_seeds(scripts: Sequence[tuple[str, Script]], file: str, seeds: Iterable
     return found
 
 
-def tasks_of(files: Sequence[str], faults: Faults | None, begin: int, end: int) -> list[Task]:
-    """Batches, the files taken in turns so that all of them are under way early."""
-    return [
-        (file, faults, first, min(end, first + BATCH)) for first in range(begin, end, BATCH) for file in files
-    ]
+class Tasks(Sequence[Task]):
+    """Batches, the files taken in turns so that all of them are under way early. None is made before it is asked for:
+    a search may be over before its range is."""
+
+    def __init__(self, files: Sequence[str], faults: Faults | None, begin: int, end: int) -> None:
+        self._files, self._faults, self._end = files, faults, end
+        self._firsts = range(begin, end, BATCH)
+
+    def __len__(self) -> int:
+        return len(self._firsts) * len(self._files)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[one] for one in range(*index.indices(len(self)))]
+        first = self._firsts[index // len(self._files)]
+        return self._files[index % len(self._files)], self._faults, first, min(self._end, first + BATCH)
+
+
+def tasks_of(files: Sequence[str], faults: Faults | None, begin: int, end: int) -> Tasks:
+    """All seeds of begin..end of all files."""
+    return Tasks(files, faults, begin, end)
 
 
 def play_all(tasks: Sequence[Task], jobs: int) -> Iterator[list[Seed]]:
@@ -63,8 +84,10 @@ def play_all(tasks: Sequence[Task], jobs: int) -> Iterator[list[Seed]]:
     if jobs == 1:
         yield from map(play_batch, tasks)
         return
+    others = set(active_children())
     # A fresh interpreter each: nothing is inherited that a seed could depend on.
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    context = get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_live_with, initargs=(os.getpid(),)) as pool:
         pending = set()
         upcoming = iter(tasks)
         try:
@@ -81,11 +104,22 @@ def play_all(tasks: Sequence[Task], jobs: int) -> Iterator[list[Seed]]:
                     yield one.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            for worker in set(active_children()) - others:
+                worker.terminate()  # a seed may take long, and nobody waits for it any more
             raise
 
 
+def _live_with(parent: int) -> None:
+    """In a worker: Ctrl-C is for the parent to answer, and where it is killed the kernel ends the worker, too."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+
 class NoDask(Exception):
-    """The optional extra is not installed."""
+    """The optional extra is not installed, or there is no cluster at the address."""
 
 
 def play_on_dask(tasks: Sequence[Task], address: str, texts: dict[str, str]) -> Iterator[list[Seed]]:
@@ -95,7 +129,11 @@ def play_on_dask(tasks: Sequence[Task], address: str, texts: dict[str, str]) -> 
         from distributed import Client, as_completed
     except ImportError:
         raise NoDask("--dask needs the extra: pip install 'replicator[dask]'") from None
-    with Client(address) as client:
+    try:
+        client = Client(address)
+    except (OSError, ValueError) as problem:
+        raise NoDask(f"--dask {address}: {problem}") from None
+    with client:
         make: Callable[..., Any] = client.submit
         futures = [make(play_shipped, task, texts[task[0]], pure=False) for task in tasks]
         for future in as_completed(futures):

@@ -235,6 +235,15 @@ def test_what_cannot_be_had_exits_with_2_in_a_sentence(tmp_path: Path) -> None:
     assert CliRunner().invoke(scenario, ["list", str(tmp_path / "none")]).exit_code == 2
 
 
+@pytest.mark.parametrize("option", ["--json", "--report", "--history", "--keep"])
+def test_a_place_that_cannot_be_written_is_told_before_the_play(option: str, tmp_path: Path) -> None:
+    file = tmp_path / "quiet.toml"
+    file.write_text(QUIET.replace('"LOST"', "0"))
+    (tmp_path / "taken").write_text("")
+    done = CliRunner().invoke(scenario, ["run", str(file), "--on", "sim", option, str(tmp_path / "taken" / "place")])
+    assert done.exit_code == 2 and done.stdout == "" and "place: cannot be written" in done.stderr, done.output
+
+
 def test_a_server_that_does_not_start_exits_with_2_and_its_last_words(tmp_path: Path) -> None:
     file = tmp_path / "quiet.toml"
     file.write_text(QUIET.replace('"LOST"', "0") + '[config]\nmaxmemory-policy = "nonsense"\n')

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import msgspec
+import pytest
 from click.testing import CliRunner
 
+from replicator.cli import main
 from replicator.scenario.dump import as_toml
 from replicator.scenario.loading import load, loads
 from replicator.scenario.script import Faults, Script
@@ -21,7 +29,8 @@ from tests.simulation.arenas import ARENAS
 from tests.simulation.hashes import SHORT
 from tests.simulation.mutations import MUTANTS, at_work
 
-LIBRARY = sorted((Path(__file__).parents[2] / "scenarios").glob("*.toml"))
+ROOT = Path(__file__).parents[2]
+LIBRARY = sorted((ROOT / "scenarios").glob("*.toml"))
 
 
 def _all_faults(script: Script) -> Script:
@@ -120,12 +129,138 @@ def test_a_failure_that_is_not_shrunk_is_told_with_the_command_that_plays_it_aga
     assert "--faults reset=3,drop-links --per-minute 200 --seeds " in told
 
 
-def test_wrong_words_are_refused_with_what_is_allowed() -> None:
-    run = CliRunner().invoke
-    assert run(search_cli.simulate, [str(SHORT), "--seeds", "x"]).exit_code == 2
-    refused = run(search_cli.simulate, [str(SHORT), "--faults", "earthquake"])
-    assert refused.exit_code == 2 and "power-loss" in refused.stderr
-    assert run(search_cli.simulate, ["nowhere.toml"]).exit_code == 2
+FAILING = """
+title = "Expects too much"
+about = "x"
+duration = "600ms"
+[topology]
+replicas = 1
+[workload]
+clients = 3
+rate = 20
+[[steps]]
+at = "200ms"
+kill = "a"
+[[steps]]
+when = { down = "a" }
+promote = "b"
+[[expect]]
+name = "[never] a word"
+acknowledged = 0
+[[expect]]
+phantom = 0
+"""
+DRAWN = FAILING + """
+[faults]
+per_minute = 300
+start = "100ms"
+kinds = { drop-links = 1, save = 1 }
+"""
+
+
+def _shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Runs a printed command as somebody would who copies it into a shell."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ours = command.replace("replicator", f"{shlex.quote(sys.executable)} -m replicator", 1)
+    return subprocess.run(
+        ["sh", "-c", ours], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+@pytest.mark.parametrize("text", [FAILING, DRAWN], ids=["its steps alone", "with drawn faults"])
+def test_a_files_own_expectation_that_fails_is_shrunk_and_its_printed_commands_fail_in_a_shell(
+    text: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "a file.toml"
+    file.write_text(text)
+    words = ["simulate", str(file), "--seeds", "3:5", "--keep", str(tmp_path / "kept here")]
+    found = CliRunner().invoke(main, words)
+    assert found.exit_code == 1, found.output
+    assert "[never] a word: 2 times; seeds 3, 4" in found.output
+    (replay,) = [line.partition("replay: ")[2] for line in found.output.splitlines() if "replay: " in line]
+    small, _ = load(tmp_path / "kept here" / "a file-never--a-word-3.toml")
+    assert len(small.client_names()) == 1 and not small.faults.plan and not small.steps
+    assert small.expect[0].name == "[never] a word"
+    again = _shell(replay, Path("/"))
+    assert again.returncode == 1 and "✗ [never] a word: expected == 0, actual" in again.stdout, again
+    unshrunk = CliRunner().invoke(main, [*words, "--no-shrink"])
+    (replay,) = [line.partition("replay: ")[2] for line in unshrunk.output.splitlines() if "replay: " in line]
+    again = _shell(replay, Path("/"))
+    assert again.returncode == 1 and "[never] a word: 1 times; seeds 3" in again.stdout, again
+
+
+def test_expectations_are_not_held_against_faults_that_the_file_does_not_know_of(tmp_path: Path) -> None:
+    file = tmp_path / "failing.toml"
+    file.write_text(FAILING)
+    words = [str(file), "--faults", "save", "--per-minute", "120.123456789", "--seeds", "3"]
+    assert CliRunner().invoke(search_cli.simulate, words).exit_code == 0
+
+
+def test_an_interrupted_search_says_so_and_leaves_no_process(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "replicator", "simulate", str(SHORT), "--seeds", "0:1000000000", "--jobs", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)):
+        search = subprocess.Popen(
+            words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+        workers = _children(search.pid, 3)  # two, and the tracker of their semaphores
+        search.send_signal(number)
+        out, _ = search.communicate(timeout=30)  # the pipes are at their end when the last process is
+        assert search.returncode == code, (number, out)
+        assert len(workers) == 3
+        if code == 130:
+            assert "interrupted\nno seed failed so far" in out
+
+
+def _children(pid: int, wanted: int) -> list[str]:
+    """The child processes, once there are so many."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        if len(found) >= wanted:
+            return found
+        time.sleep(0.02)
+    raise AssertionError("the workers are not started")
+
+
+def test_a_range_is_not_written_out_before_it_is_played() -> None:
+    tasks = tasks_of(["one", "two"], None, 0, 10**12)
+    assert len(tasks) == 2 * 10**12 // 8
+    assert tasks[:3] == [("one", None, 0, 8), ("two", None, 0, 8), ("one", None, 8, 16)]
+    assert tasks_of(["one"], None, 3, 13)[1] == ("one", None, 11, 13)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--seeds", "x"], "give A:B"),
+        (["--seeds", "a:b"], "give A:B"),
+        (["--seeds", ""], "give A:B"),
+        (["--seeds", "5:"], "give A:B"),
+        (["--seeds", "10:5"], "holds no seed"),
+        (["--seeds", "5:5"], "holds no seed"),
+        (["--faults", "earthquake"], "power-loss"),
+        (["--faults", "kill=-1"], "a number from 0 on"),
+        (["--faults", "kill=often"], "a number from 0 on"),
+        (["--faults", "kill=nan"], "a number from 0 on"),
+        (["--faults", "kill=0"], "nothing to draw"),
+        (["--faults", "all", "--per-minute", "nan"], "above 0"),
+        (["--faults", "all", "--per-minute", "-1"], "above 0"),
+        (["--faults", "all", "--per-minute", "1e9"], "at most 60000"),
+        (["--per-minute", "5"], "--per-minute goes with --faults"),
+        (["--vary"], "--vary goes with --faults"),
+        (["--json", "/nowhere/at/all.json"], "there is no folder /nowhere/at"),
+        (["--json", "/"], "it is a folder"),
+        (["--keep", "/dev/null/found"], "/dev/null is no folder"),
+        (["--dask", "nowhere"], "--dask nowhere: "),
+        (["--jobs", "0"], "--jobs"),
+        (["nowhere.toml"], "cannot be read"),
+    ],
+)
+def test_wrong_words_are_refused_with_what_is_allowed(words: list[str], told: str) -> None:
+    refused = CliRunner().invoke(search_cli.simulate, [str(SHORT), *words])
+    assert refused.exit_code == 2 and told in refused.stderr, refused.output
+    assert "runs in" not in refused.output
 
 
 def test_the_librarys_scenarios_hold_for_any_seed() -> None:
@@ -133,3 +268,18 @@ def test_the_librarys_scenarios_hold_for_any_seed() -> None:
         for variant, script in scripts_of(path, None):
             found = try_seed(prepared(script, 11), str(path), variant, 11)
             assert found.ok, (path, found.objections)
+
+
+def test_a_fault_that_lay_in_wait_for_nothing_is_counted_as_unmet(tmp_path: Path) -> None:
+    file = tmp_path / "idle.toml"
+    text = FAILING.split("[[steps]]")[0].replace("[topology]", "steps = []\n[topology]")
+    plan = "".join(
+        f'[[faults.plan]]\nat = "100ms"\nkind = "{kind}"\nnode = "b"\n'
+        for kind in ("disk-error", "fork-error", "fork-error", "child-kill")
+    )
+    file.write_text(text + plan)
+    result = CliRunner().invoke(search_cli.simulate, [str(file), "--seeds", "0", "--json", "-"])
+    assert json.loads(result.stdout)["faults"] == {
+        "child-kill": 1, "child-kill (unmet)": 1, "disk-error": 1, "disk-error (unmet)": 1, "fork-error": 2,
+        "fork-error (unmet)": 2,
+    }  # fmt: skip

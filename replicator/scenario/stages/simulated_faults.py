@@ -18,7 +18,7 @@ from replicator.scenario.stages.base import PASS, Answer, Ask, ContinueNode, End
 
 if TYPE_CHECKING:
     from replicator.scenario.play import Player
-    from replicator.scenario.stages.simulated import SimulatedStage
+    from replicator.scenario.stages.simulated import Machine, SimulatedStage
 
 ASK_MS = 3000
 # What the kind "config" may set, by the fault's amount.
@@ -336,6 +336,7 @@ class Mischief:
         player.heal_all()
         self._over = True
         for machine in self.stage.machines.values():
+            self._count_unmet(machine)
             machine.disk.full = False
             machine.disk.failing_syncs = machine.disk.failing_reads = 0
             machine.disk.sync_us = 200
@@ -345,6 +346,18 @@ class Mischief:
             self._continue(node)
         self.stage.go_on()
         self._gather()
+
+    def _count_unmet(self, machine: Machine) -> None:
+        """Faults that lay in wait for a sync, a read, a fork or a child that never came."""
+        snapshots = machine.process.snapshots if machine.process is not None else None
+        for kind, left in (
+            ("disk-error", machine.disk.failing_syncs + machine.disk.failing_reads),
+            ("fork-error", snapshots.fail_fork if snapshots is not None else 0),
+            ("child-kill", snapshots.kill_next if snapshots is not None else 0),
+        ):
+            if left:
+                name = f"{kind} (unmet)"
+                self.counts[name] = self.counts.get(name, 0) + left
 
     def _gather(self) -> None:
         """Start who is down; tell who does not follow the primary to do so; look again until all is well."""
