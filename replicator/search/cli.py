@@ -150,8 +150,12 @@ def simulate(
     except BrokenProcessPool:
         sweep.ended = "ended, for a worker process has died (was there memory enough?)"
     sweep.seconds = perf_counter() - began
-    sweep.tell(console)
-    _keep_failures(sweep, keep if shrinking else None, console, shrink_runs)
+    try:
+        sweep.tell(console)
+        _keep_failures(sweep, keep if shrinking else None, console, shrink_runs)
+    except KeyboardInterrupt:
+        sweep.ended = "interrupted"
+        console.print("interrupted")
     if json_to is not None:
         _write(json.dumps(sweep.plain(), indent=2), json_to)
     sys.exit(FAILED if sweep.groups else INTERRUPTED if sweep.ended else 0)
@@ -182,13 +186,11 @@ def _keep_failures(sweep: Sweep, keep: Path | None, console: Console, runs_most:
     """Says of each group how to play it again; keep: shrinks it first, into a file there."""
     for group in sweep.groups.values():
         group.command = sweep.replay(group.first)
+    for group in sweep.groups.values():
         if keep is not None and not sweep.ended:
             console.print(f"{group.name}:", style="red", markup=False)
             try:
                 _shrink(sweep, group, keep, console, runs_most)
-            except KeyboardInterrupt:
-                sweep.ended = "interrupted"
-                console.print("  interrupted")
             except OSError as problem:
                 console.print(f"  not kept: {problem}", markup=False)
         console.print(f"  replay: {group.command}", markup=False)

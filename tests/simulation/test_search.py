@@ -200,16 +200,25 @@ def test_an_interrupted_search_says_so_and_leaves_no_process(tmp_path: Path) -> 
     words = [sys.executable, "-m", "replicator", "simulate", str(SHORT), "--seeds", "0:1000000000", "--jobs", "2"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)):
-        search = subprocess.Popen(
-            words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-        )
-        workers = _children(search.pid, 3)  # two, and the tracker of their semaphores
-        search.send_signal(number)
-        out, _ = search.communicate(timeout=30)  # the pipes are at their end when the last process is
+        with subprocess.Popen(
+            words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            preexec_fn=_heed_interrupts,
+        ) as search:  # fmt: skip
+            try:
+                workers = _children(search.pid, 3)  # two, and the tracker of their semaphores
+                search.send_signal(number)
+                out, _ = search.communicate(timeout=30)  # the pipes are at their end when the last process is
+            finally:
+                search.kill()
         assert search.returncode == code, (number, out)
         assert len(workers) == 3
         if code == 130:
             assert "interrupted\nno seed failed so far" in out
+
+
+def _heed_interrupts() -> None:
+    """A shell starts what runs in the background deaf to SIGINT, and children take that over."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _children(pid: int, wanted: int) -> list[str]:
