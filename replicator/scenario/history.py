@@ -235,7 +235,7 @@ def read_lines(lines: Iterable[str]) -> list[tuple[dict[str, Any], History]]:
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            record = _decoded(line)
             if not isinstance(record, dict) or not isinstance(record.get("type"), str):
                 raise ValueError('a record is an object with its "type"')
             kind = record.pop("type")
@@ -250,12 +250,19 @@ def read_lines(lines: Iterable[str]) -> list[tuple[dict[str, Any], History]]:
     return found
 
 
+def _decoded(line: str) -> Any:
+    try:
+        return msgspec.json.decode(line)
+    except msgspec.DecodeError:
+        return json.loads(line)  # takes a few things more, and says better what is wrong
+
+
 def _take(history: History, kind: str, record: dict[str, Any]) -> None:
     of = _RECORDS.get(kind)
     if of is None:
         raise ValueError(f"{kind!r} is no kind of record; there are: run, {', '.join(_RECORDS)}")
-    strange = record.keys() - _FIELDS[kind]
-    if strange:
+    if not record.keys() <= _FIELDS[kind]:
+        strange = record.keys() - _FIELDS[kind]
         raise ValueError(f"{kind}: there is no field {', '.join(sorted(strange))}; allowed: {_known(kind)}")
     if kind == "op":
         record.setdefault("value", "")

@@ -87,6 +87,18 @@ def test_a_lost_write_is_not_linearizable_and_an_unknown_one_may_be_missing() ->
     assert judge([Call("write", "x", 0, None), Call("read", None, 2, 3)]).answer is Answer.YES
 
 
+@given(st.lists(st.tuples(st.sampled_from(["write", "read", "cas"]), st.integers(0, 2), st.integers(0, 2)), max_size=6))
+def test_operations_one_after_the_other_are_judged_in_their_turn(steps: list[tuple[str, int, int]]) -> None:
+    calls = [Call(kind, value, 3 * place, 3 * place + 1, old) for place, (kind, value, old) in enumerate(steps)]
+    state: object = None
+    fits = True
+    for call in calls:
+        fits = fits and (call.kind == "write" or state == (call.value if call.kind == "read" else call.expected))
+        state = state if call.kind == "read" else call.value
+    assert (judge(calls).answer is Answer.YES) == fits
+    assert (judge([*calls[::-1], Call("write", 9, 0, None)], effort=10**6).answer is not Answer.NO) >= fits
+
+
 def test_edn_is_read() -> None:
     text = '{:type :ok, :value [1 "a\\nb" nil true -2.5], :s #{1 2}} ; a comment\n#jepsen.Op{:f :read} #_ gone (x y)'
     assert read_all(text) == [

@@ -7,7 +7,7 @@ writes is that of its single writer (each register of a workload has one).
 from __future__ import annotations
 
 from replicator.scenario.checking.linearizable import EFFORT, Call, Verdict, judge_keys
-from replicator.scenario.history import History, Status
+from replicator.scenario.history import FAIL, OK, History
 
 
 def backward_reads(history: History) -> list[str]:
@@ -16,10 +16,11 @@ def backward_reads(history: History) -> list[str]:
     (The latter where the operation does not say what it `expected`: otherwise it is a stale read already.) Keys to
     which a value was written twice are left out: what a read of it shows cannot be told.
     """
+    looked_at = {operation.key for operation in history.operations if operation.kind == "get"}
     order: dict[str, dict[str, int]] = {}
     repeated: set[str] = set()
     for operation in history.operations:
-        if operation.kind == "set":
+        if operation.kind == "set" and operation.key in looked_at:
             of_key = order.setdefault(operation.key, {})
             if operation.value in of_key:
                 repeated.add(operation.key)
@@ -28,7 +29,9 @@ def backward_reads(history: History) -> list[str]:
     found: list[str] = []
     for operation in history.operations:
         key = operation.key
-        if operation.status is not Status.OK or operation.kind not in ("get", "set") or key in repeated:
+        if operation.status is not OK or operation.kind not in ("get", "set"):
+            continue
+        if key in repeated or key not in looked_at:
             continue
         place = order.get(key, {}).get(operation.value, -1)
         seen = newest.get((operation.client, key))
@@ -49,21 +52,22 @@ def linearizability(history: History, effort: int = EFFORT) -> dict[str, Verdict
     """Each register of a history. Asynchronous replication promises none: a failover that loses writes shows here."""
     calls: list[tuple[str, Call]] = []
     for operation in history.operations:
-        if operation.kind not in ("set", "get") or operation.status is Status.FAIL:
+        if operation.kind not in ("set", "get") or operation.status is FAIL:
             continue
-        known = operation.status is Status.OK
-        end = None if operation.end_ms is None or not known else operation.end_ms
-        kind = "write" if operation.kind == "set" else "read"
-        calls.append((operation.key, Call(kind, operation.value, operation.invoke_ms, end)))
+        end = operation.end_ms if operation.status is OK else None
+        if operation.kind == "set":
+            calls.append((operation.key, Call("write", operation.value, operation.invoke_ms, end)))
+        else:
+            calls.append((operation.key, Call("read", _found(operation.value), operation.invoke_ms, end)))
+    last = max((one.end_ms or one.invoke_ms for one in history.operations), default=0) + 1
     for read_back in history.read_backs:
-        if read_back.node != history.primary:
-            continue
-        last = max((one.end_ms or one.invoke_ms for one in history.operations), default=0) + 1
-        for key, value in read_back.registers.items():
-            calls.append((key, Call("read", value or "", last, last + 1)))
-    return judge_keys([(key, _from_nothing(call)) for key, call in calls], effort)
+        if read_back.node == history.primary:
+            calls.extend(
+                (key, Call("read", _found(value), last, last + 1)) for key, value in read_back.registers.items()
+            )
+    return judge_keys(calls, effort)
 
 
-def _from_nothing(call: Call) -> Call:
+def _found(value: str | None) -> str | None:
     """A missing key reads as "", which is what a register begins as."""
-    return call if call.kind == "write" or call.value != "" else Call("read", None, call.begin, call.end)
+    return value or None
