@@ -25,6 +25,10 @@ class Cause:
     promoted_offset: int | None
     bounds: tuple[int | None, int | None]
 
+    @property
+    def explained(self) -> bool:
+        return bool(self.would_have_prevented)
+
 
 class Explainer:
     """Looks into one history."""

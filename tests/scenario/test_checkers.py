@@ -198,6 +198,110 @@ def test_a_history_without_a_read_back_cannot_be_judged() -> None:
         check(history)
 
 
+def test_an_unknown_write_that_took_effect_late_makes_no_loss_of_what_it_replaced() -> None:
+    made = Made(primary="a")
+    made.did("set", "k", "v1")
+    made.did("set", "k", "late", INFO)
+    for value in ("v3", "v4"):
+        made.did("set", "k", value)
+    made.back.registers["k"] = "late"
+    verdict = made.verdict()
+    assert (verdict.lost, verdict.kept, verdict.unknown_kept) == ([], 3, 1)
+
+
+def test_an_unknown_write_hides_no_loss_that_offsets_prove() -> None:
+    made = Made()
+    made.did("set", "k", "unknown", INFO)
+    made.did("set", "k", "v2", offset=1500)
+    made.back.registers["k"] = "unknown"
+    made.history.promoted(Promotion(400, "b", "a", 1200, "id"))
+    verdict = made.verdict()
+    assert [one.value for one in verdict.lost] == ["v2"] and verdict.kept == 0
+
+
+def test_an_unknown_write_that_was_answered_had_taken_effect_by_then() -> None:
+    made = Made(primary="a")
+    made.did("set", "k", "too few replicas", INFO, offset=100)
+    made.did("set", "k", "v2", offset=200)
+    made.back.registers["k"] = "too few replicas"
+    assert [one.value for one in made.verdict().lost] == ["v2"]
+
+
+def test_a_value_written_again_is_that_of_its_last_write() -> None:
+    made = Made()
+    for value in ("v1", "v2", "v1"):
+        made.did("set", "k", value)
+    made.back.registers["k"] = "v1"
+    verdict = made.verdict()
+    assert (verdict.lost, verdict.kept) == ([], 3)
+
+
+def test_of_two_concurrent_writers_of_a_register_either_may_be_last() -> None:
+    made = Made()
+    made.did("set", "k", "first", at=(0, 25), client="c1")
+    made.did("set", "k", "second", at=(10, 30), client="c2")
+    made.back.registers["k"] = "first"
+    assert made.verdict().lost == []
+
+
+@pytest.mark.parametrize(
+    ("times", "lost", "duplicated"), [(1, 1, []), (2, 0, []), (3, 0, []), (4, 0, ["l: again (4 times)"])]
+)
+def test_an_element_that_was_pushed_again_may_be_there_as_often(times: int, lost: int, duplicated: list[str]) -> None:
+    made = Made()
+    for status in (OK, INFO, OK):
+        made.did("rpush", "l", "again", status)
+    made.back.lists["l"] = ["again"] * times
+    verdict = made.verdict()
+    assert (len(verdict.lost), verdict.duplicated, verdict.unknown_kept) == (lost, duplicated, int(times > 2))
+
+
+def test_within_one_millisecond_a_clients_own_order_counts() -> None:
+    made = Made()
+    made.did("rpush", "l", "first", at=(0, 10))
+    made.did("rpush", "l", "second", at=(10, 12))
+    made.did("rpush", "l", "other", at=(12, 14), client="c2")
+    made.back.lists["l"] = ["other", "second", "first"]
+    assert made.verdict().reordered == ["l: second", "l: other"]
+
+
+def test_an_answer_above_all_that_was_asked_for_until_then_is_noticed() -> None:
+    made = Made()
+    made.did("incr", "count:c1", "", result=1)
+    made.did("incr", "count:c1", "", result=3)
+    made.did("incr", "count:c1", "", INFO)
+    made.back.counters["count:c1"] = 3
+    assert made.verdict().phantom == ["count:c1 is 3, 1 more than was written"]
+
+
+def test_increments_that_came_back_with_their_node_are_not_lost() -> None:
+    made = Made(primary="a")
+    for node, result in (("a", 1), ("a", 2), ("a", 3), ("b", 2), ("a", 4)):
+        made.did("incr", "count:c1", "", node=node, result=result)
+    made.back.counters["count:c1"] = 4
+    verdict = made.verdict()
+    assert [(one.value, one.acknowledged_by) for one in verdict.lost] == [("2", "b")] and verdict.phantom == []
+
+
+def test_increments_whose_answers_are_not_told_are_counted() -> None:
+    made = Made()
+    for _ in range(3):
+        made.did("incr", "count:c1", "")
+    made.back.counters["count:c1"] = 3
+    assert made.verdict().plain()["phantom"] == []
+    made.back.counters["count:c1"] = 2
+    assert len(check(made.history).lost) == 1
+
+
+def test_a_read_of_an_unknown_value_is_not_called_stale() -> None:
+    made = Made()
+    made.did("set", "k", "late", INFO)
+    made.did("set", "k", "v2")
+    made.did("get", "k", "late", expected="v2")
+    made.back.registers["k"] = "late"
+    assert made.verdict().stale_reads == []
+
+
 # Why a write is lost.
 
 
