@@ -3,6 +3,7 @@ reads."""
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import permutations
 from pathlib import Path
 
@@ -139,6 +140,62 @@ def test_jepsens_appends_are_judged(read: str, problem: str) -> None:
     assert (not problems) if not problem else any(problem in one for one in problems), problems
 
 
+def _list_history(*steps: tuple[str, str, int]) -> str:
+    """(type, step, process) in a row."""
+    return "".join(f"{{:type :{kind}, :f :txn, :value [{step}], :process {process}}}" for kind, step, process in steps)
+
+
+_FIRST = (("invoke", "[:append 5 1]", 0), ("ok", "[:append 5 1]", 0))
+_SECOND = (("invoke", "[:append 5 2]", 0), ("ok", "[:append 5 2]", 0))
+
+
+def _read(shown: str, process: int = 1) -> tuple[tuple[str, str, int], ...]:
+    return ("invoke", "[:r 5 nil]", process), ("ok", f"[:r 5 {shown}]", process)
+
+
+@pytest.mark.parametrize(
+    ("steps", "problem"),
+    [
+        ((*_FIRST, *_read("nil")), "1 was acknowledged and is lost"),
+        ((*_FIRST, *_SECOND, *_read("[2 1]")), "1 was appended before 2, and stands behind it"),
+        ((*_FIRST, *_read("[]"), *_read("[1]")), "misses 1, acknowledged before it"),
+        ((*_FIRST, *_read("[1]"), *_read("[]")), "misses 1, acknowledged before it"),
+        ((*_read("[1]"), *_FIRST, *_read("[1]")), "shows 1, appended after it"),
+        ((_FIRST[0], *_read("[1]"), *_read("[]"), _FIRST[1]), "shows 0 elements, one before it 1"),
+        ((_read("[2]", 2)[0], *_FIRST, *_SECOND, _read("[2]", 2)[1]), "1 was acknowledged and is lost"),
+        ((("invoke", "[:append 5 1]", 0), ("fail", "[:append 5 1]", 0), *_FIRST, *_read("[1]")), ""),
+        ((*_FIRST, ("invoke", "[:append 5 1]", 0), ("fail", "[:append 5 1]", 0), *_read("[1]")), ""),
+        ((*_FIRST, *_FIRST, *_read("[1 1]")), ""),
+    ],
+)
+def test_a_list_is_held_to_the_order_of_time(steps: tuple[tuple[str, str, int], ...], problem: str) -> None:
+    problems = check_text(_list_history(*steps)).problems
+    assert any(problem in one for one in problems) if problem else problems == []
+
+
+@pytest.mark.parametrize("value", ["[1 2 3]", "{:a [1]}", "#{1 2}"])
+def test_a_registers_value_may_be_a_collection(value: str) -> None:
+    assert (
+        check_text(REGISTER.replace(":value 1", f":value {value}").replace("[1 2]", f"[{value} 2]") % "2").problems
+        == []
+    )
+
+
+def test_a_long_quiet_register_is_judged_and_takes_little_memory() -> None:
+    calls = [Call("write", number, 2 * number, 2 * number + 1) for number in range(25_000)]
+    tracemalloc.start()
+    verdict = judge(calls, effort=1000)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert verdict.answer is Answer.YES and peak < 1000 * len(calls)
+
+
+def test_unknown_writes_that_nobody_read_cost_no_effort() -> None:
+    calls = [Call("write", number, number, None) for number in range(2000)]
+    assert judge([*calls, Call("read", -1, 3000, 3001)], effort=500).answer is Answer.NO
+    assert judge([*calls, Call("read", 77, 3000, 3001)], effort=500).answer is Answer.YES
+
+
 def _history(reads: list[str]) -> History:
     history = History()
     for number in range(3):
@@ -155,6 +212,28 @@ def test_a_read_that_goes_back_is_told() -> None:
     assert backward_reads(_history(["v0", "v1", "v2", "v2"])) == []
     (told,) = backward_reads(_history(["v1", "v0"]))
     assert "v0, after it had read v1" in told
+
+
+def test_an_unknown_write_may_be_read_late_but_only_in_one_place() -> None:
+    def told(reads: list[str]) -> int:
+        history = _history(reads)
+        history.operations[0].status = Status.INFO
+        return len(backward_reads(history))
+
+    assert told(["v1", "v0", "v2"]) == 0
+    assert told(["v1", "v0", "v1"]) == told(["v0", "v1", "v0"]) == 1
+
+
+def test_a_value_written_again_may_be_read_again() -> None:
+    history = History()
+    for place, value in enumerate(("x", "", "x")):
+        history.end(history.invoke("w", "set", "k", value, "a", 100 * place), Status.OK, 100 * place + 10)
+        read = history.invoke("r", "get", "k", "", "a", 100 * place + 20)
+        read.value = value
+        history.end(read, Status.OK, 100 * place + 30)
+    history.close(500, [ReadBack("a", {"k": "x"})], "a")
+    assert backward_reads(history) == []
+    assert linearizability(history)["k"].answer is Answer.YES
 
 
 def test_registers_of_a_history_are_held_to_linearizability() -> None:

@@ -1,7 +1,7 @@
 """Reads EDN, as far as Jepsen's histories use it: maps, vectors, lists, sets, keywords, strings, numbers, tags.
 
-Keywords and symbols become Word (":ok" and "ok" differ), lists and vectors lists, sets frozensets where their items
-allow, tagged values (#jepsen.history.Op{...}) the value alone. Source: https://github.com/edn-format/edn
+Keywords and symbols become Word (":ok" and "ok" differ), lists, vectors and sets lists, tagged values
+(#jepsen.history.Op{...}) the value alone. Source: https://github.com/edn-format/edn
 """
 
 from __future__ import annotations
@@ -95,12 +95,17 @@ class _Reader:
         if opening == "{":
             if len(items) % 2:
                 raise EdnError(f"character {at + 1}: a map with a key and no value")
-            return {_hashable(key): value for key, value in zip(items[::2], items[1::2], strict=True)}
+            return {hashable(key): value for key, value in zip(items[::2], items[1::2], strict=True)}
         return items
 
 
-def _hashable(value: Any) -> Any:
-    return tuple(map(_hashable, value)) if isinstance(value, list) else value
+def hashable(value: Any) -> Any:
+    """Equal values give equal ones that a dict takes as a key."""
+    if isinstance(value, list):
+        return tuple(map(hashable, value))
+    if isinstance(value, dict):
+        return frozenset((key, hashable(one)) for key, one in value.items())
+    return value
 
 
 def _atom(token: str) -> Any:

@@ -3,17 +3,19 @@
 
     {:type :invoke, :f :write, :value 3, :process 0, :time 1, :index 0}     then :ok, :fail or :info of the same process
 
-Registers are held to linearizability, key by key. Appends are held to what any sane list gives: no element twice,
-none that nobody appended, every read a prefix of the longest, nothing acknowledged missing from a later longest read.
+Registers are held to linearizability, key by key. So are appends, by what it means for a list that only grows: no
+element oftener than it was appended, none that nobody appended, every read a prefix of the longest, elements in the
+order of their appends, no read without what was acknowledged before it, shorter than one before it, or ahead of time.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
-from replicator.scenario.checking.edn import EdnError, read_all
+from replicator.scenario.checking.edn import EdnError, hashable, read_all
 from replicator.scenario.checking.linearizable import EFFORT, Answer, Call, Verdict, judge_keys
 
 
@@ -44,6 +46,9 @@ class _Pair:
     how: str = "info"
     end: int | None = None
     completed: Any = None
+
+
+_Read = tuple[_Pair, list[Any]]
 
 
 def check_text(text: str, effort: int = EFFORT) -> Judged:
@@ -85,26 +90,24 @@ def _is_append(pair: _Pair) -> bool:
 
 def _registers(pairs: list[_Pair], effort: int) -> Judged:
     keyed: list[tuple[str, Call]] = []
-    independent = all(
-        isinstance(pair.value, list) and len(pair.value) == 2 for pair in pairs if pair.f in (":read", ":write")
-    )
+    independent = _independent(pairs)
     for pair in pairs:
         if pair.how == "fail":
             continue
-        key, value = ("", pair.value)
+        key, value = "", pair.value
         completed = pair.completed
         if independent and isinstance(value, list):
             key, value = str(value[0]), value[1]
             completed = completed[1] if isinstance(completed, list) and len(completed) == 2 else completed
         match pair.f:
             case ":write":
-                keyed.append((key, Call("write", value, pair.begin, pair.end)))
+                keyed.append((key, Call("write", hashable(value), pair.begin, pair.end)))
             case ":read":
-                keyed.append((key, Call("read", completed, pair.begin, pair.end)))
+                keyed.append((key, Call("read", hashable(completed), pair.begin, pair.end)))
             case ":cas":
                 if not isinstance(value, list) or len(value) != 2:
                     raise EdnError(f"a :cas without [old new]: {value!r}")
-                keyed.append((key, Call("cas", value[1], pair.begin, pair.end, value[0])))
+                keyed.append((key, Call("cas", hashable(value[1]), pair.begin, pair.end, hashable(value[0]))))
             case _:
                 raise EdnError(f"operation {pair.f} is none of :read, :write, :cas, :txn")
     verdicts = judge_keys(keyed, effort)
@@ -115,6 +118,14 @@ def _registers(pairs: list[_Pair], effort: int) -> Judged:
         elif verdict.answer is Answer.UNKNOWN:
             judged.unknown.append(_name(key))
     return judged
+
+
+def _independent(pairs: list[_Pair]) -> bool:
+    """Whether values are [key value]."""
+    plain = [pair.value for pair in pairs if pair.f in (":read", ":write")]
+    if not plain:  # [[old new]] or [key [old new]]
+        plain = [pair.value[1] if isinstance(pair.value, list) and len(pair.value) == 2 else None for pair in pairs]
+    return all(isinstance(value, list) and len(value) == 2 for value in plain)
 
 
 def _name(key: str) -> str:
@@ -129,39 +140,80 @@ def _stuck(verdict: Verdict) -> str:
 
 
 def _appends(pairs: list[_Pair]) -> Judged:
-    appended: dict[str, dict[Any, _Pair]] = {}
-    reads: dict[str, list[tuple[_Pair, list[Any]]]] = {}
+    appended: dict[str, dict[Any, list[_Pair]]] = {}
+    reads: dict[str, list[_Read]] = {}
     for pair in pairs:
-        told = pair.completed if pair.how == "ok" and pair.completed is not None else pair.value
-        for step in told or []:
+        completed = pair.how == "ok" and pair.completed is not None
+        for step in (pair.completed if completed else pair.value) or []:
             if not isinstance(step, list) or len(step) != 3:
                 raise EdnError(f"a transaction's step is [:append key value] or [:r key values], not {step!r}")
             what, key, value = str(step[0]), str(step[1]), step[2]
             if what == ":append":
-                appended.setdefault(key, {})[value] = pair
-            elif pair.how == "ok" and isinstance(value, list):
-                reads.setdefault(key, []).append((pair, value))
+                appended.setdefault(key, {}).setdefault(hashable(value), []).append(pair)
+            elif completed and (value is None or isinstance(value, list)):
+                # A key that is not there reads as nil.
+                reads.setdefault(key, []).append((pair, [hashable(one) for one in value or []]))
     judged = Judged("append", len(pairs), len({*appended, *reads}))
     for key, seen in reads.items():
-        _one_list(key, seen, appended.get(key, {}), judged.problems)
+        problems: list[str] = []
+        _elements(seen, appended.get(key, {}), problems)
+        _times(seen, appended.get(key, {}), problems)
+        judged.problems += [f"key {key}: {text}" for text in problems]
     return judged
 
 
-def _one_list(key: str, seen: list[tuple[_Pair, list[Any]]], appended: dict[Any, _Pair], problems: list[str]) -> None:
-    longest_pair, longest = max(seen, key=lambda one: len(one[1]))
-    for element, count in Counter(map(str, longest)).items():
-        if count > 1:
-            problems.append(f"key {key}: {element} is there {count} times")
-    for element in longest:
-        writer = appended.get(element)
-        if writer is None:
-            problems.append(f"key {key}: {element!r} was appended by nobody")
-        elif writer.how == "fail":
-            problems.append(f"key {key}: {element!r} was refused, and is there")
+def _elements(seen: list[_Read], appended: dict[Any, list[_Pair]], problems: list[str]) -> None:
+    """What is in the longest read, and whether the others are its beginnings."""
+    longest = max(seen, key=lambda one: len(one[1]))[1]
+    for element, count in Counter(longest).items():
+        writers = appended.get(element, [])
+        possible = sum(writer.how != "fail" for writer in writers)
+        if not writers:
+            problems.append(f"{element!r} was appended by nobody")
+        elif not possible:
+            problems.append(f"{element!r} was refused, and is there")
+        if count > max(1, possible):
+            problems.append(f"{element!r} is there {count} times")
     for pair, elements in seen:
         if elements != longest[: len(elements)]:
-            problems.append(f"key {key}: the read at entry {pair.end} is no prefix of the longest: {elements[:10]!r}")
-    there = set(map(str, longest))
-    for element, writer in appended.items():
-        if writer.how == "ok" and (writer.end or 0) < longest_pair.begin and str(element) not in there:
-            problems.append(f"key {key}: {element!r} was acknowledged and is lost")
+            problems.append(f"the read at entry {pair.end} is no prefix of the longest: {elements[:10]!r}")
+    # What was acknowledged before a read, or before the append of something that is there, should be there as well.
+    there = set(longest)
+    writers_there = [some[0].begin for one in there if len(some := appended.get(one, [])) == 1]
+    last = max([pair.begin for pair, _ in seen] + writers_there)
+    for element, writers in appended.items():
+        if element not in there and any(one.how == "ok" and (one.end or 0) < last for one in writers):
+            problems.append(f"{element!r} was acknowledged and is lost")
+
+
+def _times(seen: list[_Read], appended: dict[Any, list[_Pair]], problems: list[str]) -> None:
+    """Nothing may be seen, or missed, against the order of time. Elements of several appends are not judged."""
+    longest = max(seen, key=lambda one: len(one[1]))[1]
+    writers = [some[0] if len(some := appended.get(one, [])) == 1 else None for one in longest]
+    # From each place on: the end of the append that was acknowledged first, and where; up to it: the latest begin.
+    first_end: list[tuple[float, int]] = [(inf, -1)] * (len(longest) + 1)
+    for place in range(len(longest) - 1, -1, -1):
+        writer = writers[place]
+        end = writer.end if writer is not None and writer.how == "ok" else None
+        first_end[place] = min(first_end[place + 1], (inf if end is None else end, place))
+    latest_begin = [(-1, -1)]
+    for place, writer in enumerate(writers):
+        latest_begin.append(max(latest_begin[-1], (writer.begin if writer else -1, place)))
+        earliest, behind = first_end[place + 1]
+        if writer and earliest < writer.begin:
+            problems.append(f"{longest[behind]!r} was appended before {longest[place]!r}, and stands behind it")
+    longest_before, by_end = 0, sorted(seen, key=lambda one: one[0].end or 0)
+    ended = 0
+    for pair, elements in sorted(seen, key=lambda one: one[0].begin):
+        size = len(elements)
+        while (by_end[ended][0].end or 0) < pair.begin:
+            longest_before = max(longest_before, len(by_end[ended][1]))
+            ended += 1
+        earliest, missing = first_end[size]
+        if earliest < pair.begin:
+            problems.append(f"the read at entry {pair.end} misses {longest[missing]!r}, acknowledged before it")
+        elif size < longest_before:
+            problems.append(f"the read at entry {pair.end} shows {size} elements, one before it {longest_before}")
+        begin, early = latest_begin[size]
+        if begin > (pair.end or 0):
+            problems.append(f"the read at entry {pair.end} shows {longest[early]!r}, appended after it")

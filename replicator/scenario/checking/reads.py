@@ -1,37 +1,86 @@
 """What one client may expect of its own reads: that a register does not go back.
 
 Monotonic reads: of two reads of one key by one client the later one shows no older write. The order of a register's
-writes is that of its single writer (each register of a workload has one).
+writes is that of its single writer (each register of a workload has one). An unknown write has no place in it until
+somebody reads it: it may take effect late, once.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 from replicator.scenario.checking.linearizable import EFFORT, Call, Verdict, judge_keys
-from replicator.scenario.history import History, Status
+from replicator.scenario.history import History, Operation, Status
+
+# Where a value stands: the id of its write, and how many late ones were seen behind that.
+_Place = tuple[int, int]
+_NOTHING: _Place = (-1, 0)
+
+
+class _Register:
+    """The writes of one register, by value in the order of their ids."""
+
+    __slots__ = ("places", "unknown")
+
+    def __init__(self) -> None:
+        self.places: dict[str, list[_Place]] = {}
+        self.unknown: set[str] = set()
+
+    def wrote(self, operation: Operation) -> None:
+        self.places.setdefault(operation.value, []).append((operation.id, 0))
+        if operation.status is not Status.OK and operation.status is not Status.FAIL:
+            self.unknown.add(operation.value)
+
+
+class _Reader:
+    """What one client has seen of one register."""
+
+    __slots__ = ("late", "newest", "value")
+
+    def __init__(self) -> None:
+        self.newest, self.value = _NOTHING, ""
+        self.late: dict[str, _Place] = {}
+
+    def goes_back(self, value: str, register: _Register) -> bool:
+        """Whether this read shows an older write than one before it."""
+        places = register.places.get(value, ())
+        if value == "" and not places:
+            return self.newest > _NOTHING
+        unknown = value in register.unknown
+        if not places or (unknown and len(places) > 1):
+            return False  # nobody wrote it: no older write; or nobody knows which write it is of
+        if unknown:
+            newest = self.newest
+            late = newest if value == self.value else (newest[0], newest[1] + 1)
+            place = self.late.setdefault(value, max(places[0], late))
+        else:
+            place = places[min(bisect_left(places, self.newest), len(places) - 1)]
+        if place < self.newest:
+            return True
+        self.newest, self.value = place, value
+        return False
 
 
 def backward_reads(history: History) -> list[str]:
     """Reads that show an older write than an earlier read of the same client did."""
-    order: dict[str, dict[str, int]] = {}
+    registers: dict[str, _Register] = {}
     for operation in history.operations:
         if operation.kind == "set":
-            of_key = order.setdefault(operation.key, {})
-            of_key.setdefault(operation.value, len(of_key))
-    newest: dict[tuple[str, str], tuple[int, str]] = {}
+            registers.setdefault(operation.key, _Register()).wrote(operation)
+    readers: dict[tuple[str, str], _Reader] = {}
     found: list[str] = []
+    nothing = _Register()
     for operation in history.operations:
         if operation.kind != "get" or operation.status is not Status.OK:
             continue
-        place = order.get(operation.key, {}).get(operation.value, -1)
-        seen = newest.get((operation.client, operation.key))
-        if seen is not None and place < seen[0]:
+        reader = readers.setdefault((operation.client, operation.key), _Reader())
+        seen = reader.value
+        if reader.goes_back(operation.value, registers.get(operation.key, nothing)):
             shown = operation.value or "nothing"
             found.append(
                 f"{operation.client} read {operation.key} from {operation.node} at {operation.end_ms} ms: {shown}, "
-                f"after it had read {seen[1]}"
+                f"after it had read {seen}"
             )
-        else:
-            newest[(operation.client, operation.key)] = (place, operation.value)
     return found
 
 
@@ -51,9 +100,5 @@ def linearizability(history: History, effort: int = EFFORT) -> dict[str, Verdict
         last = max((one.end_ms or one.invoke_ms for one in history.operations), default=0) + 1
         for key, value in read_back.registers.items():
             calls.append((key, Call("read", value or "", last, last + 1)))
-    return judge_keys([(key, _from_nothing(call)) for key, call in calls], effort)
-
-
-def _from_nothing(call: Call) -> Call:
-    """A missing key reads as "", which is what a register begins as."""
-    return call if call.kind == "write" or call.value != "" else Call("read", None, call.begin, call.end)
+    # A missing key reads as "", which is what a register begins as.
+    return judge_keys(calls, effort, initial="")
