@@ -108,12 +108,23 @@ def objections(outcome: Outcome) -> list[tuple[str, str]]:
     for name, texts in outcome.verdict.anomalies().items():
         if texts and name != "stale_reads":
             found.append((name, "; ".join(texts[:5])))
+    unexplained = [one for one in outcome.verdict.lost if not one.would_have_prevented]
+    if unexplained and not _evicts(outcome.script):
+        told = ", ".join(f"{one.client} {one.key} = {one.value} on {one.acknowledged_by}" for one in unexplained[:5])
+        found.append(("unexplained loss", f"{len(unexplained)} acknowledged writes are gone without a reason: {told}"))
     if not outcome.script.faults.plan:
         expect.judge([outcome])
         for one in outcome.expectations:
             if not one.ok:
                 found.append((one.name, f"expected {one.expected}, actual {one.actual}"))
     return found
+
+
+def _evicts(script: Script) -> bool:
+    """Whether a node may drop data of its own accord."""
+    configs = [script.config, *(node.config for node in script.nodes.values())]
+    configs += [step.config.set for step in script.steps if step.config is not None]
+    return any("maxmemory" in config for config in configs)
 
 
 def _group(finding: str) -> str:

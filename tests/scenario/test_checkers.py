@@ -408,6 +408,96 @@ def test_a_loss_that_the_promoted_node_held_is_not_blamed_on_the_promotion() -> 
     assert "fault of the server" in lost_with(made)[0]
 
 
+def test_a_write_that_the_first_promoted_one_held_is_explained_by_the_second_promotion() -> None:
+    made = Made(primary="c")
+    made.history.sample(Sample("a", 0, 1, "master", "id", 900, 2, 0))
+    made.did("set", "k", "v", at=(100, 110), offset=1000)
+    made.back.registers["k"] = None
+    made.history.promoted(Promotion(400, "b", "a", 1200, "id2"))
+    made.history.promoted(Promotion(800, "c", "b", 700, "id3"))
+    why, prevented, offset = lost_with(made)
+    assert "300 bytes beyond offset 700, where c stood" in why and "b had it and could not take over" in why
+    assert (prevented, offset) == ("WAIT 2", 700)
+
+
+def test_replicas_seen_with_the_write_that_could_not_take_over_are_counted() -> None:
+    made = Made()
+    made.history.sample(Sample("a", 0, 1, "master", "id", 900, 1, 0))
+    made.did("set", "k", "v", at=(100, 110), offset=1000)
+    made.back.registers["k"] = None
+    made.history.sample(Sample("c", 120, 121, "slave", "id", 1000))
+    made.history.sample(Sample("d", 120, 121, "slave", "another", 1000))
+    made.history.promoted(Promotion(400, "b", "a", 700, "id2"))
+    why, prevented, _ = lost_with(made)
+    assert why.endswith("c had it and could not take over")
+    assert prevented == "WAIT 2, with more replicas directly behind a"
+
+
+def test_replicas_that_stayed_with_the_old_primary_do_not_help_by_waiting_for_them() -> None:
+    made = Made()
+    made.did("set", "k", "v", at=(500, 510), offset=1500)
+    made.back.registers["k"] = None
+    made.history.sample(Sample("a", 480, 481, "master", "id", 1400, 1, 0))
+    made.history.sample(Sample("c", 490, 491, "slave", "id", 1400))
+    made.history.promoted(Promotion(400, "b", "a", 1200, "id2"))
+    why, prevented, _ = lost_with(made)
+    assert why.endswith("the history of b won; 1 of its replicas had stayed with a")
+    assert prevented == "WAIT 2, with more replicas directly behind a, or min-replicas-to-write 2"
+
+
+def test_a_promoted_one_that_stood_in_another_history_never_had_the_write() -> None:
+    made = Made()
+    made.history.milestone(50, "restart", "a")
+    made.did("set", "k", "v", at=(100, 110), offset=80)
+    made.back.registers["k"] = None
+    made.history.sample(Sample("a", 120, 121, "master", "new", 80, 0, None))
+    made.history.sample(Sample("b", 120, 121, "slave", "old", 1649))
+    made.history.promoted(Promotion(400, "b", "a", 1649, "id2"))
+    assert "had not followed a since that had begun another history" in lost_with(made)[0]
+
+
+def test_a_primary_that_came_back_empty_before_a_promotion_is_the_reason() -> None:
+    made = Made()
+    made.history.sample(Sample("a", 0, 1, "master", "id", 900, 1, 0))
+    made.did("set", "k", "v", at=(100, 110), offset=1000)
+    made.back.registers["k"] = None
+    made.history.sample(Sample("b", 150, 151, "slave", "id", 1000))
+    made.history.milestone(200, "restart", "a")
+    made.history.sample(Sample("a", 250, 251, "master", "new", 0, 0, None))
+    made.history.promoted(Promotion(400, "b", "a", 14, "id2"))
+    why, prevented, _ = lost_with(made)
+    assert why.startswith("a came back without it after a restart")
+    assert prevented.startswith(
+        "promoting a replica, b for one, which had it, before the old primary returns; or an app"
+    )
+
+
+def test_no_file_is_said_to_help_against_a_disk_that_is_gone() -> None:
+    made = Made(primary="a")
+    made.did("set", "k", "v", offset=1000)
+    made.back.registers["k"] = None
+    made.history.milestone(200, "wipe", "a")
+    assert lost_with(made)[1] == "WAIT 1 and promoting a replica before the old primary returns"
+
+
+def test_what_came_first_is_the_reason() -> None:
+    made = Made()
+    made.did("set", "k", "v", offset=1000)
+    made.back.registers["k"] = None
+    made.history.milestone(200, "repoint", "a")
+    made.history.sample(Sample("a", 250, 251, "slave", "other", 3))
+    made.history.milestone(300, "restart", "a")
+    assert "a was made a replica of a node that did not have it" in lost_with(made)[0]
+
+
+def test_a_command_of_the_scenario_that_takes_data_away_is_the_reason() -> None:
+    made = Made(primary="a")
+    made.did("set", "k", "v", offset=1000)
+    made.back.registers["k"] = None
+    made.history.milestone(200, "FLUSHALL", "a")
+    assert lost_with(made)[:2] == ("the scenario's own FLUSHALL on a came behind it", "leaving out that FLUSHALL")
+
+
 # The file.
 
 
