@@ -6,7 +6,7 @@ Only a History goes in (with its read-backs), so a history file can be judged lo
   one may have replaced (it can take effect long after its client gave it up), unless offsets say that it was undone.
 - lost: confirmed, and not there.
 - unknown: nobody told the client; unknown_kept of them are there. They are never called lost.
-- resurrected: refused with an error, and yet there.  phantom: there, and nobody ever wrote it.
+- resurrected: refused with an error, and yet there (or read).  phantom: there (or read), and nobody ever wrote it.
 - duplicated: an element more than once in its list.  reordered: elements in another order than the clients saw.
 - stale reads: a read after a confirmed write of the same client returned something older.
 """
@@ -115,7 +115,7 @@ def _lost_write(operation: Operation, cause: Cause) -> LostWrite:
 def _precedes(one: Operation, other: Operation) -> bool:
     """One had certainly taken effect before the other was asked for. Times are whole milliseconds: within the same one
     only a client's own order is known."""
-    if one.end_ms is None or (one.status is not OK and one.offset is None and one.result is None):
+    if one.end_ms is None or not one.took_effect:
         return False
     if one.end_ms < other.invoke_ms:
         return True
@@ -319,18 +319,20 @@ def _excess(operations: list[Operation], standing: list[Operation], final: int) 
 
 def _reads(reads: list[Operation], writes: list[Operation], verdict: Verdict) -> None:
     """A value of an unknown write is never called stale: nobody knows when that took effect."""
-    wrong = [one for one in reads if one.status is OK and one.expected is not None and one.value != one.expected]
-    verdict.reads += sum(one.status is OK for one in reads)
-    concerned = {one.key for one in wrong}
-    open_ = {
-        (one.key, one.value)
-        for one in writes
-        if one.key in concerned and one.status is not OK and one.status is not FAIL
-    }
-    for operation in wrong:
-        if (operation.key, operation.value) not in open_:
-            shown = operation.value or "nothing"
-            verdict.stale_reads.append(
-                f"{operation.client} read {operation.key} from {operation.node} at {operation.end_ms} ms: {shown} "
-                f"instead of {operation.expected}"
-            )
+    reads = [one for one in reads if one.status is OK]
+    verdict.reads += len(reads)
+    concerned = {one.key for one in reads}
+    written: dict[tuple[str, str], list[Operation]] = {}
+    for one in writes:
+        if one.key in concerned:
+            written.setdefault((one.key, one.value), []).append(one)
+    nobody: list[Operation] = []
+    for operation in reads:
+        writers = written.get((operation.key, operation.value), nobody)
+        shown = f"{operation.client} read {operation.key} from {operation.node} at {operation.end_ms} ms: "
+        shown += operation.value or "nothing"
+        if operation.value and all(one.status is FAIL for one in writers):
+            (verdict.resurrected if writers else verdict.phantom).append(shown)
+        late = any(one.status is not FAIL and not one.took_effect for one in writers)
+        if operation.expected not in (None, operation.value) and not late:
+            verdict.stale_reads.append(f"{shown} instead of {operation.expected}")

@@ -208,12 +208,10 @@ class Explainer:
             if milestone.kind == "wipe" or without:
                 return self._by_restart(operation, milestone, bounds)
             if milestone.kind == "repoint":
-                return Cause(
-                    f"{owner} was made a replica of a node that did not have it and took over its data set",
-                    "promoting the node with the highest offset",
-                    None,
-                    bounds,
-                )
+                return self._by_repoint(owner, bounds)
+        index = bisect_left(self._sent.get(owner, []), since)
+        if any(sample.role == "slave" for sample in self._samples.get(owner, [])[index:]):
+            return self._by_repoint(owner, bounds)
         restart = next((one for one in later if one.kind == "restart"), None)
         if restart is not None:
             return self._by_restart(operation, restart, bounds)
@@ -227,6 +225,10 @@ class Explainer:
                 )
         why = "nothing in the history explains it: unless it was evicted (maxmemory), this is a fault of the server"
         return Cause(why, "", None, bounds)
+
+    def _by_repoint(self, node: str, bounds: tuple[int | None, int | None]) -> Cause:
+        why = f"{node} was made a replica of a node that did not have it and took over its data set"
+        return Cause(why, "promoting the node with the highest offset", None, bounds)
 
     def _by_restart(self, operation: Operation, milestone: Milestone, bounds: tuple[int | None, int | None]) -> Cause:
         node = milestone.node

@@ -293,6 +293,17 @@ def test_increments_whose_answers_are_not_told_are_counted() -> None:
     assert len(check(made.history).lost) == 1
 
 
+def test_a_read_of_what_nobody_wrote_or_what_was_refused_is_told() -> None:
+    made = Made()
+    made.did("set", "k", "refused", FAIL)
+    made.did("set", "k", "v1")
+    for value in ("v1", "refused", "ghost", ""):
+        made.did("get", "k", value)
+    made.back.registers["k"] = "v1"
+    verdict = made.verdict()
+    assert [one.rpartition(" ")[2] for one in (*verdict.resurrected, *verdict.phantom)] == ["refused", "ghost"]
+
+
 def test_a_read_of_an_unknown_value_is_not_called_stale() -> None:
     made = Made()
     made.did("set", "k", "late", INFO)
@@ -300,6 +311,12 @@ def test_a_read_of_an_unknown_value_is_not_called_stale() -> None:
     made.did("get", "k", "late", expected="v2")
     made.back.registers["k"] = "late"
     assert made.verdict().stale_reads == []
+    made = Made()
+    made.did("set", "k", "answered, and WAIT fell short", INFO, offset=10)
+    made.did("set", "k", "v2", offset=20)
+    made.did("get", "k", "answered, and WAIT fell short", expected="v2")
+    made.back.registers["k"] = "v2"
+    assert len(made.verdict().stale_reads) == 1
 
 
 # Why a write is lost.
@@ -487,6 +504,14 @@ def test_what_came_first_is_the_reason() -> None:
     made.history.milestone(200, "repoint", "a")
     made.history.sample(Sample("a", 250, 251, "slave", "other", 3))
     made.history.milestone(300, "restart", "a")
+    assert "a was made a replica of a node that did not have it" in lost_with(made)[0]
+
+
+def test_a_primary_that_was_seen_as_a_replica_afterwards_had_been_made_one() -> None:
+    made = Made(primary="a")
+    made.did("set", "k", "v", at=(100, 110), offset=1000)
+    made.back.registers["k"] = None
+    made.history.sample(Sample("a", 250, 251, "slave", "other", 3))
     assert "a was made a replica of a node that did not have it" in lost_with(made)[0]
 
 

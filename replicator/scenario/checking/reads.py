@@ -28,7 +28,7 @@ class _Register:
 
     def wrote(self, operation: Operation) -> None:
         self.places.setdefault(operation.value, []).append((operation.id, 0))
-        if operation.status is not Status.OK and operation.status is not Status.FAIL:
+        if not operation.took_effect and operation.status is not Status.FAIL:
             self.unknown.add(operation.value)
 
 
