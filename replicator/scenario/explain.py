@@ -66,20 +66,24 @@ class Explainer:
     def explain(self, operation: Operation) -> Cause:
         """operation: an acknowledged write that was not there at the end."""
         bounds = self.bounds(operation)
-        owner, since, before = operation.node, operation.end_ms or 0, 0
+        ended = operation.end_ms or operation.invoke_ms
+        # A node that was started anew behind the begin gave the answer in its life before: links do not outlive it.
+        owner, since, before = operation.node, operation.invoke_ms, 0
         identity = self._identity(operation)
         lineage = {identity}
         for promotion in self._promotions_against(operation):
             if promotion.node == owner:
                 continue
-            if owner == operation.node and max(since, operation.invoke_ms) > promotion.at_ms:
+            if owner == operation.node and ended > promotion.at_ms:
                 return self._two_primaries(operation, promotion, bounds)
             cause = self._restarted(operation, owner, since, promotion.at_ms, bounds)
             if cause is not None:
                 return cause
-            if identity is not None and self._followed(promotion, since) not in (None, *lineage):
+            held = bounds[1] is not None and bounds[1] <= promotion.offset
+            stood = self._stood_in(promotion, 0 if held else ended)
+            if identity is not None and stood not in (None, *lineage):
                 return self._apart(operation, promotion, bounds)
-            if bounds[1] is None or bounds[1] > promotion.offset:
+            if not held:
                 return self._beyond(operation, promotion, bounds, before)
             lineage.add(promotion.replid)
             # The promoted one held it: so it was undone afterwards.
@@ -164,19 +168,22 @@ class Explainer:
         same_life = before is not None and not any(before.sent_ms < begin <= ended for begin in begins)
         if before is not None and before.role == "master" and same_life:
             return before.replid
+        for own in reversed(self.history.promotions):
+            if own.node == operation.node and own.at_ms <= ended:
+                return None if any(own.at_ms < begin <= ended for begin in begins) else own.replid
         index = bisect_left(self._sent.get(operation.node, []), ended)
         for after in self._samples.get(operation.node, [])[index : index + 1]:
             if after.role == "master" and not any(ended < begin <= after.received_ms for begin in begins):
                 return after.replid
         return None
 
-    def _followed(self, promotion: Promotion, since: int) -> str | None:
-        """Which history the promoted one stood in before, if it was seen since then."""
+    def _stood_in(self, promotion: Promotion, since: int) -> str | None:
+        """Which history the promoted one stood in before, as last seen, if that was since then."""
         index = bisect_right(self._received.get(promotion.node, []), promotion.at_ms) - 1
         if index < 0:
             return None
         sample = self._samples[promotion.node][index]
-        return sample.replid if sample.role == "slave" and sample.sent_ms >= since else None
+        return sample.replid if sample.sent_ms >= since and sample.replid != promotion.replid else None
 
     def _restarted(
         self, operation: Operation, owner: str, since: int, until: int, bounds: tuple[int | None, int | None]

@@ -473,6 +473,14 @@ def test_a_promoted_one_that_stood_in_another_history_never_had_the_write() -> N
     assert "had not followed a since that had begun another history" in lost_with(made)[0]
 
 
+def test_an_answer_that_arrives_behind_a_restart_is_of_the_life_before() -> None:
+    made = Made(primary="b")
+    made.did("set", "k", "v", at=(100, 110), offset=1000, node="b")
+    made.back.registers["k"] = None
+    made.history.milestone(105, "restart", "b")
+    assert lost_with(made)[0].startswith("b came back without it after a restart")
+
+
 def test_a_primary_that_came_back_empty_before_a_promotion_is_the_reason() -> None:
     made = Made()
     made.history.sample(Sample("a", 0, 1, "master", "id", 900, 1, 0))
