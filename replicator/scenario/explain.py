@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 from replicator.scenario.history import History, Milestone, Operation, Promotion, Sample
 
+FAULT = "nothing in the history explains it: unless it was evicted (maxmemory), this is a fault of the server"
+UNTOLD = "roles changed more than once or its node was restarted, and what was seen does not tell what undid it"
 ANEW = ("restart", "wipe")
 # Commands of a scenario's steps that take data away; they are milestones by their names.
 DESTRUCTIVE = (
@@ -230,8 +232,11 @@ class Explainer:
                     None,
                     bounds,
                 )
-        why = "nothing in the history explains it: unless it was evicted (maxmemory), this is a fault of the server"
-        return Cause(why, "", None, bounds)
+        nodes = (operation.node, owner)
+        changed = len(self.history.promotions) > 1 or any(
+            one.kind in ANEW and one.node in nodes for one in self.history.milestones
+        )
+        return Cause(UNTOLD if changed else FAULT, "", None, bounds)
 
     def _by_repoint(self, node: str, bounds: tuple[int | None, int | None]) -> Cause:
         why = f"{node} was made a replica of a node that did not have it and took over its data set"

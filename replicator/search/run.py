@@ -14,6 +14,7 @@ import msgspec
 from replicator.core.config import Config
 from replicator.core.node import Node, Surroundings
 from replicator.scenario import expect
+from replicator.scenario.explain import FAULT
 from replicator.scenario.loading import load
 from replicator.scenario.outcome import Outcome
 from replicator.scenario.running import run_one
@@ -108,7 +109,7 @@ def objections(outcome: Outcome) -> list[tuple[str, str]]:
     for name, texts in outcome.verdict.anomalies().items():
         if texts and name != "stale_reads":
             found.append((name, "; ".join(texts[:5])))
-    unexplained = [one for one in outcome.verdict.lost if not one.would_have_prevented]
+    unexplained = [one for one in outcome.verdict.lost if one.why == FAULT]
     if unexplained and not _evicts(outcome.script):
         told = ", ".join(f"{one.client} {one.key} = {one.value} on {one.acknowledged_by}" for one in unexplained[:5])
         found.append(("unexplained loss", f"{len(unexplained)} acknowledged writes are gone without a reason: {told}"))

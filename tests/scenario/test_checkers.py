@@ -505,6 +505,16 @@ def test_no_file_is_said_to_help_against_a_disk_that_is_gone() -> None:
     assert lost_with(made)[1] == "WAIT 1 and promoting a replica before the old primary returns"
 
 
+def test_what_many_changes_hide_is_not_called_a_fault() -> None:
+    made = Made()
+    made.did("set", "k", "v", offset=1000)
+    made.back.registers["k"] = None
+    made.history.promoted(Promotion(400, "b", "a", 1200, "id2"))
+    made.history.promoted(Promotion(800, "c", "b", 1300, "id3"))
+    why, prevented, _ = lost_with(made)
+    assert "does not tell what undid it" in why and prevented == ""
+
+
 def test_what_came_first_is_the_reason() -> None:
     made = Made()
     made.did("set", "k", "v", offset=1000)
