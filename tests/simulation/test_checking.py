@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from replicator.scenario import cli
 from replicator.scenario.checking.edn import EdnError, read_all
 from replicator.scenario.checking.jepsen import check_text
-from replicator.scenario.checking.linearizable import Answer, Call, judge
+from replicator.scenario.checking.linearizable import Answer, Call, judge, judge_keys
 from replicator.scenario.checking.reads import backward_reads, linearizability
 from replicator.scenario.history import History, ReadBack, Status
 
@@ -179,6 +179,18 @@ def test_a_registers_value_may_be_a_collection(value: str) -> None:
         check_text(REGISTER.replace(":value 1", f":value {value}").replace("[1 2]", f"[{value} 2]") % "2").problems
         == []
     )
+
+
+def test_many_riddles_together_are_bounded_and_quiet_keys_are_judged_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("replicator.scenario.checking.linearizable.EFFORT_IN_ALL", 3000)
+    riddle = [Call("write", number, 0, 1000) for number in range(12)] + [Call("read", 99, 1001, 1002)]
+    quiet = [Call("write", 1, 0, 1), Call("read", 1, 2, 3)]
+    keyed = [(f"riddle{number}", call) for number in range(20) for call in riddle]
+    found = judge_keys([*keyed, *(("quiet", call) for call in quiet)], effort=1000)
+    assert sum(one.steps for one in found.values()) < 3000 + 20 * 131
+    assert found["quiet"].answer is Answer.YES and found["riddle19"].answer is Answer.UNKNOWN
 
 
 def test_a_long_quiet_register_is_judged_and_takes_little_memory() -> None:

@@ -16,6 +16,7 @@ from enum import Enum
 from random import Random
 
 EFFORT = 200_000
+EFFORT_IN_ALL = 5_000_000
 # A long history without riddles takes about two.
 STEPS_A_CALL = 10
 _NEVER = 1 << 62
@@ -166,8 +167,13 @@ def _unlift(begin: _Entry) -> None:
 
 
 def judge_keys(keyed: Iterable[tuple[str, Call]], effort: int = EFFORT, initial: object = None) -> dict[str, Verdict]:
-    """Every key's register alone."""
+    """Every key's register alone. All riddles together may cost EFFORT_IN_ALL; quiet keys are judged all the same."""
     by_key: dict[str, list[Call]] = {}
     for key, call in keyed:
         by_key.setdefault(key, []).append(call)
-    return {key: judge(calls, initial, effort) for key, calls in by_key.items()}
+    left = max(effort, EFFORT_IN_ALL)
+    found: dict[str, Verdict] = {}
+    for key, calls in by_key.items():
+        found[key] = verdict = judge(calls, initial, min(effort, left))
+        left -= max(0, min(left, verdict.steps - STEPS_A_CALL * len(calls)))
+    return found
