@@ -350,10 +350,12 @@ def _command(player: Player, action: RunCommand) -> Doing:
     argv = tuple(shown(one) for one in action.argv)
     text = " ".join(argv)
     if action.background:
+        player.history.milestone(player.at(), argv[0].upper(), node)
         player.ask_later(node, argv, 60_000)
         player.record("command", node, f"{node}: {text}", 1)
         return ""
     answer = yield from player.ask(node, argv, 10_000)
+    player.history.milestone(player.at(), argv[0].upper(), node)
     said = answer.error or _shown(answer.value)
     player.record("command", node, f"{node}: {text} -> {said[:200]}", 1)
     if action.expect is not None:

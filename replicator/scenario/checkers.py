@@ -2,16 +2,18 @@
 
 Only a History goes in (with its read-backs), so a history file can be judged long after its play. Verdicts:
 
-- kept: confirmed to the client and there at the end (a register's value that the same client overwrote later counts).
+- kept: confirmed to the client and there at the end. What a later write replaced counts, and so does what an unknown
+  one may have replaced (it can take effect long after its client gave it up), unless offsets say that it was undone.
 - lost: confirmed, and not there.
 - unknown: nobody told the client; unknown_kept of them are there. They are never called lost.
-- resurrected: refused with an error, and yet there.  phantom: there, and nobody ever wrote it.
+- resurrected: refused with an error, and yet there (or read).  phantom: there (or read), and nobody ever wrote it.
 - duplicated: an element more than once in its list.  reordered: elements in another order than the clients saw.
 - stale reads: a read after a confirmed write of the same client returned something older.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -99,12 +101,14 @@ def check(history: History) -> Verdict:
             verdict.failed += 1
         else:
             verdict.unknown += 1
-    _registers(by_kind["set"], read_back, verdict, lost)
+    doubtful: list[Operation] = []
+    _registers(by_kind["set"], read_back, verdict, lost, doubtful)
     _lists(by_kind["rpush"], read_back, verdict, lost)
     _counters(by_kind["incr"], read_back, verdict, lost)
-    _reads(by_kind["get"], verdict)
-    verdict.kept = verdict.acknowledged - len(lost)
+    _reads(by_kind["get"], by_kind["set"], verdict)
     explainer = Explainer(history)
+    lost += [operation for operation in doubtful if explainer.explain(operation).explained]
+    verdict.kept = verdict.acknowledged - len(lost)
     for operation in sorted(lost, key=lambda one: (one.end_ms or 0, one.id)):
         verdict.lost.append(_lost_write(operation, explainer.explain(operation)))
     return verdict
@@ -118,107 +122,227 @@ def _lost_write(operation: Operation, cause: Cause) -> LostWrite:
     )  # fmt: skip
 
 
-def _registers(writes: list[Operation], read_back: ReadBack, verdict: Verdict, lost: list[Operation]) -> None:
-    """Each register has one writer, so the position of the final value among its writes decides about all of them."""
+def _precedes(one: Operation, other: Operation) -> bool:
+    """One had certainly taken effect before the other was asked for. Times are whole milliseconds: within the same one
+    only a client's own order is known."""
+    if one.end_ms is None or not one.took_effect:
+        return False
+    if one.end_ms < other.invoke_ms:
+        return True
+    return one.end_ms == other.invoke_ms and one.client == other.client and one.id < other.id
+
+
+def _registers(
+    writes: list[Operation], read_back: ReadBack, verdict: Verdict, lost: list[Operation], doubtful: list[Operation]
+) -> None:
+    """What certainly follows the write that the final value is of, is lost. An unknown write may have taken effect
+    long after its client gave it up, and so have replaced what was acknowledged meanwhile: that is doubtful.
+    """
     registers = read_back.registers
     finals: dict[str, Operation] = {}
+    twins: dict[str, list[Operation]] = {}  # of values that were written more than once
     for operation in writes:
-        # Values do not repeat in a play. Where they do, in a history from elsewhere, the last one may be it.
-        there = registers.get(operation.key) == operation.value
-        if there and (operation.status is not FAIL or operation.key not in finals):
-            finals[operation.key] = operation
+        if registers.get(operation.key) == operation.value:
+            final = finals.setdefault(operation.key, operation)
+            if final is not operation:
+                twins.setdefault(operation.key, [final]).append(operation)
+    for key, some in twins.items():
+        twins[key] = some = [one for one in some if one.status is not FAIL] or some
+        finals[key] = some[-1]
     for operation in writes:
-        if operation.status is OK:
-            final = finals.get(operation.key)
-            if final is not operation and (final is None or final.id < operation.id):
+        if operation.status is not OK:
+            continue
+        last = finals.get(operation.key)
+        if last is operation:
+            continue
+        if last is None:
+            lost.append(operation)
+            continue
+        candidates = twins.get(operation.key) or (last,)
+        if last.status is FAIL:
+            if last.id < operation.id:
                 lost.append(operation)
+        elif all(_precedes(one, operation) for one in candidates):
+            lost.append(operation)
+        elif all(one.id < operation.id and one.status is not OK for one in candidates):
+            doubtful.append(operation)
     for key, value in registers.items():
         if value is None:
             continue
-        final = finals.get(key)
-        if final is None:
+        last = finals.get(key)
+        if last is None:
             verdict.phantom.append(f"{key} = {value}")
-        elif final.status is FAIL:
+        elif last.status is FAIL:
             verdict.resurrected.append(f"{key} = {value}")
-        elif final.status is not OK:
+        elif last.status is not OK:
             verdict.unknown_kept += 1
 
 
 def _lists(writes: list[Operation], read_back: ReadBack, verdict: Verdict, lost: list[Operation]) -> None:
     by_element = {(operation.key, operation.value): operation for operation in writes}
+    twins: dict[tuple[str, str], list[Operation]] = {}  # elements that were pushed more than once
+    if len(by_element) < len(writes):
+        for operation in writes:
+            twins.setdefault((operation.key, operation.value), []).append(operation)
+        twins = {place: some for place, some in twins.items() if len(some) > 1}
+    present: dict[str, Counter[str]] = {}
     for key, elements in read_back.lists.items():
         order: list[Operation] = []
-        for element, count in Counter(elements).items():
+        present[key] = counts = Counter(elements)
+        for element, count in counts.items():
             writer = by_element.get((key, element))
             if writer is None:
                 verdict.phantom.append(f"{key}: {element}")
-                continue
-            order.append(writer)
-            if count > 1:
-                verdict.duplicated.append(f"{key}: {element} ({count} times)")
-            if writer.status is FAIL:
-                verdict.resurrected.append(f"{key}: {element}")
-            elif writer.status is not OK:
-                verdict.unknown_kept += 1
+            elif (key, element) in twins:
+                _twins(f"{key}: {element}", count, twins[key, element], verdict)
+            else:
+                order.append(writer)
+                if count > 1:
+                    verdict.duplicated.append(f"{key}: {element} ({count} times)")
+                if writer.status is FAIL:
+                    verdict.resurrected.append(f"{key}: {element}")
+                elif writer.status is not OK:
+                    verdict.unknown_kept += 1
         _in_order(key, order, verdict)
-    present = {key: set(elements) for key, elements in read_back.lists.items()}
-    nothing: set[str] = set()
+    nothing: Counter[str] = Counter()
     for operation in writes:
         if operation.status is OK and operation.value not in present.get(operation.key, nothing):
             lost.append(operation)
+    for (key, element), some in twins.items():
+        sure = [one for one in some if one.status is OK]
+        count = present.get(key, nothing)[element]
+        if count:
+            lost.extend(sure[count:])
+
+
+def _twins(shown: str, count: int, writers: list[Operation], verdict: Verdict) -> None:
+    """An element that several writes pushed may be there as often; their order is not judged."""
+    sure = sum(one.status is OK for one in writers)
+    failed = sum(one.status is FAIL for one in writers)
+    unknown = len(writers) - sure - failed
+    verdict.unknown_kept += min(unknown, max(0, count - sure))
+    if count > len(writers):
+        verdict.duplicated.append(f"{shown} ({count} times)")
+    if failed and count > sure + unknown:
+        verdict.resurrected.append(shown)
 
 
 def _in_order(key: str, order: list[Operation], verdict: Verdict) -> None:
     """An element whose write ended before another's began must stand before it."""
-    earliest_end: int | None = None
+    earliest: Operation | None = None
+    of_client: dict[str, Operation] = {}
     for operation in reversed(order):
-        # Everything behind this one in the list; the one of them that was confirmed first must not precede its begin.
-        if earliest_end is not None and earliest_end < operation.invoke_ms:
+        # Of everything behind this one in the list, what was confirmed first must not precede its begin; and nothing
+        # that its own client had confirmed before.
+        own = of_client.get(operation.client)
+        if (earliest is not None and _precedes(earliest, operation)) or (own is not None and _precedes(own, operation)):
             verdict.reordered.append(f"{key}: {operation.value}")
         if operation.status is OK and operation.end_ms is not None:
-            earliest_end = operation.end_ms if earliest_end is None else min(earliest_end, operation.end_ms)
+            if earliest is None or operation.end_ms < (earliest.end_ms or 0):
+                earliest = operation
+            if own is None or operation.id < own.id:
+                of_client[operation.client] = operation
 
 
 def _counters(writes: list[Operation], read_back: ReadBack, verdict: Verdict, lost: list[Operation]) -> None:
-    """Each counter has one client. An answer that is not above all earlier answers proves that the increments behind
-    the earlier, higher answers were undone; so does a final value below an answer."""
+    """Each counter has one client, whose answers can only grow in one history: an acknowledged increment that fits
+    into none that ends with the final value is lost."""
     by_key: dict[str, list[Operation]] = {}
     for operation in writes:
         by_key.setdefault(operation.key, []).append(operation)
     for key, operations in by_key.items():
-        standing: list[Operation] = []
-        unknown = failed = undone = 0
-        for operation in operations:
-            if operation.status is OK and operation.result is not None:
-                while standing and (standing[-1].result or 0) >= operation.result:
-                    lost.append(standing.pop())
-                    undone += 1
-                standing.append(operation)
-            elif operation.status is FAIL:
-                failed += 1
-            elif operation.status is not OK:
-                unknown += 1
         final = read_back.counters.get(key, 0)
-        while standing and (standing[-1].result or 0) > final:
-            lost.append(standing.pop())
-        # An increment that was undone comes back when the node that has it becomes the primary again.
-        extra = max(0, final - len(standing) - undone)
-        verdict.unknown_kept += min(unknown, max(0, extra))
-        if extra > unknown:
-            name = verdict.resurrected if extra - unknown <= failed else verdict.phantom
-            name.append(f"{key} is {final}, {extra - unknown} more than was written")
+        standing = _standing(operations, final)
+        excess = _excess(operations, standing, final)
+        if excess > 0:
+            # Increments that were undone come back when the node that has them becomes the primary again.
+            longest = _longest(operations, final)
+            again = _excess(operations, longest, final)
+            if again < excess:
+                standing, excess = longest, again
+        there = {operation.id for operation in standing}
+        gone = [one for one in operations if one.status is OK and one.result is not None and one.id not in there]
+        unnumbered = [one for one in operations if one.status is OK and one.result is None]
+        lost.extend(gone)
+        lost.extend(unnumbered[max(0, final - len(standing)) :])
+        unknown = sum(one.status is not OK and one.status is not FAIL for one in operations)
+        sure = sum(one.status is OK for one in standing) + len(unnumbered)
+        verdict.unknown_kept += min(unknown, max(0, final - sure))
+        if excess > 0:
+            failed = sum(one.status is FAIL for one in operations)
+            name = verdict.resurrected if excess <= failed else verdict.phantom
+            name.append(f"{key} is {final}, {excess} more than was written")
     for key, value in read_back.counters.items():
         if key not in by_key and value:
             verdict.phantom.append(f"{key} = {value}")
 
 
-def _reads(reads: list[Operation], verdict: Verdict) -> None:
+def _standing(operations: list[Operation], final: int) -> list[Operation]:
+    """The increments that no later answer and no final value contradicts: an answer that is not above an earlier one
+    proves that the increments behind the earlier were undone."""
+    standing: list[Operation] = []
+    for operation in operations:
+        if operation.result is not None and operation.status is not FAIL:
+            while standing and (standing[-1].result or 0) >= operation.result:
+                standing.pop()
+            standing.append(operation)
+    while standing and (standing[-1].result or 0) > final:
+        standing.pop()
+    return standing
+
+
+def _longest(operations: list[Operation], final: int) -> list[Operation]:
+    """The most increments whose answers grow and do not exceed the final value (a longest increasing subsequence)."""
+    tails: list[int] = []
+    ends: list[int] = []
+    before: dict[int, int] = {}
+    for index, operation in enumerate(operations):
+        result = operation.result
+        if result is None or operation.status is FAIL or result > final:
+            continue
+        place = bisect_left(tails, result)
+        before[index] = ends[place - 1] if place else -1
+        tails[place : place + 1] = [result]
+        ends[place : place + 1] = [index]
+    found: list[Operation] = []
+    index = ends[-1] if ends else -1
+    while index >= 0:
+        found.append(operations[index])
+        index = before[index]
+    return found[::-1]
+
+
+def _excess(operations: list[Operation], standing: list[Operation], final: int) -> int:
+    """By how much an answer (or the final value) exceeds all that can have been added until then; 0 if none does."""
+    counted = unknown = worst = 0
+    following = iter(standing)
+    expected = next(following, None)
+    for operation in operations:
+        if operation is expected:
+            counted += 1
+            worst = max(worst, (operation.result or 0) - counted - unknown)
+            expected = next(following, None)
+        elif operation.result is None and operation.status is not FAIL:
+            unknown += 1
+    return max(worst, final - counted - unknown)
+
+
+def _reads(reads: list[Operation], writes: list[Operation], verdict: Verdict) -> None:
+    """A value of an unknown write is never called stale: nobody knows when that took effect."""
+    reads = [one for one in reads if one.status is OK]
+    verdict.reads += len(reads)
+    concerned = {one.key for one in reads}
+    written: dict[tuple[str, str], list[Operation]] = {}
+    for one in writes:
+        if one.key in concerned:
+            written.setdefault((one.key, one.value), []).append(one)
+    nobody: list[Operation] = []
     for operation in reads:
-        if operation.status is OK:
-            verdict.reads += 1
-            if operation.expected is not None and operation.value != operation.expected:
-                shown = operation.value or "nothing"
-                verdict.stale_reads.append(
-                    f"{operation.client} read {operation.key} from {operation.node} at {operation.end_ms} ms: {shown} "
-                    f"instead of {operation.expected}"
-                )
+        writers = written.get((operation.key, operation.value), nobody)
+        shown = f"{operation.client} read {operation.key} from {operation.node} at {operation.end_ms} ms: "
+        shown += operation.value or "nothing"
+        if operation.value and all(one.status is FAIL for one in writers):
+            (verdict.resurrected if writers else verdict.phantom).append(shown)
+        late = any(one.status is not FAIL and not one.took_effect for one in writers)
+        if operation.expected not in (None, operation.value) and not late:
+            verdict.stale_reads.append(f"{shown} instead of {operation.expected}")

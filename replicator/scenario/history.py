@@ -60,6 +60,11 @@ class Operation:
     def writes(self) -> bool:
         return self.kind != "get"
 
+    @property
+    def took_effect(self) -> bool:
+        """By its end, for certain: it was confirmed, or answered and then WAIT fell short."""
+        return self.status is OK or self.offset is not None or self.result is not None
+
 
 # Not frozen like its kin: there are hundreds in a play, and to make a frozen one takes three times as long.
 @dataclass(slots=True)

@@ -201,6 +201,127 @@ def test_a_history_without_a_read_back_cannot_be_judged() -> None:
         check(history)
 
 
+def test_an_unknown_write_that_took_effect_late_makes_no_loss_of_what_it_replaced() -> None:
+    made = Made(primary="a")
+    made.did("set", "k", "v1")
+    made.did("set", "k", "late", INFO)
+    for value in ("v3", "v4"):
+        made.did("set", "k", value)
+    made.back.registers["k"] = "late"
+    verdict = made.verdict()
+    assert (verdict.lost, verdict.kept, verdict.unknown_kept) == ([], 3, 1)
+
+
+def test_an_unknown_write_hides_no_loss_that_offsets_prove() -> None:
+    made = Made()
+    made.did("set", "k", "unknown", INFO)
+    made.did("set", "k", "v2", offset=1500)
+    made.back.registers["k"] = "unknown"
+    made.history.promoted(Promotion(400, "b", "a", 1200, "id"))
+    verdict = made.verdict()
+    assert [one.value for one in verdict.lost] == ["v2"] and verdict.kept == 0
+
+
+def test_an_unknown_write_that_was_answered_had_taken_effect_by_then() -> None:
+    made = Made(primary="a")
+    made.did("set", "k", "too few replicas", INFO, offset=100)
+    made.did("set", "k", "v2", offset=200)
+    made.back.registers["k"] = "too few replicas"
+    assert [one.value for one in made.verdict().lost] == ["v2"]
+
+
+def test_a_value_written_again_is_that_of_its_last_write() -> None:
+    made = Made()
+    for value in ("v1", "v2", "v1"):
+        made.did("set", "k", value)
+    made.back.registers["k"] = "v1"
+    verdict = made.verdict()
+    assert (verdict.lost, verdict.kept) == ([], 3)
+
+
+def test_of_two_concurrent_writers_of_a_register_either_may_be_last() -> None:
+    made = Made()
+    made.did("set", "k", "first", at=(0, 25), client="c1")
+    made.did("set", "k", "second", at=(10, 30), client="c2")
+    made.back.registers["k"] = "first"
+    assert made.verdict().lost == []
+
+
+@pytest.mark.parametrize(
+    ("times", "lost", "duplicated"), [(1, 1, []), (2, 0, []), (3, 0, []), (4, 0, ["l: again (4 times)"])]
+)
+def test_an_element_that_was_pushed_again_may_be_there_as_often(times: int, lost: int, duplicated: list[str]) -> None:
+    made = Made()
+    for status in (OK, INFO, OK):
+        made.did("rpush", "l", "again", status)
+    made.back.lists["l"] = ["again"] * times
+    verdict = made.verdict()
+    assert (len(verdict.lost), verdict.duplicated, verdict.unknown_kept) == (lost, duplicated, int(times > 2))
+
+
+def test_within_one_millisecond_a_clients_own_order_counts() -> None:
+    made = Made()
+    made.did("rpush", "l", "first", at=(0, 10))
+    made.did("rpush", "l", "second", at=(10, 12))
+    made.did("rpush", "l", "other", at=(12, 14), client="c2")
+    made.back.lists["l"] = ["other", "second", "first"]
+    assert made.verdict().reordered == ["l: second", "l: other"]
+
+
+def test_an_answer_above_all_that_was_asked_for_until_then_is_noticed() -> None:
+    made = Made()
+    made.did("incr", "count:c1", "", result=1)
+    made.did("incr", "count:c1", "", result=3)
+    made.did("incr", "count:c1", "", INFO)
+    made.back.counters["count:c1"] = 3
+    assert made.verdict().phantom == ["count:c1 is 3, 1 more than was written"]
+
+
+def test_increments_that_came_back_with_their_node_are_not_lost() -> None:
+    made = Made(primary="a")
+    for node, result in (("a", 1), ("a", 2), ("a", 3), ("b", 2), ("a", 4)):
+        made.did("incr", "count:c1", "", node=node, result=result)
+    made.back.counters["count:c1"] = 4
+    verdict = made.verdict()
+    assert [(one.value, one.acknowledged_by) for one in verdict.lost] == [("2", "b")] and verdict.phantom == []
+
+
+def test_increments_whose_answers_are_not_told_are_counted() -> None:
+    made = Made()
+    for _ in range(3):
+        made.did("incr", "count:c1", "")
+    made.back.counters["count:c1"] = 3
+    assert made.verdict().plain()["phantom"] == []
+    made.back.counters["count:c1"] = 2
+    assert len(check(made.history).lost) == 1
+
+
+def test_a_read_of_what_nobody_wrote_or_what_was_refused_is_told() -> None:
+    made = Made()
+    made.did("set", "k", "refused", FAIL)
+    made.did("set", "k", "v1")
+    for value in ("v1", "refused", "ghost", ""):
+        made.did("get", "k", value)
+    made.back.registers["k"] = "v1"
+    verdict = made.verdict()
+    assert [one.rpartition(" ")[2] for one in (*verdict.resurrected, *verdict.phantom)] == ["refused", "ghost"]
+
+
+def test_a_read_of_an_unknown_value_is_not_called_stale() -> None:
+    made = Made()
+    made.did("set", "k", "late", INFO)
+    made.did("set", "k", "v2")
+    made.did("get", "k", "late", expected="v2")
+    made.back.registers["k"] = "late"
+    assert made.verdict().stale_reads == []
+    made = Made()
+    made.did("set", "k", "answered, and WAIT fell short", INFO, offset=10)
+    made.did("set", "k", "v2", offset=20)
+    made.did("get", "k", "answered, and WAIT fell short", expected="v2")
+    made.back.registers["k"] = "v2"
+    assert len(made.verdict().stale_reads) == 1
+
+
 # Why a write is lost.
 
 
@@ -305,6 +426,122 @@ def test_a_loss_that_the_promoted_node_held_is_not_blamed_on_the_promotion() -> 
     made.back.registers["k"] = None
     made.history.promoted(Promotion(400, "b", "a", 1200, "id"))
     assert "fault of the server" in lost_with(made)[0]
+
+
+def test_a_write_that_the_first_promoted_one_held_is_explained_by_the_second_promotion() -> None:
+    made = Made(primary="c")
+    made.history.sample(Sample("a", 0, 1, "master", "id", 900, 2, 0))
+    made.did("set", "k", "v", at=(100, 110), offset=1000)
+    made.back.registers["k"] = None
+    made.history.promoted(Promotion(400, "b", "a", 1200, "id2"))
+    made.history.promoted(Promotion(800, "c", "b", 700, "id3"))
+    why, prevented, offset = lost_with(made)
+    assert "300 bytes beyond offset 700, where c stood" in why and "b had it and could not take over" in why
+    assert (prevented, offset) == ("WAIT 2", 700)
+
+
+def test_replicas_seen_with_the_write_that_could_not_take_over_are_counted() -> None:
+    made = Made()
+    made.history.sample(Sample("a", 0, 1, "master", "id", 900, 1, 0))
+    made.did("set", "k", "v", at=(100, 110), offset=1000)
+    made.back.registers["k"] = None
+    made.history.sample(Sample("c", 120, 121, "slave", "id", 1000))
+    made.history.sample(Sample("d", 120, 121, "slave", "another", 1000))
+    made.history.promoted(Promotion(400, "b", "a", 700, "id2"))
+    why, prevented, _ = lost_with(made)
+    assert why.endswith("c had it and could not take over")
+    assert prevented == "WAIT 2, with more replicas directly behind a"
+
+
+def test_replicas_that_stayed_with_the_old_primary_do_not_help_by_waiting_for_them() -> None:
+    made = Made()
+    made.did("set", "k", "v", at=(500, 510), offset=1500)
+    made.back.registers["k"] = None
+    made.history.sample(Sample("a", 480, 481, "master", "id", 1400, 1, 0))
+    made.history.sample(Sample("c", 490, 491, "slave", "id", 1400))
+    made.history.promoted(Promotion(400, "b", "a", 1200, "id2"))
+    why, prevented, _ = lost_with(made)
+    assert why.endswith("the history of b won; 1 of its replicas had stayed with a")
+    assert prevented == "WAIT 2, with more replicas directly behind a, or min-replicas-to-write 2"
+
+
+def test_a_promoted_one_that_stood_in_another_history_never_had_the_write() -> None:
+    made = Made()
+    made.history.milestone(50, "restart", "a")
+    made.did("set", "k", "v", at=(100, 110), offset=80)
+    made.back.registers["k"] = None
+    made.history.sample(Sample("a", 120, 121, "master", "new", 80, 0, None))
+    made.history.sample(Sample("b", 120, 121, "slave", "old", 1649))
+    made.history.promoted(Promotion(400, "b", "a", 1649, "id2"))
+    assert "had not followed a since that had begun another history" in lost_with(made)[0]
+
+
+def test_an_answer_that_arrives_behind_a_restart_is_of_the_life_before() -> None:
+    made = Made(primary="b")
+    made.did("set", "k", "v", at=(100, 110), offset=1000, node="b")
+    made.back.registers["k"] = None
+    made.history.milestone(105, "restart", "b")
+    assert lost_with(made)[0].startswith("b came back without it after a restart")
+
+
+def test_a_primary_that_came_back_empty_before_a_promotion_is_the_reason() -> None:
+    made = Made()
+    made.history.sample(Sample("a", 0, 1, "master", "id", 900, 1, 0))
+    made.did("set", "k", "v", at=(100, 110), offset=1000)
+    made.back.registers["k"] = None
+    made.history.sample(Sample("b", 150, 151, "slave", "id", 1000))
+    made.history.milestone(200, "restart", "a")
+    made.history.sample(Sample("a", 250, 251, "master", "new", 0, 0, None))
+    made.history.promoted(Promotion(400, "b", "a", 14, "id2"))
+    why, prevented, _ = lost_with(made)
+    assert why.startswith("a came back without it after a restart")
+    assert prevented.startswith(
+        "promoting a replica, b for one, which had it, before the old primary returns; or an app"
+    )
+
+
+def test_no_file_is_said_to_help_against_a_disk_that_is_gone() -> None:
+    made = Made(primary="a")
+    made.did("set", "k", "v", offset=1000)
+    made.back.registers["k"] = None
+    made.history.milestone(200, "wipe", "a")
+    assert lost_with(made)[1] == "WAIT 1 and promoting a replica before the old primary returns"
+
+
+def test_what_many_changes_hide_is_not_called_a_fault() -> None:
+    made = Made()
+    made.did("set", "k", "v", offset=1000)
+    made.back.registers["k"] = None
+    made.history.promoted(Promotion(400, "b", "a", 1200, "id2"))
+    made.history.promoted(Promotion(800, "c", "b", 1300, "id3"))
+    why, prevented, _ = lost_with(made)
+    assert "does not tell what undid it" in why and prevented == ""
+
+
+def test_what_came_first_is_the_reason() -> None:
+    made = Made()
+    made.did("set", "k", "v", offset=1000)
+    made.back.registers["k"] = None
+    made.history.milestone(200, "repoint", "a")
+    made.history.sample(Sample("a", 250, 251, "slave", "other", 3))
+    made.history.milestone(300, "restart", "a")
+    assert "a was made a replica of a node that did not have it" in lost_with(made)[0]
+
+
+def test_a_primary_that_was_seen_as_a_replica_afterwards_had_been_made_one() -> None:
+    made = Made(primary="a")
+    made.did("set", "k", "v", at=(100, 110), offset=1000)
+    made.back.registers["k"] = None
+    made.history.sample(Sample("a", 250, 251, "slave", "other", 3))
+    assert "a was made a replica of a node that did not have it" in lost_with(made)[0]
+
+
+def test_a_command_of_the_scenario_that_takes_data_away_is_the_reason() -> None:
+    made = Made(primary="a")
+    made.did("set", "k", "v", offset=1000)
+    made.back.registers["k"] = None
+    made.history.milestone(200, "FLUSHALL", "a")
+    assert lost_with(made)[:2] == ("the scenario's own FLUSHALL on a came behind it", "leaving out that FLUSHALL")
 
 
 # The file.

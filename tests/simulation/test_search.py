@@ -77,6 +77,33 @@ def test_without_a_plan_nothing_is_drawn() -> None:
     assert script.faults.plan and not prepared(with_plan(script, []), 1).faults.plan
 
 
+EVICTING = """
+title = "t"
+about = "Keys are dropped while clients write, and only the one who reads the file knows why."
+duration = "600ms"
+[topology]
+replicas = 1
+[workload]
+clients = 2
+rate = 100
+[[steps]]
+at = "400ms"
+"""
+
+
+def test_a_loss_that_nothing_explains_is_an_objection_and_what_the_scenario_does_itself_is_none() -> None:
+    def names(step: str) -> list[str]:
+        return [name for name, _ in try_seed(loads(EVICTING + step)[0], "t", "", 1).objections]
+
+    drop = "maxmemory = 1, maxmemory-policy = 'allkeys-random'"
+    by_config = f"config = {{ node = 'a', set = {{ {drop} }} }}"
+    by_command = (
+        "command = { node = 'a', argv = ['CONFIG', 'SET', 'maxmemory-policy', 'allkeys-random', 'maxmemory', 1] }"
+    )
+    assert names(by_command) == ["unexplained loss"]
+    assert names(by_config) == names("command = { node = 'a', argv = ['FLUSHALL'] }") == []
+
+
 def test_a_pool_finds_what_one_process_finds() -> None:
     tasks = tasks_of([str(SHORT)], None, 0, 10)
     alone = {seed.seed: seed.trace_hash for batch in play_all(tasks, 1) for seed in batch}

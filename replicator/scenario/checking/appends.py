@@ -1,40 +1,41 @@
-"""Judges list appends of a Jepsen history: what any list gives to those who append to it and read it.
+"""Judges list appends of a Jepsen history: held to linearizability, by what it means for a list that only grows.
 
-- no element twice, none that nobody appended or that was refused;
+- no element oftener than it was appended, none that nobody appended or that was refused;
 - every read is a prefix of the longest one;
-- an element whose append had ended before another's began stands before it (and so within a transaction);
-- a client's reads do not go back, nor miss what it had appended itself;
-- what was acknowledged is in the last read that began later, or it is lost.
+- elements stand in the order of their appends (and so within a transaction);
+- no read lacks what was acknowledged before it, is shorter than one before it, or shows what was appended after it;
+- what was acknowledged before the last read, or before the append of something that is there, is there as well.
 
-An append of which nobody knows whether it happened may be there or not.
+An append of which nobody knows whether it happened may be there or not. The order of elements that were appended more
+than once is left open.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
+from math import inf
 from typing import Any
 
 from replicator.scenario.checking.edn import EdnError, hashable
 from replicator.scenario.checking.pairs import Pair
 
-
-@dataclass(slots=True)
-class _Read:
-    pair: Pair
-    elements: list[Any]
+_Write = tuple[Pair, int]  # the operation, and the place among its steps
+_Read = tuple[Pair, list[Any]]
 
 
 @dataclass(slots=True)
 class _List:
-    """appended: element -> the operation, and its place among that operation's steps."""
-
     name: str
-    appended: dict[Any, tuple[Pair, int]] = field(default_factory=dict)
+    appended: dict[Any, list[_Write]] = field(default_factory=dict)
     reads: list[_Read] = field(default_factory=list)
+    longest: list[Any] = field(default_factory=list)  # of the reads
+
+    def writer(self, element: Any) -> _Write | None:
+        """Who appended it, if that was one append."""
+        writes = self.appended.get(element, ())
+        return writes[0] if len(writes) == 1 else None
 
 
 def objections(pairs: list[Pair]) -> tuple[int, list[str]]:
@@ -44,17 +45,18 @@ def objections(pairs: list[Pair]) -> tuple[int, list[str]]:
         for place, (what, key, value) in enumerate(_steps(pair)):
             one = lists.setdefault(hashable(key), _List("the list" if key == "" else f"key {key}"))
             if what == ":append":
-                one.appended.setdefault(hashable(value), (pair, place))
+                one.appended.setdefault(hashable(value), []).append((pair, place))
             elif pair.how == "ok":
                 if not isinstance(value, list | None):
                     raise EdnError(f"a read of key {key} is no list: {value!r}")
-                one.reads.append(_Read(pair, [hashable(element) for element in value or []]))
+                # A key that is not there reads as nil.
+                one.reads.append((pair, [hashable(element) for element in value or []]))
     problems: list[str] = []
     for one in lists.values():
-        problems.extend(_strange(one))
-        problems.extend(_unordered(one))
-        problems.extend(_backward(one))
-        problems.extend(_lost(one))
+        if one.reads:
+            one.longest = max((elements for _, elements in one.reads), key=len)
+            for judge in (_elements, _lost, _order, _times):
+                problems += [f"{one.name}: {text}" for text in judge(one)]
     return len(lists), problems
 
 
@@ -68,90 +70,97 @@ def _steps(pair: Pair) -> Iterator[tuple[str, Any, Any]]:
         yield str(step[0]), step[1], step[2]
 
 
-def _strange(one: _List) -> Iterator[str]:
-    """Elements that are there twice, from nobody, or although they were refused; reads that contradict each other."""
-    if not one.reads:
-        return
-    longest = _longest(one)
-    seen = Counter(element for read in one.reads for element in dict.fromkeys(read.elements))
+def _ended(pair: Pair) -> float:
+    """Its place; of what nobody knows when it ended: behind everything."""
+    return inf if pair.end is None else pair.end
+
+
+def _read_at(pair: Pair) -> str:
+    return "a read" if pair.end is None else f"the read at entry {pair.end}"
+
+
+def _elements(one: _List) -> Iterator[str]:
+    """What is there and should not be, and reads that contradict each other."""
     most = Counter[Any]()
-    for read in one.reads:
-        most |= Counter(read.elements)
-    for element in seen:
-        if most[element] > 1:
-            yield f"{one.name}: {element!r} is there {most[element]} times"
-        writer = one.appended.get(element)
-        if writer is None:
-            yield f"{one.name}: {element!r} was appended by nobody"
-        elif writer[0].how == "fail":
-            yield f"{one.name}: {element!r} was refused, and is there"
-    for read in one.reads:
-        if read.elements != longest[: len(read.elements)]:
-            where = "a read" if read.pair.end is None else f"the read at entry {read.pair.end}"
-            yield f"{one.name}: {where} is no prefix of the longest: {read.elements[:10]!r}"
-
-
-def _unordered(one: _List) -> Iterator[str]:
-    """Elements of the longest read that stand before one whose append had ended before theirs began."""
-    if not one.reads:
-        return
-    longest = _longest(one)
-    writers = [(element, *one.appended[element]) for element in dict.fromkeys(longest) if element in one.appended]
-    first_end: tuple[int, Any] | None = None
-    for element, pair, _ in reversed(writers):
-        if first_end is not None and first_end[0] < pair.begin:
-            yield f"{one.name}: {element!r} stands before {first_end[1]!r}, which had ended before it began"
-        if pair.how == "ok" and pair.end is not None and (first_end is None or pair.end < first_end[0]):
-            first_end = (pair.end, element)
-    for (element, pair, place), (other, other_pair, other_place) in pairwise(writers):
-        if pair is other_pair and place > other_place:
-            yield f"{one.name}: {element!r} stands before {other!r}, which the same transaction appended first"
-
-
-def _backward(one: _List) -> Iterator[str]:
-    """What one client may expect of its own reads."""
-    longest: dict[Any, int] = {}
-    for read in sorted(one.reads, key=_begin):
-        process = read.pair.process
-        if process is None:
-            continue
-        if len(read.elements) < longest.get(process, 0):
-            yield (
-                f"{one.name}: process {process} read {len(read.elements)} elements at entry {read.pair.end}, after it "
-                f"had read {longest[process]}"
-            )
-        longest[process] = max(longest.get(process, 0), len(read.elements))
+    for _, elements in one.reads:
+        if elements == one.longest[: len(elements)]:
+            continue  # its elements are those of the longest
+        most |= Counter(elements)
+    most |= Counter(one.longest)
+    for element, count in most.items():
+        writes = one.appended.get(element, [])
+        possible = sum(pair.how != "fail" for pair, _ in writes)
+        if not writes:
+            yield f"{element!r} was appended by nobody"
+        elif not possible:
+            yield f"{element!r} was refused, and is there"
+        if count > max(1, possible):
+            yield f"{element!r} is there {count} times"
+    for pair, elements in one.reads:
+        if elements != one.longest[: len(elements)]:
+            yield f"{_read_at(pair)} is no prefix of the longest: {elements[:10]!r}"
 
 
 def _lost(one: _List) -> Iterator[str]:
-    """Acknowledged elements that the last read which began later does not have."""
-    if not one.reads:
-        return
-    last = max(one.reads, key=_begin)
-    there = set(last.elements)
-    place = {element: index for index, element in enumerate(_longest(one))}
-    own: dict[Any, list[_Read]] = {}
-    for read in sorted(one.reads, key=_begin):
-        own.setdefault(read.pair.process, []).append(read)
-    for element, (writer, _) in one.appended.items():
-        if writer.how != "ok" or writer.end is None:
+    there = set(one.longest)
+    begins = [pair.begin for pair, _ in one.reads]
+    begins += [write[0].begin for element in there if (write := one.writer(element)) is not None]
+    last = max(begins)
+    for element, writes in one.appended.items():
+        if element not in there and any(pair.how == "ok" and _ended(pair) < last for pair, _ in writes):
+            yield f"{element!r} was acknowledged and is lost"
+
+
+def _order(one: _List) -> Iterator[str]:
+    """Elements that stand before one whose append had ended before theirs began; or, in one transaction, before one
+    that was appended first.
+    """
+    first_end: tuple[float, Any] = (inf, None)
+    first_step: dict[int, tuple[int, Any]] = {}
+    for element in reversed(one.longest):
+        if (write := one.writer(element)) is None:
             continue
-        if writer.end < last.pair.begin and element not in there:
-            yield f"{one.name}: {element!r} was acknowledged and is lost"
-            continue
-        reads = own.get(writer.process, [])
-        # The next one alone: those behind it are held to what it shows.
-        following = bisect_right(reads, writer.end, key=_begin)
-        if following < len(reads) and place.get(element, len(place)) >= len(reads[following].elements):
-            yield (
-                f"{one.name}: process {writer.process} did not read its own {element!r} at entry "
-                f"{reads[following].pair.end} (a stale read)"
-            )
+        pair, place = write
+        earliest, behind = first_end
+        if earliest < pair.begin:
+            yield f"{behind!r} was appended before {element!r}, and stands behind it"
+        step, follower = first_step.get(id(pair), (place, element))
+        if step < place:
+            yield f"{follower!r} was appended before {element!r} in one transaction, and stands behind it"
+        first_step[id(pair)] = min((step, follower), (place, element), key=_first)
+        if pair.how == "ok" and _ended(pair) < earliest:
+            first_end = (_ended(pair), element)
 
 
-def _longest(one: _List) -> list[Any]:
-    return max(one.reads, key=lambda read: len(read.elements)).elements
+def _first(pair: tuple[int, Any]) -> int:
+    return pair[0]
 
 
-def _begin(read: _Read) -> int:
-    return read.pair.begin
+def _times(one: _List) -> Iterator[str]:
+    """Nothing may be seen, or missed, against the order of time."""
+    longest = one.longest
+    writes = [one.writer(element) for element in longest]
+    # From each place on: the end of the append that was acknowledged first, and where; up to it: the latest begin.
+    first_end: list[tuple[float, int]] = [(inf, -1)] * (len(longest) + 1)
+    latest_begin = [(-1, -1)]
+    for place in range(len(longest) - 1, -1, -1):
+        write = writes[place]
+        end = _ended(write[0]) if write is not None and write[0].how == "ok" else inf
+        first_end[place] = min(first_end[place + 1], (end, place))
+    for place, write in enumerate(writes):
+        latest_begin.append(max(latest_begin[-1], (write[0].begin if write else -1, place)))
+    longest_before, ended = 0, 0
+    by_end = sorted(one.reads, key=lambda read: _ended(read[0]))
+    for pair, elements in sorted(one.reads, key=lambda read: read[0].begin):
+        size = len(elements)
+        while _ended(by_end[ended][0]) < pair.begin:
+            longest_before = max(longest_before, len(by_end[ended][1]))
+            ended += 1
+        earliest, missing = first_end[size]
+        if earliest < pair.begin:
+            yield f"{_read_at(pair)} misses {longest[missing]!r}, acknowledged before it"
+        elif size < longest_before:
+            yield f"{_read_at(pair)} shows {size} elements, one before it {longest_before}"
+        begin, early = latest_begin[size]
+        if begin > _ended(pair):
+            yield f"{_read_at(pair)} shows {longest[early]!r}, appended after it"

@@ -1,7 +1,7 @@
 """Reads EDN, as far as Jepsen's histories use it: maps, vectors, lists, sets, keywords, strings, numbers, tags.
 
-Keywords and symbols become Word (":ok" and "ok" differ), lists and vectors and sets lists,
-tagged values (#jepsen.history.Op{...}) the value alone. Source: https://github.com/edn-format/edn
+Keywords and symbols become Word (":ok" and "ok" differ), lists, vectors and sets lists, tagged values
+(#jepsen.history.Op{...}) the value alone. Source: https://github.com/edn-format/edn
 """
 
 from __future__ import annotations
