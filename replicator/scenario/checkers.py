@@ -18,13 +18,16 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from replicator.scenario.explain import Cause, Explainer
+from replicator.scenario.explain import Cause, Explainer, replicas
 from replicator.scenario.history import FAIL, OK, History, Operation, ReadBack
 
 
 @dataclass(slots=True)
 class LostWrite:
-    """One acknowledged write that is gone. Offsets are of the history of acknowledged_by."""
+    """One acknowledged write that is gone. Offsets are of the history of acknowledged_by.
+
+    replicas_acked: how many replicas had confirmed the offset; acked_by: their names, as far as ROLE told them.
+    """
 
     client: str
     key: str
@@ -34,13 +37,15 @@ class LostWrite:
     offset_at_ack: int | None
     offset_bounds: tuple[int | None, int | None]
     replicas_acked: int | None
+    acked_by: list[str]
     promoted_offset: int | None
     why: str
     would_have_prevented: str
 
     def told(self) -> str:
         """Who confirmed it, where in the history, who had it by then, why it is gone and what would have kept it."""
-        acked = "" if self.replicas_acked is None else f", {self.replicas_acked} replicas had confirmed that offset"
+        count = self.replicas_acked
+        acked = "" if count is None else f", {replicas(count, self.acked_by)} had confirmed that offset"
         where = "" if self.offset_at_ack is None else f" at offset {self.offset_at_ack}"
         kept = f"; would have prevented it: {self.would_have_prevented}" if self.would_have_prevented else ""
         return (
@@ -118,7 +123,8 @@ def _lost_write(operation: Operation, cause: Cause) -> LostWrite:
     value = operation.value or str(operation.result)
     return LostWrite(
         operation.client, operation.key, value, operation.node, operation.end_ms or 0, operation.offset,
-        cause.bounds, operation.acked, cause.promoted_offset, cause.why, cause.would_have_prevented,
+        cause.bounds, operation.acked, operation.acked_by or [], cause.promoted_offset, cause.why,
+        cause.would_have_prevented,
     )  # fmt: skip
 
 

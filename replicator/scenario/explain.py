@@ -39,6 +39,11 @@ class Cause:
         return bool(self.would_have_prevented)
 
 
+def replicas(count: int, names: list[str] | None) -> str:
+    """So many, and which, as far as their names are known."""
+    return f"{count} replica{'' if count == 1 else 's'}" + (f" ({', '.join(names)})" if names else "")
+
+
 class Explainer:
     """Looks into one history."""
 
@@ -135,7 +140,8 @@ class Explainer:
             return Cause(why, f"promoting {holder}, the replica with the highest offset", offset, bounds)
         if operation.acked:
             why = (
-                f"{operation.acked} replicas had confirmed it to {operation.node}, but {promotion.node} was promoted, "
+                f"{replicas(operation.acked, operation.acked_by)} had confirmed it to {operation.node}, but "
+                f"{promotion.node} was promoted, "
                 f"which stood at {offset}, {_distance(bounds, offset)} before its end; no other reachable one had it"
             )
             return Cause(why, "WAIT for more replicas than can be lost at once", offset, bounds)

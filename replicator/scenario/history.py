@@ -35,7 +35,8 @@ class Operation:
     """kind: "set", "rpush", "incr" or "get". value: what was written ("" for incr), or for a get what came back.
 
     node: who was asked. offset: the node's replication offset right after the write, exact when the client asked ROLE
-    in the same breath, otherwise None. acked: how many replicas had confirmed that offset when the answer was given.
+    in the same breath, otherwise None. acked: how many replicas had confirmed that offset when the answer was given;
+    acked_by: which, if any (those that WAIT counted are not told by name).
     result: what incr returned. expected: for a get of a key that this client alone writes, the value it last saw
     confirmed.
     """
@@ -52,6 +53,7 @@ class Operation:
     error: str = ""
     offset: int | None = None
     acked: int | None = None
+    acked_by: list[str] | None = None
     result: int | None = None
     expected: str | None = None
     waited: int | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from replicator.scenario.checkers import LostWrite
 from replicator.scenario.outcome import Outcome
 from replicator.scenario.summary import clock, failover_sentence, flowing, loss_groups, silence_ms
 from replicator.scenario.timeline_svg import timeline
@@ -209,7 +210,7 @@ def _losses(outcome: Outcome) -> str:
         f'<td>{escape(one.acknowledged_by)}</td><td class="n">{clock(one.acknowledged_at_ms)}</td>'
         f'<td class="n">{_offset(one.offset_at_ack, one.offset_bounds)}</td>'
         f'<td class="n">{"–" if one.promoted_offset is None else one.promoted_offset}</td>'
-        f'<td class="n">{"–" if one.replicas_acked is None else one.replicas_acked}</td><td>{escape(one.why)}</td>'
+        f'<td class="n">{_acked(one)}</td><td>{escape(one.why)}</td>'
         f"<td>{escape(one.would_have_prevented)}</td></tr>"
         for one in lost[:MOST_ROWS]
     )
@@ -229,6 +230,12 @@ def _losses(outcome: Outcome) -> str:
         f"</table>{more}</div></details>"
     )
     return "".join(parts)
+
+
+def _acked(one: LostWrite) -> str:
+    if one.replicas_acked is None:
+        return "–"
+    return f"{one.replicas_acked} ({escape(', '.join(one.acked_by))})" if one.acked_by else str(one.replicas_acked)
 
 
 def _offset(exact: int | None, bounds: tuple[int | None, int | None]) -> str:

@@ -346,8 +346,14 @@ class Client:
         if isinstance(answer, list) and len(answer) == 3 and answer[0] == b"master" and self._refusal == "":
             offset = int(answer[1])
             operation.offset = offset
-            acked = 0
+            operation.acked = 0
             for replica in answer[2]:
                 if int(replica[2]) >= offset:
-                    acked += 1
-            operation.acked = acked
+                    self._note_acked(operation, replica)
+
+    def _note_acked(self, operation: Operation, replica: Any) -> None:
+        """replica: [host, port, offset] of ROLE."""
+        address = (replica[0].decode("utf-8", "replace"), int(replica[1]))
+        names = [node for node, where in self.directory.addresses.items() if where == address]
+        operation.acked = (operation.acked or 0) + 1
+        operation.acked_by = [*(operation.acked_by or ()), *names]

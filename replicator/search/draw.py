@@ -21,6 +21,10 @@ ALL_KINDS: dict[FaultKind, float] = {
 }  # fmt: skip
 # How near to a moment of change an aimed fault comes.
 AIMED_MS = 400
+# Faults that wait for something to spoil; how many are left to find it by themselves, how soon the others do.
+LYING_IN_WAIT: tuple[FaultKind, ...] = ("child-kill", "disk-error", "fork-error")
+LEFT_ALONE = 0.25
+OCCASION_MS = 100
 _ROLE_STEPS = ("kill", "promote", "repoint", "restart", "shutdown")
 
 
@@ -69,7 +73,25 @@ def draw_plan(script: Script, seed: int) -> list[Fault]:
         times.append(min(max(at, begin), end))
     nodes = list(script.upstreams())
     plan = [_fault(chance, at, chance.choices(kinds, weights)[0], nodes, int(faults.longest)) for at in times]
+    plan += _occasions(plan, kinds, Random(f"{seed}/occasions"))
     return sorted(plan, key=lambda fault: fault.at)
+
+
+def _occasions(plan: list[Fault], kinds: list[FaultKind], chance: Random) -> list[Fault]:
+    """What most of the faults that lie in wait (for a child, a sync, the reading of a file) need to meet one: soon
+    afterwards a snapshot of their node, or a restart, where such may be drawn.
+    """
+    found: list[Fault] = []
+    for fault in plan:
+        if fault.kind not in LYING_IN_WAIT or chance.random() < LEFT_ALONE:
+            continue
+        at = Milliseconds(fault.at + chance.randrange(OCCASION_MS))
+        if fault.kind != "disk-error" or not fault.amount:
+            how = chance.randrange(2) if fault.kind == "disk-error" else 0  # SAVE has no child
+            found.append(Fault(at, "save", fault.node, amount=how))
+        elif "restart" in kinds:
+            found.append(Fault(at, "restart", fault.node, lasts=Milliseconds(chance.randrange(1, 300))))
+    return found
 
 
 def _fault(chance: Random, at: int, kind: FaultKind, nodes: list[str], longest: int) -> Fault:

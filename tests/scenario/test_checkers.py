@@ -376,6 +376,20 @@ def test_each_lost_write_is_told_with_who_confirmed_it_where_and_why_it_is_gone(
     assert "would have prevented it: WAIT 1" in told.output
 
 
+def test_the_replicas_that_had_a_lost_write_are_named(tmp_path: Path) -> None:
+    line = '{"type":"op","id":0,"client":"c1","kind":"set","key":"k","value":"v","node":"a","invoke_ms":0,"status":"ok"'
+    file = tmp_path / "history.jsonl"
+    file.write_text(
+        f'{line},"end_ms":5,"offset":1500,"acked":1,"acked_by":["c"]}}\n'
+        '{"type":"promotion","at_ms":400,"node":"b","before":"a","offset":1200,"replid":"id"}\n'
+        '{"type":"read","node":"b"}\n{"type":"end","primary":"b"}\n'
+    )
+    told = CliRunner().invoke(cli.history, ["check", str(file), "--json"])
+    (lost,) = json.loads(told.output)["lost"]
+    assert (lost["replicas_acked"], lost["acked_by"]) == (1, ["c"])
+    assert "1 replica (c) had confirmed that offset" in CliRunner().invoke(cli.history, ["check", str(file)]).output
+
+
 def test_a_value_written_twice_is_not_lost_where_the_second_may_be_the_one_that_is_there() -> None:
     made = Made()
     for value in ("v", "w", "v"):

@@ -71,7 +71,7 @@ def test_a_write_that_replicas_had_confirmed_is_not_told_to_wait_for_one() -> No
     made.back.registers["k"] = None
     made.history.promoted(Promotion(400, "b", "a", 1200, "id"))
     why, prevented, _ = lost_with(made)
-    assert "1 replicas had confirmed it to a" in why and prevented == "WAIT for more replicas than can be lost at once"
+    assert "1 replica had confirmed it to a" in why and prevented == "WAIT for more replicas than can be lost at once"
 
 
 def test_without_role_the_offset_lies_between_two_samples() -> None:

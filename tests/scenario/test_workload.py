@@ -100,6 +100,15 @@ def test_a_write_asks_role_in_the_same_packet_and_notes_the_exact_offset() -> No
     assert world.history.acknowledged == 1
 
 
+def test_which_replicas_had_confirmed_a_write_is_noted_by_their_names() -> None:
+    world = World()
+    world.client.directory.addresses |= {"b": ("x", 1), "c": ("127.9.9.3", 7001)}
+    conn = world.connected()
+    unknown = b"*3\r\n$9\r\n127.9.9.9\r\n$4\r\n7001\r\n$3\r\n120\r\n"
+    world.reply(conn, b"+OK\r\n", role(120, 120, 40).replace(b":120\r\n*2", b":120\r\n*3") + unknown)
+    assert (world.operation.acked, world.operation.acked_by) == (2, ["b"])
+
+
 def test_replies_may_come_in_pieces() -> None:
     world = World()
     conn = world.connected()
