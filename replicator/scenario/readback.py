@@ -28,6 +28,11 @@ def written(history: History) -> dict[str, list[str]]:
 def read_back(player: Player, node: str, keys: dict[str, list[str]]) -> Generator[Wait, bool, ReadBack | None]:
     """What the node holds of these keys (written()); None if the node stops answering meanwhile."""
     found = ReadBack(node)
+    # Clients write to database 0; a step's SELECT may have led the player's own connection elsewhere.
+    answer = yield from player.ask(node, ("SELECT", "0"), READ_TIMEOUT_MS)
+    if answer.error:
+        _unreadable(player, node, answer.error)
+        return None
     for kind in ("set", "incr"):
         names = keys[kind]
         for start in range(0, len(names), KEYS_AT_ONCE):

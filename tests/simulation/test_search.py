@@ -45,6 +45,18 @@ def test_a_plan_is_drawn_from_the_seed_alone_and_every_kind_is_drawn() -> None:
     assert vary(script, 3) == vary(script, 3)
 
 
+def test_most_faults_that_wait_for_a_snapshot_are_followed_by_one() -> None:
+    waiting = met = 0
+    for seed in range(100):
+        plan = draw_plan(_all_faults(load(SHORT)[0]), seed)
+        for fault in plan:
+            if fault.kind in ("child-kill", "fork-error"):
+                waiting += 1
+                saves = [one for one in plan if one.kind == "save" and one.node == fault.node]
+                met += any(0 <= save.at - fault.at < 100 for save in saves)
+    assert waiting and waiting / 2 < met < waiting
+
+
 def test_a_script_survives_its_way_through_a_file() -> None:
     for path in [*LIBRARY, SHORT]:
         for _, script in load(path)[1]:
@@ -102,6 +114,12 @@ def test_a_loss_that_nothing_explains_is_an_objection_and_what_the_scenario_does
     )
     assert names(by_command) == ["unexplained loss"]
     assert names(by_config) == names("command = { node = 'a', argv = ['FLUSHALL'] }") == []
+
+
+def test_a_step_that_selects_another_database_does_not_lead_the_reading_back_astray() -> None:
+    step = "command = { node = 'a', argv = ['SELECT', 3] }"
+    found = try_seed(loads(EVICTING + step)[0], "t", "", 1)
+    assert found.ok and found.writes and not found.lost, found.objections
 
 
 def test_a_pool_finds_what_one_process_finds() -> None:
