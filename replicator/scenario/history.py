@@ -189,7 +189,8 @@ class History:
     ) -> None:
         """No more comes: what is open is unknown for good, and this is what the survivors hold.
 
-        primary: whose data decide. max_lag_s, min_replicas: the nodes' min-replicas-max-lag and min-replicas-to-write.
+        primary: whose data decide. max_lag_s, min_replicas: the largest min-replicas-max-lag and min-replicas-to-write
+        of any node.
         """
         for operation in self.operations:
             if operation.status is OPEN:

@@ -297,11 +297,15 @@ class Player:
         if not found or found[0].node != self.directory.primary:
             self.record("play.unreadable", self.directory.primary, "the primary cannot be read at the end", 2)
         self.results.ended_at_ms = self.at()
-        max_lag, least = (int(str(self.script.config.get(f"min-replicas-{name}", standard)))
-                          for name, standard in (("max-lag", 10), ("to-write", 0)))  # fmt: skip
+        max_lag, least = self._most("max-lag", 10), self._most("to-write", 0)
         self.history.close(self.at(), found, self.directory.primary, max_lag, least)
         self._note_writable()
         self.record("play.end", "", "read back and done", 0)
+
+    def _most(self, name: str, standard: int) -> int:
+        """The largest value that min-replicas-NAME has anywhere: what is advised must go beyond it."""
+        values = self.script.configured(f"min-replicas-{name}", f"min-slaves-{name}")
+        return max((int(value) for value in values if value.isdecimal()), default=standard)
 
     def _set_up(self) -> Course:
         """Start level by level, so that no replica meets an upstream that is not there yet."""

@@ -353,6 +353,12 @@ class Script(Struct, forbid_unknown_fields=True, frozen=True):
     def client_names(self) -> list[str]:
         return [f"{group.name}{number + 1}" for group in self.workloads for number in range(group.clients)]
 
+    def configured(self, *names: str) -> list[str]:
+        """All values that one of these directives is given: for all nodes, for one of them, or by a step."""
+        configs = [self.config, *(plan.config for plan in self.nodes.values())]
+        configs += [step.config.set for step in self.steps if step.config is not None]
+        return [shown(config[name]) for config in configs for name in names if name in config]
+
 
 def shown(value: Scalar) -> str:
     """A configuration value as a directive has it: true -> "yes"."""

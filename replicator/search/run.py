@@ -109,7 +109,7 @@ def objections(outcome: Outcome) -> list[tuple[str, str]]:
         if texts and name != "stale_reads":
             found.append((name, "; ".join(texts[:5])))
     unexplained = [one for one in outcome.verdict.lost if one.why == FAULT]
-    if unexplained and not _evicts(outcome.script):
+    if unexplained and not outcome.script.configured("maxmemory"):
         told = ", ".join(f"{one.client} {one.key} = {one.value} on {one.acknowledged_by}" for one in unexplained[:5])
         found.append(("unexplained loss", f"{len(unexplained)} acknowledged writes are gone without a reason: {told}"))
     if outcome.script.faults.plan:
@@ -119,13 +119,6 @@ def objections(outcome: Outcome) -> list[tuple[str, str]]:
         judged = outcome.expectations
     found.extend((one.name, f"expected {one.expected}, actual {one.actual}") for one in judged if not one.ok)
     return found
-
-
-def _evicts(script: Script) -> bool:
-    """Whether a node may drop data of its own accord."""
-    configs = [script.config, *(node.config for node in script.nodes.values())]
-    configs += [step.config.set for step in script.steps if step.config is not None]
-    return any("maxmemory" in config for config in configs)
 
 
 def _group(finding: str) -> str:

@@ -331,6 +331,19 @@ def test_an_action_that_fails_is_a_failed_expectation() -> None:
     assert not outcome.ok and "ERR no such thing" in outcome.expectations[0].actual
 
 
+@pytest.mark.parametrize(
+    ("setting", "limits"),
+    [
+        ("[config]\nmin-replicas-to-write = 1\n[[steps]]\nnote = 'x'\n", (1, 10)),
+        ("[nodes.c.config]\nmin-slaves-max-lag = 20\n[[steps]]\nnote = 'x'\n", (0, 20)),
+        ("[[steps]]\nconfig = { node = 'b', set = { min-replicas-to-write = 2 } }\n", (2, 10)),
+    ],
+)
+def test_what_is_advised_goes_beyond_what_any_node_is_given(setting: str, limits: tuple[int, int]) -> None:
+    _, player, _ = play(setting)
+    assert (player.history.min_replicas, player.history.max_lag_s) == limits
+
+
 def test_a_command_is_held_to_its_expected_reply() -> None:
     _, _, outcome = play('[[steps]]\ncommand = { node = "primary", argv = ["PING", 1], expect = "PONG" }\n')
     assert not outcome.ok and "'OK', not 'PONG'" in outcome.expectations[0].actual
