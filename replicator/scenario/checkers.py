@@ -13,13 +13,16 @@ Only a History goes in (with its read-backs), so a history file can be judged lo
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from replicator.scenario.explain import Cause, Explainer, replicas
+from replicator.scenario.explain import ANEW, Cause, Explainer, replicas
 from replicator.scenario.history import FAIL, OK, History, Operation, ReadBack
+
+# A life of a counter is tried behind so many before it, so that the time for many of them stays bounded.
+LIVES_MOST = 500
 
 
 @dataclass(slots=True)
@@ -109,7 +112,7 @@ def check(history: History) -> Verdict:
     doubtful: list[Operation] = []
     _registers(by_kind["set"], read_back, verdict, lost, doubtful)
     _lists(by_kind["rpush"], read_back, verdict, lost)
-    _counters(by_kind["incr"], read_back, verdict, lost)
+    _counters(by_kind["incr"], read_back, verdict, lost, _turns(history))
     _reads(by_kind["get"], by_kind["set"], verdict)
     explainer = Explainer(history)
     lost += [operation for operation in doubtful if explainer.explain(operation).explained]
@@ -250,7 +253,9 @@ def _in_order(key: str, order: list[Operation], verdict: Verdict) -> None:
                 of_client[operation.client] = operation
 
 
-def _counters(writes: list[Operation], read_back: ReadBack, verdict: Verdict, lost: list[Operation]) -> None:
+def _counters(
+    writes: list[Operation], read_back: ReadBack, verdict: Verdict, lost: list[Operation], turns: dict[str, list[int]]
+) -> None:
     """Each counter has one client, whose answers can only grow in one history: an acknowledged increment that fits
     into none that ends with the final value is lost."""
     by_key: dict[str, list[Operation]] = {}
@@ -262,7 +267,7 @@ def _counters(writes: list[Operation], read_back: ReadBack, verdict: Verdict, lo
         excess = _excess(operations, standing, final)
         if excess > 0:
             # Increments that were undone come back when the node that has them becomes the primary again.
-            longest = _longest(operations, final)
+            longest = _longest(operations, final, turns)
             again = _excess(operations, longest, final)
             if again < excess:
                 standing, excess = longest, again
@@ -297,25 +302,72 @@ def _standing(operations: list[Operation], final: int) -> list[Operation]:
     return standing
 
 
-def _longest(operations: list[Operation], final: int) -> list[Operation]:
-    """The most increments whose answers grow and do not exceed the final value (a longest increasing subsequence)."""
-    tails: list[int] = []
-    ends: list[int] = []
-    before: dict[int, int] = {}
-    for index, operation in enumerate(operations):
-        result = operation.result
-        if result is None or operation.status is FAIL or result > final:
+@dataclass(slots=True)
+class _Life:
+    """Answers of one node, each above the one before, given while it stood in one history: if one of them counts, all
+    before it do. places: theirs among the operations. before: the longest chain of lives that this one may continue:
+    how many answers, by way of which life, how many of that one's.
+    """
+
+    answers: list[Operation]
+    results: list[int]
+    places: list[int]
+    before: tuple[int, int, int] = (0, -1, 0)
+
+
+def _lives(operations: list[Operation], turns: dict[str, list[int]]) -> list[_Life]:
+    lives: list[_Life] = []
+    present: dict[str, _Life] = {}
+    for place, operation in enumerate(operations):
+        result, node = operation.result, operation.node
+        if result is None or operation.status is FAIL:
             continue
-        place = bisect_left(tails, result)
-        before[index] = ends[place - 1] if place else -1
-        tails[place : place + 1] = [result]
-        ends[place : place + 1] = [index]
+        life, of_node = present.get(node), turns.get(node, [])
+        if life is not None:
+            last_ms, this_ms = life.answers[-1].end_ms or 0, operation.end_ms or 0
+            if result <= life.results[-1] or bisect_left(of_node, last_ms) < bisect_left(of_node, this_ms):
+                life = None
+        if life is None:
+            life = present[node] = _Life([], [], [])
+            lives.append(life)
+        life.answers.append(operation)
+        life.results.append(result)
+        life.places.append(place)
+    return lives
+
+
+def _longest(operations: list[Operation], final: int, turns: dict[str, list[int]]) -> list[Operation]:
+    """The most answers that can stand in one history: those of some lives, of each from its begin up to where the next
+    one went on, growing up to the final value.
+    """
+    lives = _lives(operations, turns)
+    best = (0, -1, 0)
+    for index, life in enumerate(lives):
+        for other in range(max(0, index - LIVES_MOST), index):
+            earlier = lives[other]
+            kept = min(bisect_left(earlier.results, life.results[0]), bisect_left(earlier.places, life.places[0]))
+            if kept and earlier.before[0] + kept >= life.before[0]:
+                life.before = (earlier.before[0] + kept, other, kept)
+        fits = bisect_right(life.results, final)
+        if life.before[0] + fits >= best[0]:
+            best = (life.before[0] + fits, index, fits)
     found: list[Operation] = []
-    index = ends[-1] if ends else -1
+    _, index, kept = best
     while index >= 0:
-        found.append(operations[index])
-        index = before[index]
-    return found[::-1]
+        found[:0] = lives[index].answers[:kept]
+        _, index, kept = lives[index].before
+    return found
+
+
+def _turns(history: History) -> dict[str, list[int]]:
+    """When nodes were made anew, or something else than they had been."""
+    turns: dict[str, list[int]] = {}
+    for promotion in history.promotions:
+        turns.setdefault(promotion.node, []).append(promotion.at_ms)
+    for milestone in history.milestones:
+        if milestone.kind in (*ANEW, "repoint"):
+            turns.setdefault(milestone.node, []).append(milestone.at_ms)
+    return {node: sorted(times) for node, times in turns.items()}
 
 
 def _excess(operations: list[Operation], standing: list[Operation], final: int) -> int:

@@ -258,6 +258,17 @@ def test_increments_that_came_back_with_their_node_are_not_lost() -> None:
     assert [(one.value, one.acknowledged_by) for one in verdict.lost] == [("2", "b")] and verdict.phantom == []
 
 
+def test_what_a_node_went_on_from_is_kept_even_if_more_answers_of_another_would_fit() -> None:
+    made = Made(primary="c")
+    answers = [*(("a", result) for result in range(1, 61)), ("a", 1), ("a", 2), ("c", 39), ("c", 40), ("c", None)]
+    for node, result in (*answers, *(("c", result) for result in range(42, 75))):
+        status = OK if result is not None else INFO
+        made.did("incr", "count:c1", "", status, node=node, result=result)
+    made.back.counters["count:c1"] = 74
+    verdict = made.verdict()
+    assert [int(one.value) for one in verdict.lost] == [*range(39, 61), 1, 2] and verdict.phantom == []
+
+
 def test_increments_whose_answers_are_not_told_are_counted() -> None:
     made = Made()
     for _ in range(3):
