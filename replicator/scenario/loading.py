@@ -84,6 +84,7 @@ def loads(text: str, file: str = "scenario") -> tuple[Script, list[tuple[str, Sc
                 raise _Wrong(f"variants[{index}].name", f"{name!r} must be there, and only once")
         _check(script)
         if not script.variants:
+            _check_start(script)
             return script, [("", script)]
         return script, [(names[index], _variant(data, index)) for index in range(len(names))]
     except _Wrong as wrong:
@@ -101,6 +102,7 @@ def _variant(data: dict[str, Any], index: int) -> Script:
     try:
         script = _typed(merged)
         _check(script)
+        _check_start(script)
     except _Wrong as wrong:
         raise _Wrong(f"variants[{index}] -> {wrong.key}", wrong.problem) from None
     return script
@@ -259,8 +261,8 @@ def _check_faults(faults: Faults, nodes: list[str]) -> None:
         raise _Wrong("faults.kinds", "give nothing to draw: each is 0")
     if not 0 < faults.per_minute <= MAX_FAULTS:
         raise _Wrong("faults.per_minute", f"must be above 0 and at most {MAX_FAULTS}")
-    if faults.stop is not None and faults.stop <= faults.start:
-        raise _Wrong("faults.stop", f"must come after faults.start, which is {int(faults.start)} ms")
+    if faults.stop is not None and faults.stop <= (faults.start or 0):
+        raise _Wrong("faults.stop", f"must come after faults.start, which is {int(faults.start or 0)} ms")
     for index, fault in enumerate(faults.plan):
         key = f"faults.plan[{index}]"
         _known(fault.node, nodes, f"{key}.node")
@@ -269,6 +271,22 @@ def _check_faults(faults: Faults, nodes: list[str]) -> None:
             _known(fault.other, [*others, "clients"], f"{key}.other")
         elif fault.kind == "repoint":
             _known(fault.other, others or ["clients"], f"{key}.other")
+
+
+def _check_start(script: Script) -> None:
+    """Of what is played itself: variants may have other steps than the file. A plan needs no start, and with a stop
+    and steps the play may go on behind its load."""
+    faults = script.faults
+    if faults.start is None or not faults.kinds or faults.plan or (faults.stop is not None and script.steps):
+        return
+    play = script.play_ms()
+    if faults.start >= play:
+        known = "" if script.duration is not None else " (by the last step's `at`: give a duration if it is longer)"
+        raise _Wrong(
+            "faults.start",
+            f"{int(faults.start)} ms is too late to draw a fault: allowed is what comes before the end of the play at "
+            f"{play} ms{known}",
+        )
 
 
 def _known(name: str, allowed: list[str], key: str) -> None:

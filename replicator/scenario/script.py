@@ -280,13 +280,14 @@ class Faults(Struct, forbid_unknown_fields=True, frozen=True):
     """What `replicator simulate` adds to the steps: faults drawn from the seed. A live run ignores it.
 
     kinds: how often one kind is drawn compared with the others. per_minute: faults in a minute of the play's time.
-    vary: draw configuration and load, too. plan: exactly these faults, in every simulated run of the file; none is
+    start, stop: when the first and the last may begin; by themselves 1 s (of a shorter play a quarter) and the play's
+    end. vary: draw configuration and load, too. plan: exactly these faults, in every simulated run of the file; none is
     drawn.
     """
 
     kinds: dict[FaultKind, float] = field(default_factory=dict)
     per_minute: float = 6.0
-    start: Milliseconds = Milliseconds(1000)
+    start: Milliseconds | None = None
     stop: Milliseconds | None = None
     longest: Milliseconds = Milliseconds(5000)
     vary: bool = False
@@ -346,6 +347,12 @@ class Script(Struct, forbid_unknown_fields=True, frozen=True):
         for name, upstream in named.items():
             found[name] = upstream or None
         return found
+
+    def play_ms(self) -> int:
+        """About how long the load goes on."""
+        if self.duration is not None:
+            return int(self.duration)
+        return max([int(step.at) for step in self.steps if step.at is not None], default=5000) + 1000
 
     def primary(self) -> str:
         return next(name for name, upstream in self.upstreams().items() if upstream is None)

@@ -25,14 +25,9 @@ AIMED_MS = 400
 LYING_IN_WAIT: tuple[FaultKind, ...] = ("child-kill", "disk-error", "fork-error")
 LEFT_ALONE = 0.25
 OCCASION_MS = 100
+# When faults begin unless it is said.
+START_MS = 1000
 _ROLE_STEPS = ("kill", "promote", "repoint", "restart", "shutdown")
-
-
-def play_ms(script: Script) -> int:
-    """About how long the script's load goes on."""
-    if script.duration is not None:
-        return int(script.duration)
-    return max([int(step.at) for step in script.steps if step.at is not None], default=5000) + 1000
 
 
 def moments(script: Script) -> list[int]:
@@ -46,6 +41,15 @@ def moments(script: Script) -> list[int]:
     return found
 
 
+def window(script: Script) -> tuple[int, int]:
+    """From when to when faults are drawn. A play that is over before their start would have none: there they start
+    after a quarter of it. (What a file itself says is not moved so: loading refuses it.)"""
+    faults = script.faults
+    end = int(faults.stop) if faults.stop is not None else script.play_ms()
+    begin = START_MS if faults.start is None else int(faults.start)
+    return (begin if begin < end else end // 4), end
+
+
 def draw_plan(script: Script, seed: int) -> list[Fault]:
     """The faults of this seed, in the order of their times."""
     faults = script.faults
@@ -54,7 +58,7 @@ def draw_plan(script: Script, seed: int) -> list[Fault]:
     if not faults.kinds:
         return []
     chance = Random(f"{seed}/plan")
-    begin, end = int(faults.start), int(faults.stop if faults.stop is not None else play_ms(script))
+    begin, end = window(script)
     if end <= begin:
         return []
     expected = faults.per_minute * (end - begin) / 60_000

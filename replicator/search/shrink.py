@@ -9,7 +9,7 @@ import msgspec
 
 from replicator.scenario.script import Fault, Script
 from replicator.scenario.units import Milliseconds
-from replicator.search.draw import play_ms, shorter_load
+from replicator.search.draw import shorter_load
 
 RUNS_MOST = 150
 
@@ -77,7 +77,7 @@ def _shorter(script: Script, still: Callable[[Script], bool]) -> Script:
     """End the load soon after the last fault; leave out steps from the end."""
     last = max((int(fault.at) for fault in script.faults.plan), default=0)
     for more in (200, 1000):
-        if last + more < play_ms(script):
+        if last + more < script.play_ms():
             candidate = msgspec.structs.replace(script, duration=Milliseconds(last + more), steps=[])
             if still(candidate):
                 return candidate

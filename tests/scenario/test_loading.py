@@ -100,7 +100,8 @@ WRONG = [
     ("lost = 0", "lost = 0\n[faults]\nkinds = { kill = 0 }", "faults.kinds", ["nothing to draw"]),
     ("lost = 0", "lost = 0\n[faults]\nper_minute = -3", "faults.per_minute", ["above 0"]),
     ("lost = 0", "lost = 0\n[faults]\nper_minute = nan", "faults.per_minute", ["above 0"]),
-    ("lost = 0", "lost = 0\n[faults]\nstop = '1s'", "faults.stop", ["after faults.start", "1000 ms"]),
+    ("lost = 0", "lost = 0\n[faults]\nstart = '1s'\nstop = '1s'", "faults.stop", ["after faults.start", "1000 ms"]),
+    ("lost = 0", "lost = 0\n[faults]\nstop = 0", "faults.stop", ["after faults.start", "0 ms"]),
     ("lost = 0", "lost = 0\n[[faults.plan]]\nat = '1s'\nkind = 'kill'\nnode = 'x'", "faults.plan[0].node", ["a, b, c"]),
     ("lost = 0", "lost = 0\n[[faults.plan]]\nat = '1s'\nkind = 'kill'", "faults.plan[0].node", ["a, b, c"]),
     ("lost = 0", "lost = 0\n[[faults.plan]]\nat = '1s'\nkind = 'cut'\nnode = 'a'", "faults.plan[0].other",
@@ -129,6 +130,43 @@ def test_the_base_of_these_tests_is_right() -> None:
     script, plays = loads(BASE)
     assert script.upstreams() == {"a": None, "b": "a", "c": "a"}
     assert [name for name, _ in plays] == [""]
+
+
+KILLS = "[faults]\nkinds = { kill = 1 }\nstart = '%s'\n"
+
+
+@pytest.mark.parametrize(
+    ("top", "start", "words"),
+    [
+        ("duration = '800ms'", "800ms", ["800 ms is too late", "before the end of the play at 800 ms"]),
+        ("duration = '800ms'", "2s", ["2000 ms is too late", "at 800 ms"]),
+        ("", "2s", ["the play at 2000 ms", "give a duration"]),
+    ],
+)
+def test_faults_that_would_start_behind_the_play_are_refused(top: str, start: str, words: list[str]) -> None:
+    with pytest.raises(ScriptError) as caught:
+        loads(top + BASE + KILLS % start)
+    assert caught.value.key == "faults.start"
+    for word in words:
+        assert word in caught.value.problem
+
+
+def test_a_start_within_the_play_is_taken_and_so_is_one_that_nothing_is_drawn_from() -> None:
+    short = "duration = '800ms'" + BASE
+    assert loads(short + KILLS % "799ms")[0].faults.start == 799
+    assert loads("duration = '3s'" + BASE + KILLS % "2s")[0].faults.start == 2000
+    # The steps may go on behind the load, and a plan has its own times.
+    assert loads(short + KILLS % "2s" + "stop = '5s'")[0].faults.start == 2000
+    assert loads(short + KILLS % "2s" + "[[faults.plan]]\nat = '1ms'\nkind = 'kill'\nnode = 'a'")[0].faults.plan
+    assert loads(short + "[faults]\nstart = '2s'")[0].faults.start == 2000
+
+
+def test_with_variants_only_what_is_played_must_outlast_the_start_of_the_faults() -> None:
+    file = BASE + KILLS % "3s" + "[[variants]]\nname = 'v'\nsteps = [{ at = '%s', kill = 'a' }]"
+    assert loads(file % "2500ms")[0].faults.start == 3000
+    with pytest.raises(ScriptError) as caught:
+        loads(file % "1500ms")
+    assert caught.value.key == "variants[0] -> faults.start"
 
 
 def test_a_file_that_is_not_toml_is_refused_with_its_position() -> None:

@@ -22,6 +22,7 @@ from replicator.scenario.script import Faults, Script
 from replicator.scenario.units import Milliseconds
 from replicator.search import cli as search_cli
 from replicator.search.draw import ALL_KINDS, draw_plan, vary
+from replicator.search.draw import window as fault_window
 from replicator.search.run import prepared, scripts_of, try_seed
 from replicator.search.shrink import shrink, with_plan
 from replicator.search.workers import play_all, tasks_of
@@ -55,6 +56,39 @@ def test_most_faults_that_wait_for_a_snapshot_are_followed_by_one() -> None:
                 saves = [one for one in plan if one.kind == "save" and one.node == fault.node]
                 met += any(0 <= save.at - fault.at < 100 for save in saves)
     assert waiting and waiting / 2 < met < waiting
+
+
+@pytest.mark.parametrize(
+    ("play", "start", "window"),
+    [
+        ("5s", None, (1000, 5000)),
+        ("1001ms", None, (1000, 1001)),
+        ("1s", None, (250, 1000)),
+        ("800ms", None, (200, 800)),
+        ("800ms", "100ms", (100, 800)),
+        ("150ms", "200ms", (37, 150)),
+    ],
+)
+def test_a_short_play_has_its_faults_too(play: str, start: str | None, window: tuple[int, int]) -> None:
+    faults = Faults(kinds={"kill": 1.0}, per_minute=600, start=None if start is None else Milliseconds.parse(start))
+    script = msgspec.structs.replace(load(SHORT)[0], duration=Milliseconds.parse(play), faults=faults)
+    for seed in range(50):
+        plan = draw_plan(script, seed)
+        assert plan and all(window[0] <= fault.at <= window[1] for fault in plan)
+    assert fault_window(script) == window
+    ended = msgspec.structs.replace(faults, start=None, stop=Milliseconds(600))
+    assert fault_window(msgspec.structs.replace(script, faults=ended)) == (150, 600)
+
+
+def test_a_file_whose_faults_start_behind_its_play_is_refused_and_the_default_start_gives_way(tmp_path: Path) -> None:
+    file = tmp_path / "short.toml"
+    text = SHORT.read_text()
+    file.write_text(text.replace('start = "100ms"', 'start = "1s"'))
+    refused = CliRunner().invoke(search_cli.simulate, [str(file), "--seeds", "0:2"])
+    assert refused.exit_code == 2 and "faults.start: 1000 ms is too late" in refused.stderr, refused.output
+    file.write_text(text.replace('start = "100ms"\n', ""))
+    drawn = CliRunner().invoke(search_cli.simulate, [str(file), "--seeds", "0:4", "--json", "-"])
+    assert drawn.exit_code == 0 and sum(json.loads(drawn.stdout)["faults"].values()) >= 2, drawn.output
 
 
 def test_a_script_survives_its_way_through_a_file() -> None:
