@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from itertools import islice
 from multiprocessing import active_children, get_context
 from typing import Any
 
@@ -17,6 +18,8 @@ from replicator.search.run import Seed, prepared, scripts_of, try_seed
 
 # Seeds that one worker plays before it reports.
 BATCH = 8
+# Tasks that are handed out for each worker's thread, at most: a range may be far larger than memory.
+AHEAD = 3
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 Task = tuple[str, Faults | None, int, int]  # a file, the faults in place of its own, seeds from, to
@@ -93,7 +96,7 @@ def play_all(tasks: Sequence[Task], jobs: int) -> Iterator[list[Seed]]:
         try:
             for task in upcoming:
                 pending.add(pool.submit(play_batch, task))
-                if len(pending) < 3 * jobs:
+                if len(pending) < AHEAD * jobs:
                     continue
                 done, pending = wait(pending, return_when=FIRST_COMPLETED)
                 for one in done:
@@ -124,7 +127,7 @@ class NoDask(Exception):
 
 def play_on_dask(tasks: Sequence[Task], address: str, texts: dict[str, str]) -> Iterator[list[Seed]]:
     """Results as they come from a Dask cluster whose workers have replicator installed. texts: file name -> its text,
-    for the workers have no such files. Raises NoDask."""
+    for the workers have no such files. Few tasks are under way at a time, however many there are. Raises NoDask."""
     try:
         from distributed import Client, as_completed
     except ImportError:
@@ -135,9 +138,26 @@ def play_on_dask(tasks: Sequence[Task], address: str, texts: dict[str, str]) -> 
         raise NoDask(f"--dask {address}: {problem}") from None
     with client:
         make: Callable[..., Any] = client.submit
-        futures = [make(play_shipped, task, texts[task[0]], pure=False) for task in tasks]
-        for future in as_completed(futures):
-            yield future.result()
+        upcoming = iter(tasks)
+        under_way: Any = as_completed(loop=client.loop)
+        room = _room(client)
+        results = 0
+        while True:
+            for task in islice(upcoming, max(0, room - under_way.count())):
+                under_way.add(make(play_shipped, task, texts[task[0]], pure=False))
+            if not under_way.count():
+                return
+            # Not kept in a name: the cluster forgets a result that no future is left of.
+            yield next(under_way).result()
+            results += 1
+            if results % room == 0:
+                room = _room(client)  # workers come and go
+
+
+def _room(client: Any) -> int:
+    """How many tasks a cluster may have at a time: enough that no thread waits for this process."""
+    threads: int = sum(client.nthreads().values())
+    return AHEAD * max(1, threads)
 
 
 def play_shipped(task: Task, text: str) -> list[Seed]:
