@@ -96,19 +96,22 @@ def check(history: History) -> Verdict:
     read_back = next((one for one in history.read_backs if one.node == history.primary), None)
     if read_back is None:
         raise ValueError("nothing was read back from a primary at the end, so no write can be judged")
-    verdict = Verdict()
     lost: list[Operation] = []
     by_kind: dict[str, list[Operation]] = {"set": [], "rpush": [], "incr": [], "get": []}
+    acknowledged = failed = unknown = 0
     for operation in history.operations:
-        by_kind[operation.kind].append(operation)
-        if not operation.writes:
+        kind = operation.kind
+        by_kind[kind].append(operation)
+        if kind == "get":
             continue
-        if operation.status is OK:
-            verdict.acknowledged += 1
-        elif operation.status is FAIL:
-            verdict.failed += 1
+        status = operation.status
+        if status is OK:
+            acknowledged += 1
+        elif status is FAIL:
+            failed += 1
         else:
-            verdict.unknown += 1
+            unknown += 1
+    verdict = Verdict(acknowledged=acknowledged, failed=failed, unknown=unknown)
     doubtful: list[Operation] = []
     _registers(by_kind["set"], read_back, verdict, lost, doubtful)
     _lists(by_kind["rpush"], read_back, verdict, lost)

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections import Counter
 from contextlib import ExitStack
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -224,7 +225,8 @@ def history_check(file: Path, as_json: bool) -> None:
         except ValueError as problem:
             _refuse(f"{file}: {problem}")
         problems = {"backward_reads": backward_reads(found), "disagreements": disagreements(found)}
-        orders = Counter(one.answer.value for one in linearizability(found).values())
+        answers = Counter(map(attrgetter("answer"), linearizability(found).values()))
+        orders = Counter({answer.value: count for answer, count in answers.items()})
         ok = not verdict.lost and not any(verdict.anomalies().values()) and not any(problems.values())
         compared = {"pairs_compared": len(same_place(found)), "registers": dict(orders), "ok": ok}
         plains.append({**about, **verdict.plain(), **problems, **compared})

@@ -7,12 +7,16 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 
 from replicator.scenario import cli
+from replicator.scenario import history as history_module
 from replicator.scenario.checkers import check
 from replicator.scenario.history import (
     History,
     HistoryError,
+    Operation,
     Promotion,
     Sample,
     Status,
@@ -353,6 +357,53 @@ _OP = '{"type":"op","id":0,"client":"c","kind":"set","key":"k","value":"v","node
 def test_a_broken_history_file_is_refused_with_its_line_and_what_is_wrong(line: str, words: str) -> None:
     with pytest.raises(HistoryError, match="line 2: .*" + words):
         read_lines(['{"type":"run"}', line])
+
+
+def _told(line: str) -> object:
+    """What comes of a line: an operation, or why it is refused."""
+    try:
+        runs = read_lines(['{"type":"run"}', line])
+    except HistoryError as problem:
+        return str(problem)
+    return [(about, found.operations, found.acknowledged) for about, found in runs]
+
+
+_ODD = st.sampled_from(
+    [
+        None, True, 0, -1, 1.0, 1.5, 10**25, "", "ok", "info", "set", "get", "incr", "mset", "op", "run", "ä\ud800", [],
+        [1], {},
+    ]
+)  # fmt: skip
+
+
+@given(st.dictionaries(st.sampled_from([*Operation.__slots__, "type", "strange"]), _ODD, max_size=3),
+       st.sets(st.sampled_from([*Operation.__slots__, "type"]), max_size=2), st.booleans())  # fmt: skip
+def test_the_decoder_for_operations_takes_and_refuses_what_the_one_for_all_records_does(
+    odd: dict[str, object], left_out: set[str], twice: bool
+) -> None:
+    record = {key: value for key, value in (json.loads(_OP) | odd).items() if key not in left_out}
+    line = json.dumps(record)
+    if twice:
+        line = f'{line[:-1]}{", " * bool(record)}"type": "sample", "id": 7}}'
+    quick = _told(line)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(history_module, "_written", _refuse_all)
+        assert _told(line) == quick
+
+
+def _refuse_all(line: str) -> None:
+    raise ValueError(line)
+
+
+def test_operations_are_read_by_a_decoder_of_their_own_and_share_the_names_of_clients_and_nodes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(history_module, "_decoded", _refuse_all)
+    line = _OP.replace('"c"', '"client"')
+    ((_, found),) = read_lines([line, line, line.replace('"set"', '"get"')])
+    one, other, read = found.operations
+    assert one == other and one.client is other.client and one.node is other.node and one.kind is other.kind
+    assert read.kind == "get" and found.acknowledged == 2
 
 
 def test_nodes_at_one_offset_of_one_history_must_hold_the_same_data(tmp_path: Path) -> None:

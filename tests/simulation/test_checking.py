@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from replicator.scenario import cli
+from replicator.scenario.checking import reads
 from replicator.scenario.checking.edn import EdnError, read_all
 from replicator.scenario.checking.jepsen import check_text
-from replicator.scenario.checking.linearizable import STEPS_A_CALL, Answer, Call, judge, judge_keys
+from replicator.scenario.checking.linearizable import STEPS_A_CALL, Answer, Call, Verdict, judge, judge_keys
 from replicator.scenario.checking.reads import backward_reads, linearizability
 from replicator.scenario.history import History, ReadBack, Status
 
@@ -401,6 +402,68 @@ def test_a_value_written_again_may_be_read_again() -> None:
     history.close(500, [ReadBack("a", {"k": "x"})], "a")
     assert backward_reads(history) == []
     assert linearizability(history)["k"].answer is Answer.YES
+
+
+_STATUSES = st.sampled_from([Status.OK] * 6 + [Status.FAIL, Status.INFO, Status.OPEN])
+_VALUES = st.sampled_from(["", "x", "y", "z"])
+
+
+@st.composite
+def _registers(draw: st.DrawFn) -> History:
+    """Operations on two registers that often come one after the other, and then fit more often than not."""
+    history, held, at = History(), {"k": "", "l": ""}, 0
+    crowded = draw(st.booleans())
+    for _ in range(draw(st.integers(0, 7))):
+        at += draw(st.integers(-2 if crowded else 1, 3))
+        kind, key = draw(st.sampled_from(["set", "get"])), draw(st.sampled_from("kl"))
+        seen = held[key] if draw(st.integers(0, 5)) else draw(_VALUES)
+        operation = history.invoke("c", kind, key, draw(_VALUES) if kind == "set" else seen, "a", at)
+        operation.status = draw(_STATUSES)
+        if operation.status is not Status.OPEN:
+            operation.end_ms = at + draw(st.integers(-1 if crowded else 0, 2))
+        if not crowded:
+            at += 2
+        if kind == "set" and operation.status is Status.OK:
+            held[key] = operation.value
+    registers: dict[str, str | None] = dict(held)
+    if not draw(st.integers(0, 3)):
+        registers[draw(st.sampled_from("klm"))] = draw(st.one_of(st.none(), _VALUES))
+    history.read_backs = [ReadBack("a", registers)] * draw(st.integers(0, 2)) + [ReadBack("b", {"k": "other"})]
+    history.primary = "a"
+    return history
+
+
+@given(_registers())
+@settings(max_examples=400, deadline=None)
+def test_registers_judged_without_a_search_are_judged_as_the_search_judges_them(history: History) -> None:
+    last = max((one.end_ms or one.invoke_ms for one in history.operations), default=0) + 1
+    keyed = [
+        (one.key, Call("write" if one.kind == "set" else "read", one.value, one.invoke_ms,
+                       one.end_ms if one.status is Status.OK else None))
+        for one in history.operations if one.status is not Status.FAIL
+    ]  # fmt: skip
+    for back in history.read_backs[:-1]:
+        keyed += [(key, Call("read", value or "", last, last + 1)) for key, value in back.registers.items()]
+    searched = judge_keys(keyed, initial="")
+    found = linearizability(history)
+    assert list(found) == list(searched)
+    assert [one.answer for one in found.values()] == [one.answer for one in searched.values()]
+    stuck = [one.stuck for one in searched.values()]
+    assert [one.stuck for one in found.values()] == stuck
+
+
+def test_registers_whose_operations_follow_each_other_are_not_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[str] = []
+
+    def search(keyed: list[tuple[str, Call]], effort: int, initial: object) -> dict[str, Verdict]:
+        searched.extend(key for key, _ in keyed)
+        return judge_keys(keyed, effort, initial)
+
+    monkeypatch.setattr(reads, "judge_keys", search)
+    assert linearizability(_history(["v2", "v2"]))["k"].answer is Answer.YES
+    assert searched == []
+    assert linearizability(_history(["v0"]))["k"].answer is Answer.NO
+    assert set(searched) == {"k"}
 
 
 def test_registers_of_a_history_are_held_to_linearizability() -> None:
