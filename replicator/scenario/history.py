@@ -252,6 +252,7 @@ class _Written(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     error: str = ""
     offset: int | None = None
     acked: int | None = None
+    acked_by: list[str] | None = None
     result: int | None = None
     expected: str | None = None
     waited: int | None = None
@@ -300,7 +301,7 @@ def _operation(one: _Written, names: dict[str, str]) -> Operation:
     return Operation(
         one.id, names.setdefault(one.client, one.client), one.kind, one.key, one.value,
         names.setdefault(one.node, one.node), one.invoke_ms, one.status, one.end_ms, one.error, one.offset, one.acked,
-        one.result, one.expected, one.waited,
+        one.acked_by, one.result, one.expected, one.waited,
     )  # fmt: skip
 
 

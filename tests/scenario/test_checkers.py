@@ -371,7 +371,7 @@ def _told(line: str) -> object:
 _ODD = st.sampled_from(
     [
         None, True, 0, -1, 1.0, 1.5, 10**25, "", "ok", "info", "set", "get", "incr", "mset", "op", "run", "ä\ud800", [],
-        [1], {},
+        [1], ["b"], {},
     ]
 )  # fmt: skip
 
