@@ -163,7 +163,7 @@ class Executor:
                 command.calls += 1
                 keyspace.verbatim = True
                 before = keyspace.dirty
-                run = command.run
+                run = command.run  # a local name: 3.11 finds what is called of an attribute slowly
                 try:
                     answer = run(session, argv)
                 except CommandError as problem:

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from replicator.scenario.explain import ANEW, Cause, Explainer, replicas
-from replicator.scenario.history import FAIL, OK, History, Operation, ReadBack
+from replicator.scenario.history import FAIL, OK, OPERATIONS, History, Operation, ReadBack
 
 # A life of a counter is tried behind so many before it, so that the time for many of them stays bounded.
 LIVES_MOST = 500
@@ -97,7 +97,7 @@ def check(history: History) -> Verdict:
     if read_back is None:
         raise ValueError("nothing was read back from a primary at the end, so no write can be judged")
     lost: list[Operation] = []
-    by_kind: dict[str, list[Operation]] = {"set": [], "rpush": [], "incr": [], "get": []}
+    by_kind: dict[str, list[Operation]] = {kind: [] for kind in OPERATIONS}
     acknowledged = failed = unknown = 0
     for operation in history.operations:
         kind = operation.kind

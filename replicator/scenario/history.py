@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from enum import Enum
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 import msgspec
 
@@ -236,29 +236,17 @@ _FIELDS = {kind: frozenset(one.name for one in fields(of)) for kind, of in _RECO
 OPERATIONS = ("set", "rpush", "incr", "get")
 
 
-class _Written(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """The line of an operation, as Operation has it, for the one decoder that reads nearly all lines of a long file."""
-
-    type: Literal["op"]
-    id: int
-    client: str
-    kind: Literal["set", "rpush", "incr", "get"]
-    key: str
-    node: str
-    invoke_ms: int
-    value: str = ""
-    status: Status = OPEN
-    end_ms: int | None = None
-    error: str = ""
-    offset: int | None = None
-    acked: int | None = None
-    acked_by: list[str] | None = None
-    result: int | None = None
-    expected: str | None = None
-    waited: int | None = None
+def _line_of_operation() -> type[msgspec.Struct]:
+    """The line of an operation as Operation has it, for the one decoder that reads nearly all lines of a long file."""
+    hints = get_type_hints(Operation) | {"kind": Literal[OPERATIONS]}
+    found: list[Any] = [("type", Literal["op"])]
+    for one in fields(Operation):
+        default = "" if one.name == "value" else one.default
+        found.append((one.name, hints[one.name]) if default is MISSING else (one.name, hints[one.name], default))
+    return msgspec.defstruct("_Written", found, kw_only=True, forbid_unknown_fields=True, gc=False)
 
 
-_written = msgspec.json.Decoder(_Written).decode
+_written: Callable[[str], Any] = msgspec.json.Decoder(_line_of_operation()).decode
 
 
 def read_lines(lines: Iterable[str]) -> list[tuple[dict[str, Any], History]]:
@@ -296,13 +284,11 @@ def read_lines(lines: Iterable[str]) -> list[tuple[dict[str, Any], History]]:
     return found
 
 
-def _operation(one: _Written, names: dict[str, str]) -> Operation:
+def _operation(written: Any, names: dict[str, str]) -> Operation:
     """names: each client and node once, for a million operations have but few."""
-    return Operation(
-        one.id, names.setdefault(one.client, one.client), one.kind, one.key, one.value,
-        names.setdefault(one.node, one.node), one.invoke_ms, one.status, one.end_ms, one.error, one.offset, one.acked,
-        one.acked_by, one.result, one.expected, one.waited,
-    )  # fmt: skip
+    written.client = names.setdefault(written.client, written.client)
+    written.node = names.setdefault(written.node, written.node)
+    return Operation(*msgspec.structs.astuple(written)[1:])
 
 
 def _decoded(line: str) -> Any:

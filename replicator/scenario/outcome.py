@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import combinations
 from typing import Any
 
 from replicator.scenario.checkers import Verdict, check
+from replicator.scenario.checking.agreement import same_place
 from replicator.scenario.history import OK, Digest, History
 from replicator.scenario.observe import Happening, Sync
 from replicator.scenario.play import Failover, Player, StepResult
@@ -68,11 +68,7 @@ class Outcome:
     @property
     def pairs(self) -> list[tuple[Digest, Digest]]:
         """Nodes that stood at the same offset of the same history."""
-        return [
-            (one, other)
-            for one, other in combinations(self.digests, 2)
-            if (one.replid, one.offset) == (other.replid, other.offset)
-        ]
+        return same_place(self.digests)
 
     @property
     def consistent(self) -> bool:

@@ -31,7 +31,7 @@ from replicator.scenario.units import Milliseconds
 from replicator.search.draw import ALL_KINDS
 from replicator.search.run import Seed, play, prepared, try_seed
 from replicator.search.shrink import RUNS_MOST, shrink
-from replicator.search.workers import NoDask, loaded, play_all, play_on_dask, tasks_of
+from replicator.search.workers import NoDask, Tasks, loaded, play_all, play_on_dask
 from replicator.simulation.patience import Hangs
 
 FAILED, WRONG_FILE, INTERRUPTED = 1, 2, 130
@@ -136,7 +136,7 @@ def simulate(
             _refuse(wrong)
     signal.signal(signal.SIGTERM, as_interrupt)
     console = Console(stderr=json_to == "-", highlight=False, soft_wrap=True)
-    tasks = tasks_of(list(texts), faults, begin, end)
+    tasks = Tasks(list(texts), faults, begin, end)
     results = play_on_dask(tasks, cluster, texts) if cluster is not None else play_all(tasks, jobs)
     drawn = "" if faults is None else f" --faults {shlex.quote(kinds or '')} --per-minute {faults.per_minute:.17g}"
     sweep = Sweep(faults, drawn + " --vary" if vary else drawn)

@@ -77,11 +77,6 @@ class Tasks(Sequence[Task]):
         return self._files[index % len(self._files)], self._faults, first, min(self._end, first + BATCH)
 
 
-def tasks_of(files: Sequence[str], faults: Faults | None, begin: int, end: int) -> Tasks:
-    """All seeds of begin..end of all files."""
-    return Tasks(files, faults, begin, end)
-
-
 def play_all(tasks: Sequence[Task], jobs: int) -> Iterator[list[Seed]]:
     """Results as they come. jobs 1: in this very process."""
     if jobs == 1:

@@ -15,12 +15,11 @@ class Clock:
     wall_off_ms: how wrong the wall clock is then. Both pass to their next millisecond at the same instant.
     """
 
-    __slots__ = ("_ahead_ms", "_boot", "_boot_us", "_drift", "_kernel")
+    __slots__ = ("_ahead_ms", "_boot", "_drift", "_kernel")
 
     def __init__(self, kernel: Kernel, *, drift_ppm: int = 0, boot_us: int = 0, wall_off_ms: int = 0) -> None:
         self._kernel = kernel
         self._drift = _MILLION + drift_ppm
-        self._boot_us = boot_us
         self._boot = boot_us * _MILLION
         self._ahead_ms = EPOCH_MS + wall_off_ms - boot_us // 1000  # the wall clock, of the monotonic one
 
@@ -31,8 +30,8 @@ class Clock:
 
     def kernel_us(self, mono_ms: int) -> int:
         """The first microsecond of the run at which the monotonic clock shows that many milliseconds."""
-        run_us = mono_ms * 1000 - self._boot_us
-        return -(-run_us * _MILLION // self._drift) if run_us > 0 else 0
+        run = mono_ms * _BILLION - self._boot
+        return -(-run // self._drift) if run > 0 else 0
 
     def step_wall(self, delta_ms: int) -> None:
         """Somebody sets the clock; deadlines do not notice."""

@@ -151,7 +151,7 @@ class Socket:
         self._retry_us = FIRST_RETRY_US
         self._last_us = 0
         self._deferred = 0
-        self._arrives = self._arrive
+        self._arrives = self._arrive  # bound once, and not for each packet
 
     # -- sending -----------------------------------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ from replicator.search.draw import ALL_KINDS, draw_plan, vary
 from replicator.search.draw import window as fault_window
 from replicator.search.run import prepared, scripts_of, try_seed
 from replicator.search.shrink import shrink, with_plan
-from replicator.search.workers import play_all, tasks_of
+from replicator.search.workers import Tasks, play_all
 from tests.simulation.arenas import ARENAS
 from tests.simulation.hashes import SHORT
 from tests.simulation.mutations import MUTANTS, at_work
@@ -157,7 +157,7 @@ def test_a_step_that_selects_another_database_does_not_lead_the_reading_back_ast
 
 
 def test_a_pool_finds_what_one_process_finds() -> None:
-    tasks = tasks_of([str(SHORT)], None, 0, 10)
+    tasks = Tasks([str(SHORT)], None, 0, 10)
     alone = {seed.seed: seed.trace_hash for batch in play_all(tasks, 1) for seed in batch}
     pooled = {seed.seed: seed.trace_hash for batch in play_all(tasks, 2) for seed in batch}
     assert alone == pooled and len(alone) == 10
@@ -312,10 +312,10 @@ def _children(pid: int, wanted: int) -> list[str]:
 
 
 def test_a_range_is_not_written_out_before_it_is_played() -> None:
-    tasks = tasks_of(["one", "two"], None, 0, 10**12)
+    tasks = Tasks(["one", "two"], None, 0, 10**12)
     assert len(tasks) == 2 * 10**12 // 8
     assert tasks[:3] == [("one", None, 0, 8), ("two", None, 0, 8), ("one", None, 8, 16)]
-    assert tasks_of(["one"], None, 3, 13)[1] == ("one", None, 11, 13)
+    assert Tasks(["one"], None, 3, 13)[1] == ("one", None, 11, 13)
 
 
 @pytest.mark.parametrize(

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import combinations
 
-from replicator.scenario.history import Digest, History
+from replicator.scenario.history import Digest
 
 
-def same_place(history: History) -> list[tuple[Digest, Digest]]:
+def same_place(digests: Iterable[Digest]) -> list[tuple[Digest, Digest]]:
     """Every two digests of one replication id and offset."""
     by_place: dict[tuple[str, int], list[Digest]] = {}
-    for digest in history.digests:
+    for digest in digests:
         by_place.setdefault((digest.replid, digest.offset), []).append(digest)
-    return [pair for digests in by_place.values() for pair in combinations(digests, 2)]
+    return [pair for some in by_place.values() for pair in combinations(some, 2)]
 
 
-def disagreements(history: History) -> list[str]:
+def disagreements(pairs: Iterable[tuple[Digest, Digest]]) -> list[str]:
     """Those of same_place() that differ, in words."""
     return [
         f"{one.node} and {other.node} stood at offset {one.offset} of {one.replid}, and their data differ: "
         f"{one.digest} and {other.digest}"
-        for one, other in same_place(history)
+        for one, other in pairs
         if one.digest != other.digest
     ]
