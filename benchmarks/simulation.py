@@ -12,9 +12,9 @@ from __future__ import annotations
 import sys
 import time
 
-from replicator.scenario.checkers import check
-from replicator.scenario.history import History, ReadBack, Status
-from replicator.scenario.loading import loads
+from replicator.scenario.script.load import loads
+from replicator.scenario.verdict.durability import check
+from replicator.scenario.verdict.history import History, ReadBack, Status
 from replicator.search.workers import play_seeds
 
 WARM_UP = 8

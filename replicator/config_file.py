@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 from glob import glob, has_magic
 
-from replicator.core.config import Config, ConfigError, ConfigFileError
+from replicator.core.config.config import Config, ConfigError, ConfigFileError
 
 __all__ = ["CannotOpen", "ConfigFileError", "FileStore", "load"]
 
@@ -100,8 +100,8 @@ def open_text(path: str) -> str:
 
 def command_names() -> Collection[str]:
     """The names that rename-command may rename; imports all commands."""
+    from replicator.core.command_table.registry import REGISTRY
     from replicator.core.commands.catalog import FAMILIES
-    from replicator.core.commands.registry import REGISTRY
 
     assert FAMILIES
     return REGISTRY.keys()

@@ -9,7 +9,7 @@ from random import Random
 
 from replicator import __version__
 from replicator.config_file import FileStore
-from replicator.core.config import Config, ConfigError
+from replicator.core.config.config import Config, ConfigError
 from replicator.core.effects import Level
 from replicator.core.node import REDIS_VERSION, Node, Surroundings
 from replicator.runtime.observe import read_memory_bound

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from replicator import cli
-from tests.stock import Wire, binary, free_port
+from tests.support.stock import Wire, binary, free_port
 
 
 def run(*arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from replicator.config_file import CannotOpen, ConfigFileError, FileStore, load
-from replicator.core.config import ConfigError
+from replicator.core.config.config import ConfigError
 
 
 @pytest.fixture(autouse=True)

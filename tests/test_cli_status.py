@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from replicator.cli import main
 from replicator.status import NodeView, Walk, duration_text, render, size_text, walk_nodes
-from tests.stock import Wire, binary, free_port, running
+from tests.support.stock import Wire, binary, free_port, running
 
 ENGINE = next((engine for engine in ("redis7", "valkey9", "redis6") if binary(engine)), "")
 pytestmark = pytest.mark.skipif(not ENGINE, reason="no stock server is installed")

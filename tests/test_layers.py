@@ -23,11 +23,12 @@ ALLOWED: dict[str, set[str]] = {
     "wire": {"now", "limits"},
     "keyspace": {"now", "limits", "wire"},
     "scripting": {"now", "limits", "wire"},
-    "commands": {*VOCABULARY, "wire", "keyspace", "scripting"},
+    "command_table": {*VOCABULARY, "wire", "keyspace", "scripting", "errors"},
+    "commands": {*VOCABULARY, "wire", "keyspace", "scripting", "errors", "command_table"},
     "replication": {*VOCABULARY, "wire"},
     "sentinel": {*VOCABULARY, "wire"},
     "cluster": {*VOCABULARY, "wire"},
-    "session": {*VOCABULARY, "wire", "keyspace", "commands"},
+    "errors": {"wire"},
 }
 ALLOWED["node"] = {*ALLOWED, "package"}
 CORE = set(ALLOWED)
@@ -96,11 +97,9 @@ def room(module: str) -> str:
     if not parts or module == f"{PACKAGE}.core":
         return "package"
     if parts[0] == "core":
-        if parts[1] == "digest":
-            return "keyspace"  # a function of a keyspace alone, which DEBUG DIGEST and the checkers call
         # Whatever else of core/ has no room of its own joins the rooms, as node.py does.
         return parts[1] if parts[1] in CORE else "node"
-    if parts[:2] == ["scenario", "stages"] and parts[2:] not in ([], ["base"]):
+    if parts[:2] == ["scenario", "stages"] and parts[2:]:
         return "simulated stage" if parts[2].startswith("sim") else "live stage"
     if parts in (["scenario", "cli"], ["scenario", "running"]):
         return "top"  # the command, and what builds the stage that it asks for
@@ -165,11 +164,11 @@ def test_the_walk_sees_what_runs_and_not_what_only_types_need(tmp_path: Path, so
 
 def test_rooms_are_told_apart() -> None:
     assert room("replicator.core.wire.rdb.reader") == "wire"
-    assert room("replicator.core.config_table") == "node"
-    assert room("replicator.core.session") == "session"
+    assert room("replicator.core.config.table") == "node"
+    assert room("replicator.core.keyspace.digest") == "keyspace"
     assert room("replicator.runtime.hub") == "runtime"
-    assert room("replicator.scenario.play") == "scenario"
-    assert room("replicator.scenario.stages.base") == "scenario"
+    assert room("replicator.scenario.play.player") == "scenario"
+    assert room("replicator.scenario.play.stage") == "scenario"
     assert room("replicator.scenario.stages.stock") == "live stage"
     assert room("replicator.scenario.stages.simulated") == "simulated stage"
     assert room("replicator.cli") == "top"

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from replicator.core.commands.pubsub import PubSub
-from replicator.core.commands.registry import BLOCKING, WRITE, Command, CommandError
-from replicator.core.config import Config
-from replicator.core.connections import Connections
+from replicator.core.clients.session import Session
+from replicator.core.clients.users import TextFile
+from replicator.core.command_table.registry import BLOCKING, WRITE, Command, CommandError
+from replicator.core.commands.sessions.pubsub import PubSub
+from replicator.core.config.config import Config
 from replicator.core.effects import (
     Announce,
     Close,
@@ -45,24 +46,23 @@ from replicator.core.events import (
     SnapshotStarted,
     Started,
 )
-from replicator.core.executor import ANY, Executor
-from replicator.core.following import Following
-from replicator.core.handover import Handover
+from replicator.core.execution.connections import Connections
+from replicator.core.execution.executor import ANY, Executor
+from replicator.core.execution.scripts import ScriptHost
 from replicator.core.keyspace.database import Keyspace
 from replicator.core.keyspace.eviction import Evictor
-from replicator.core.loading import Loading
-from replicator.core.loads import Loads
 from replicator.core.now import Now
-from replicator.core.orders import Orders
+from replicator.core.persistence.loading import Loading
+from replicator.core.persistence.loads import Loads
+from replicator.core.persistence.snapshots import Snapshots
 from replicator.core.replication.history import History
 from replicator.core.replication.primary import Primary
 from replicator.core.replication.replica import Replica
-from replicator.core.script_host import ScriptHost
+from replicator.core.roles.applying import Following
+from replicator.core.roles.failover import Handover
+from replicator.core.roles.syncing import Orders
 from replicator.core.scripting.state import Scripting
 from replicator.core.services import Services
-from replicator.core.session import Session
-from replicator.core.snapshots import Snapshots
-from replicator.core.users import TextFile
 from replicator.core.wire.request import encode
 
 REDIS_VERSION = "7.0.15"
@@ -96,8 +96,8 @@ class Surroundings:
     set_role: Callable[[str], None] = field(default=lambda _mark: None)  # the role's letter in the log
     acl_file: TextFile | None = None  # of the directive aclfile
     entropy: Callable[[int], bytes] | None = None  # so many bytes that nobody can guess
-    # For the inside of a call that takes long (core/busy.py): events that came meanwhile; carry effects out at once;
-    # tell an event once more when the call has returned.
+    # For the inside of a call that takes long (core/execution/busy.py): events that came meanwhile; carry effects out
+    # at once; tell an event once more when the call has returned.
     arrivals: Callable[[], list[Event]] | None = None
     carry_out: Callable[[list[Effect]], None] = field(default=lambda _effects: None)
     tell_again: Callable[[Event], None] = field(default=lambda _event: None)

@@ -7,23 +7,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from replicator.core import limits
-from replicator.core.busy import Busy
-from replicator.core.clients import Clients
-from replicator.core.commands.pubsub import PubSub
-from replicator.core.commands.registry import DENY_OOM, Command, CommandError
-from replicator.core.commands.serialize import neutral_value
+from replicator.core.clients.listing import Clients
+from replicator.core.clients.monitors import Monitors
+from replicator.core.clients.session import Session
+from replicator.core.clients.tracking import Tracker
+from replicator.core.clients.users import Users
+from replicator.core.command_table.registry import DENY_OOM, Command, CommandError
+from replicator.core.command_table.statistics import Statistics
+from replicator.core.commands.sessions.pubsub import PubSub
 from replicator.core.effects import Level
-from replicator.core.info import render
+from replicator.core.execution.busy import Busy
 from replicator.core.keyspace.database import Keyspace
 from replicator.core.keyspace.eviction import Evictor
 from replicator.core.keyspace.notifications import configure
-from replicator.core.monitors import Monitors
-from replicator.core.persistence import KeyspaceLoader
+from replicator.core.keyspace.serialize import neutral_value
+from replicator.core.persistence.rdb import KeyspaceLoader
+from replicator.core.report.info import render
 from replicator.core.scripting.state import Scripting
-from replicator.core.session import Session
-from replicator.core.statistics import Statistics
-from replicator.core.tracking import Tracker
-from replicator.core.users import Users
 from replicator.core.wire import reply
 from replicator.core.wire.rdb import RdbError, RdbReader, dump_payload
 

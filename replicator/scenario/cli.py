@@ -15,21 +15,21 @@ from typing import Any, NoReturn
 import click
 from rich.console import Console
 
-from replicator.scenario.checkers import Verdict
-from replicator.scenario.checkers import check as check_history
-from replicator.scenario.checking.agreement import disagreements, same_place
-from replicator.scenario.checking.edn import EdnError
-from replicator.scenario.checking.jepsen import check_text
-from replicator.scenario.checking.reads import backward_reads, linearizability
-from replicator.scenario.history import HistoryError, read_lines
-from replicator.scenario.html_report import page
-from replicator.scenario.loading import ScriptError, load
-from replicator.scenario.outcome import Outcome, joined
-from replicator.scenario.report import Terminal
+from replicator.output_paths import as_interrupt, unusable, unwritable
+from replicator.scenario.play.stage import Stage, StageError
+from replicator.scenario.report.html import page
+from replicator.scenario.report.terminal import Terminal
 from replicator.scenario.running import MakeStage, run_file
-from replicator.scenario.script import Script
-from replicator.scenario.stages.base import Stage, StageError
-from replicator.scenario.targets import as_interrupt, unusable, unwritable
+from replicator.scenario.script.load import ScriptError, load
+from replicator.scenario.script.script import Script
+from replicator.scenario.verdict.agreement import disagreements, same_place
+from replicator.scenario.verdict.durability import Verdict
+from replicator.scenario.verdict.durability import check as check_history
+from replicator.scenario.verdict.history import HistoryError, read_lines
+from replicator.scenario.verdict.jepsen.edn import EdnError
+from replicator.scenario.verdict.jepsen.jepsen import check_text
+from replicator.scenario.verdict.outcome import Outcome, joined
+from replicator.scenario.verdict.reads import backward_reads, linearizability
 
 FAILED, WRONG_FILE = 1, 2
 HELP = {"help_option_names": ["-h", "--help"]}

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
-from replicator.scenario import expect
-from replicator.scenario.history import History
-from replicator.scenario.loading import load
-from replicator.scenario.outcome import Outcome, outcome_of
-from replicator.scenario.play import Player
-from replicator.scenario.report import Terminal
-from replicator.scenario.script import Script
-from replicator.scenario.stages.base import Stage
+from replicator.scenario.play.player import Player
+from replicator.scenario.play.stage import Stage
+from replicator.scenario.report.terminal import Terminal
+from replicator.scenario.script.load import load
+from replicator.scenario.script.script import Script
+from replicator.scenario.verdict import expect
+from replicator.scenario.verdict.history import History
+from replicator.scenario.verdict.outcome import Outcome, outcome_of
 
 # Makes the stage of one play: the variant's script, its name, the seed.
 MakeStage = Callable[[Script, str, int], Stage]

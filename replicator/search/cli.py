@@ -22,12 +22,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from replicator.scenario.dump import as_toml
-from replicator.scenario.expect import of_file
-from replicator.scenario.loading import MAX_FAULTS, ScriptError, load
-from replicator.scenario.script import Expect, FaultKind, Faults, Script
-from replicator.scenario.targets import as_interrupt, unusable, unwritable
-from replicator.scenario.units import Milliseconds
+from replicator.output_paths import as_interrupt, unusable, unwritable
+from replicator.scenario.script.dump import as_toml
+from replicator.scenario.script.load import MAX_FAULTS, ScriptError, load
+from replicator.scenario.script.script import Expect, FaultKind, Faults, Script
+from replicator.scenario.script.units import Milliseconds
+from replicator.scenario.verdict.expect import of_file
 from replicator.search.draw import ALL_KINDS
 from replicator.search.run import Seed, play, prepared, try_seed
 from replicator.search.shrink import RUNS_MOST, shrink

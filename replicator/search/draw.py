@@ -11,8 +11,17 @@ from random import Random
 
 import msgspec
 
-from replicator.scenario.script import LINK_FAULTS, Fault, FaultKind, NodePlan, Script, Topology, Workload, action_of
-from replicator.scenario.units import Bytes, Milliseconds
+from replicator.scenario.script.script import (
+    LINK_FAULTS,
+    Fault,
+    FaultKind,
+    NodePlan,
+    Script,
+    Topology,
+    Workload,
+    action_of,
+)
+from replicator.scenario.script.units import Bytes, Milliseconds
 
 ALL_KINDS: dict[FaultKind, float] = {
     "kill": 3, "power-loss": 2, "wipe": 1, "restart": 2, "stop": 2, "cut": 2, "cut-one-way": 2, "reset": 2, "delay": 1,

@@ -10,16 +10,16 @@ from random import Random
 
 import msgspec
 
-from replicator.core.config import Config
+from replicator.core.config.config import Config
 from replicator.core.node import Node, Surroundings
-from replicator.scenario import expect
-from replicator.scenario.explain import FAULT
-from replicator.scenario.loading import load
-from replicator.scenario.outcome import Outcome
 from replicator.scenario.running import run_one
-from replicator.scenario.script import CHECKS, Expect, Faults, Script
+from replicator.scenario.script.load import load
+from replicator.scenario.script.script import CHECKS, Expect, Faults, Script
+from replicator.scenario.script.units import Milliseconds
 from replicator.scenario.stages.simulated import SimulatedStage
-from replicator.scenario.units import Milliseconds
+from replicator.scenario.verdict import expect
+from replicator.scenario.verdict.explain import FAULT
+from replicator.scenario.verdict.outcome import Outcome
 from replicator.search.draw import draw_plan, vary
 
 # In the safe phase every node must have caught up within this: the longest timeouts of the nodes lie below it.

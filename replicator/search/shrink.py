@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from replicator.scenario.script import Fault, Script
-from replicator.scenario.units import Milliseconds
+from replicator.scenario.script.script import Fault, Script
+from replicator.scenario.script.units import Milliseconds
 from replicator.search.draw import shorter_load
 
 RUNS_MOST = 150

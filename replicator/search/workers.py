@@ -13,7 +13,7 @@ from itertools import islice
 from multiprocessing import active_children, get_context
 from typing import Any
 
-from replicator.scenario.script import Faults, Script
+from replicator.scenario.script.script import Faults, Script
 from replicator.search.run import Seed, prepared, scripts_of, try_seed
 
 # Seeds that one worker plays before it reports.

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.stock import binary
+from tests.support.stock import binary
 
 PAGE = Path(__file__).parents[2] / "docs" / "interop.md"
 NAMES = {"redis6": "Redis", "redis7": "Redis", "valkey9": "Valkey"}

@@ -16,7 +16,7 @@ import redis
 import redis.asyncio
 import valkey
 
-from tests.servers import Server, servers
+from tests.support.servers import Server, servers
 
 MODULES = {"redis-py": redis, "valkey-py": valkey}
 

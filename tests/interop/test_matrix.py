@@ -13,8 +13,8 @@ from random import Random
 import pytest
 
 from tests.interop.mixture import every_type, mixture
-from tests.servers import Server, converge, servers, until
-from tests.stock import binary
+from tests.support.servers import Server, converge, servers, until
+from tests.support.stock import binary
 
 Record = Callable[[str, object], None]
 

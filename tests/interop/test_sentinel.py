@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.servers import Server, converge, servers, until
-from tests.stock import Wire, binary, free_port
+from tests.support.servers import Server, converge, servers, until
+from tests.support.stock import Wire, binary, free_port
 
 ENGINES = [
     pytest.param(

@@ -11,8 +11,8 @@ from pathlib import Path
 import hiredis
 import pytest
 
-from tests.servers import Server, converge, servers, until
-from tests.stock import Wire
+from tests.support.servers import Server, converge, servers, until
+from tests.support.stock import Wire
 
 
 def children(server: Server) -> list[int]:

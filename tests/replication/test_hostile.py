@@ -11,7 +11,7 @@ import pytest
 from replicator.core import events as told
 from replicator.core import limits
 from replicator.core.replication.replica import ReplicaState
-from tests.replication.world import End, Member, World
+from tests.support.replication_world import End, Member, World
 
 LONG = 20 if os.environ.get("REPLICATOR_LONG") else 1
 ID = b"a" * 40

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import Server, converge, servers, until
-from tests.stock import Wire
+from tests.support.servers import Server, converge, servers, until
+from tests.support.stock import Wire
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from typing import Any
 import hiredis
 import pytest
 
-from tests.replication.fake_replica import FakeReplica
-from tests.servers import Server, converge, servers, until
-from tests.stock import Wire, binary
+from tests.support.fake_replica import FakeReplica
+from tests.support.servers import Server, converge, servers, until
+from tests.support.stock import Wire, binary
 
 NEEDS_STOCK = pytest.mark.skipif(binary("redis7") is None, reason="redis-server is not installed")
 ENGINES = ["ours", pytest.param("redis7", marks=NEEDS_STOCK)]

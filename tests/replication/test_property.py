@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from tests.interop.mixture import mixture
-from tests.replication.world import Member, World
+from tests.support.replication_world import Member, World
 
 LONG = bool(os.environ.get("REPLICATOR_LONG"))
 SEEDS = range(400 if LONG else 10)

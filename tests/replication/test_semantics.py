@@ -8,7 +8,7 @@ import hiredis
 import pytest
 
 from replicator.core import events as told
-from tests.replication.world import End, Member, World
+from tests.support.replication_world import End, Member, World
 
 
 @pytest.fixture

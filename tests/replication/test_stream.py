@@ -10,8 +10,8 @@ from random import Random
 import pytest
 
 from tests.interop.mixture import mixture
-from tests.servers import Server, servers
-from tests.stock import Wire, binary
+from tests.support.servers import Server, servers
+from tests.support.stock import Wire, binary
 
 END = b"the end of the stream"
 TIMES = re.compile(rb"\d{13}")

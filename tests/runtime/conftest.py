@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conformance.live import LiveWorld
-from tests.runtime.spawn import Spawned
+from tests.support.spawn import Spawned
 
 Spawn = Callable[..., Spawned]
 

@@ -21,7 +21,7 @@ from replicator.runtime.listeners import ListenError, listen_tcp
 from tests.conformance.live import LiveClient, LiveHost, LiveWorld
 from tests.conformance.world import Toy, answering
 from tests.runtime.conftest import Spawn
-from tests.runtime.spawn import until
+from tests.support.spawn import until
 
 
 def calling(host: str, port: int, source: str = "", timeout_ms: int = 5_000) -> Toy:

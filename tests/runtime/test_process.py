@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.runtime.conftest import Spawn
-from tests.runtime.spawn import Lines, alive, until
-from tests.stock import binary, free_port
+from tests.support.spawn import Lines, alive, until
+from tests.support.stock import binary, free_port
 
 
 def messages(log: str) -> list[str]:

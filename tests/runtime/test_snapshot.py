@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from tests.runtime.conftest import Spawn
-from tests.runtime.spawn import alive, children, until
+from tests.support.spawn import alive, children, until
 
 LONG = os.environ.get("REPLICATOR_LONG") == "1"
 

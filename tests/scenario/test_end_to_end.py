@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from replicator.scenario.cli import history, scenario
-from tests.stock import binary
+from tests.support.stock import binary
 
 ROOT = Path(__file__).parents[2]
 ENGINES = ["redis7", "valkey9", "redis6"]

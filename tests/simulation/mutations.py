@@ -19,17 +19,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from replicator.core.executor import Executor
-from replicator.core.following import Following
-from replicator.core.handover import Handover
-from replicator.core.loads import Loads
+from replicator.core.execution.executor import Executor
 from replicator.core.node import Node
+from replicator.core.persistence.loads import Loads
 from replicator.core.replication.backlog import Window
 from replicator.core.replication.history import History
 from replicator.core.replication.primary import Primary
 from replicator.core.replication.replica import Replica
+from replicator.core.roles.applying import Following
+from replicator.core.roles.failover import Handover
 from replicator.search.run import Seed, prepared, try_seed
-from tests.simulation.arenas import ARENAS
+from tests.support.arenas import ARENAS
 
 # Seeds that are tried before a mutant counts as not caught.
 SEEDS = 150

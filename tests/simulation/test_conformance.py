@@ -7,7 +7,7 @@ import pytest
 from tests.conformance import streams
 from tests.conformance.streams import Check
 from tests.conformance.suite import checks_for, name_of
-from tests.simulation.world import SimWorld
+from tests.support.simulated_world import SimWorld
 
 
 @pytest.mark.parametrize("check", checks_for(SimWorld.can), ids=name_of)

@@ -6,8 +6,8 @@ from __future__ import annotations
 import pytest
 
 from replicator.search.run import prepared, try_seed
-from tests.simulation.arenas import ARENAS
 from tests.simulation.mutations import MUTANTS, Mutant, at_work, hunt
+from tests.support.arenas import ARENAS
 
 QUICK = (
     "forget replid2", "second offset one too low", "window trimmed under its readers", "stale acks count",

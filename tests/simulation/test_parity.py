@@ -6,19 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from replicator.core.info import render
 from replicator.core.node import Node
 from replicator.core.now import Now
-from replicator.scenario.loading import loads
-from replicator.scenario.observe import Seen, parse_info, seen_by
-from replicator.scenario.outcome import Outcome
-from replicator.scenario.play import Player
+from replicator.core.report.info import render
+from replicator.scenario.play.observe import Seen, parse_info, seen_by
+from replicator.scenario.play.player import Player
+from replicator.scenario.play.stage import Request
 from replicator.scenario.running import run_file
-from replicator.scenario.script import Script
+from replicator.scenario.script.load import loads
+from replicator.scenario.script.script import Script
 from replicator.scenario.stages import engines, simulated
-from replicator.scenario.stages.base import Request
 from replicator.scenario.stages.processes import ProcessStage
 from replicator.scenario.stages.simulated import SimulatedStage, seen
+from replicator.scenario.verdict.outcome import Outcome
 from replicator.search.run import try_seed
 
 TEXT = """

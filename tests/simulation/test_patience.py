@@ -10,7 +10,7 @@ from replicator.core.effects import Effect
 from replicator.core.events import Event
 from replicator.core.node import Node
 from replicator.core.now import Now
-from replicator.scenario.loading import load
+from replicator.scenario.script.load import load
 from replicator.scenario.stages import simulated
 from replicator.search.run import try_seed
 from replicator.simulation.kernel import Kernel

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from replicator.scenario.running import run_file
-from replicator.scenario.script import Script
+from replicator.scenario.script.script import Script
 from replicator.scenario.stages.simulated import SimulatedStage
 from tests.simulation.mutations import MUTANTS, at_work
 

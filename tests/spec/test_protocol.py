@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import Server, servers, until
-from tests.stock import Wire, binary
+from tests.support.servers import Server, servers, until
+from tests.support.stock import Wire, binary
 
 ENGINES = ["ours", *(["redis7"] if binary("redis7") else [])]
 PING = b"*1\r\n$4\r\nPING\r\n"

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from replicator.core.commands.context import Context
-from replicator.core.commands.counters import add_float
-from replicator.core.commands.registry import (
+from replicator.core.command_table.context import Context
+from replicator.core.command_table.registry import (
     DENY_OOM,
     FAST,
     NO_NEGATION,
@@ -21,7 +20,8 @@ from replicator.core.commands.registry import (
     CommandError,
     command,
 )
-from replicator.core.commands.scan import EMPTY_SCAN, parse_cursor, scan_reply
+from replicator.core.commands.keys.scan import EMPTY_SCAN, parse_cursor, scan_reply
+from replicator.core.commands.strings.counters import add_float
 from replicator.core.keyspace.database import NOTIFY_GENERIC, NOTIFY_HASH, Database
 from replicator.core.keyspace.encoding import is_listpack_hash
 from replicator.core.keyspace.values import OUTGROWN, Hash

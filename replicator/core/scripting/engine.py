@@ -23,8 +23,8 @@ from lupa.lua51 import LuaError, LuaRuntime
 from replicator.core import limits
 from replicator.core.scripting import api
 from replicator.core.scripting.bytecode import keep_frames
-from replicator.core.scripting.libraries import LIBRARIES
-from replicator.core.scripting.sandbox import SANDBOX
+from replicator.core.scripting.lua.libraries import LIBRARIES
+from replicator.core.scripting.lua.sandbox import SANDBOX
 
 # Instructions between two looks at the clock.
 HOOK_EVERY = 100_000

@@ -27,7 +27,7 @@ from replicator.core.scripting.sources import SourceError, library_source, scrip
 from replicator.core.wire import reply
 
 if TYPE_CHECKING:
-    from replicator.core.commands.context import Context
+    from replicator.core.command_table.context import Context
     from replicator.core.scripting.engine import Engine
 
 # How long the code of a library may run when it is loaded.

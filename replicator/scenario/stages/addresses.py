@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 
-from replicator.scenario.stages.base import StageError
+from replicator.scenario.play.stage import StageError
 
 GUARD_PORT = 6999
 FIRST_PORT = 7001

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from replicator import __version__
-from replicator.scenario.stages.base import StageError
+from replicator.scenario.play.stage import StageError
 
 
 @dataclass(frozen=True, slots=True)

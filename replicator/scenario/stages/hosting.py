@@ -10,7 +10,7 @@ import trio
 from replicator.core.effects import Close, Connect, Effect, Send
 from replicator.core.events import Closed, Connected, ConnectFailed, Event, Received, Started
 from replicator.core.now import Now
-from replicator.scenario.workload import Client
+from replicator.scenario.play.workload import Client
 
 READ = 64 * 1024
 

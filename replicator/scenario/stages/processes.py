@@ -22,12 +22,9 @@ import hiredis
 import trio
 
 from replicator.core.now import Now
-from replicator.scenario.forwarder import Forwarder
-from replicator.scenario.observe import Seen
-from replicator.scenario.play import Player
-from replicator.scenario.script import Script
-from replicator.scenario.stages.addresses import FIRST_PORT, Block
-from replicator.scenario.stages.base import (
+from replicator.scenario.play.observe import Seen
+from replicator.scenario.play.player import Player
+from replicator.scenario.play.stage import (
     Answer,
     Ask,
     ContinueNode,
@@ -44,9 +41,12 @@ from replicator.scenario.stages.base import (
     StopNode,
     WakeClients,
 )
+from replicator.scenario.play.workload import packed
+from replicator.scenario.script.script import Script
+from replicator.scenario.stages.addresses import FIRST_PORT, Block
 from replicator.scenario.stages.engines import Engine
+from replicator.scenario.stages.forwarder import Forwarder
 from replicator.scenario.stages.hosting import Host
-from replicator.scenario.workload import packed
 
 # "PID:ROLE DATE LEVEL message"; the date is "22 Nov 2026 14:35:44.058".
 _LOG_PREFIX = re.compile(r"^\d+:[MSCX] \d+ \w+ \d+ [\d:.]+ [.\-*#] ")

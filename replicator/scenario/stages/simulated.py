@@ -11,15 +11,15 @@ from typing import Any
 
 import hiredis
 
-from replicator.core.config import Config, MemoryStore
+from replicator.core.config.config import Config, MemoryStore
 from replicator.core.effects import Level
 from replicator.core.node import Node, Surroundings
 from replicator.core.now import Now
 from replicator.core.replication.primary import LinkState
-from replicator.scenario.observe import Seen
-from replicator.scenario.play import Player
-from replicator.scenario.script import Script
-from replicator.scenario.stages.base import (
+from replicator.scenario.play.faults import Mischief
+from replicator.scenario.play.observe import Seen
+from replicator.scenario.play.player import Player
+from replicator.scenario.play.stage import (
     Answer,
     Ask,
     ContinueNode,
@@ -36,8 +36,8 @@ from replicator.scenario.stages.base import (
     StopNode,
     WakeClients,
 )
-from replicator.scenario.stages.simulated_faults import Mischief
-from replicator.scenario.workload import Client, packed
+from replicator.scenario.play.workload import Client, packed
+from replicator.scenario.script.script import Script
 from replicator.simulation import guard
 from replicator.simulation.clocks import Clock
 from replicator.simulation.disk import Disk

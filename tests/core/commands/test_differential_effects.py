@@ -10,9 +10,9 @@ from random import Random
 import hiredis
 import pytest
 
-from tests.core.commands import geo_commands, sorted_set_commands, stream_commands
-from tests.harness import Harness
-from tests.stock import Wire, binary, running
+from tests.support import geo_commands, sorted_set_commands, stream_commands
+from tests.support.harness import Harness
+from tests.support.stock import Wire, binary, running
 
 LONG = 20 if os.environ.get("REPLICATOR_LONG") else 1
 MARK = b"the last command"

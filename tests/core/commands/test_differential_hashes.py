@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.core.commands.collections_commands import HashCommands
-from tests.core.commands.differential_runs import (
+from tests.support.collections_commands import HashCommands
+from tests.support.differential_runs import (
     ENGINES,
     against_others,
     against_redis_7,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from replicator.core.keyspace.values import Hash
-from tests.harness import Harness
+from tests.support.harness import Harness
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from replicator.core.keyspace.eviction import MAX_EVICTIONS, key_size
-from tests.harness import Harness
+from tests.support.harness import Harness
 
 PAYLOAD = "x" * 1000
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.core.scripting.random_scripts import scripts
-from tests.core.scripting.stock_wire import pair
+from tests.support.random_scripts import scripts
+from tests.support.stock_wire import pair
 
 HAND_WRITTEN = [
     script

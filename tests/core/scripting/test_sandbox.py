@@ -10,7 +10,7 @@ import hiredis
 import pytest
 
 from replicator.core import limits
-from tests.harness import Harness
+from tests.support.harness import Harness
 
 REACH_EVERYTHING = """
 local seen, odd, tables = {}, {}, 0
@@ -186,7 +186,7 @@ def test_deep_tail_recursion_works(node: Harness) -> None:
 def test_the_interpreter_is_not_loaded_before_the_first_script() -> None:
     code = (
         "import sys\n"
-        "from tests.harness import Harness\n"
+        "from tests.support.harness import Harness\n"
         "node = Harness()\n"
         "node.call('SET', 'a', '1'), node.call('SCRIPT', 'EXISTS', 'x'), node.call('FUNCTION', 'LIST')\n"
         "assert not any(name.startswith('lupa') for name in sys.modules)\n"

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from replicator.core.wire.glob import MAX_COMPILED, matcher
-from tests.core.commands.random_streams import amount
-from tests.stock import Wire, running
+from tests.support.random_streams import amount
+from tests.support.stock import Wire, running
 
 ALPHABET = b"abAz]-\\^[*?\n\x00\xff"
 

@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from replicator.core.commands.serialize import value_from
 from replicator.core.keyspace.database import Keyspace
-from replicator.core.persistence import KeyspaceLoader, snapshot_chunks
+from replicator.core.keyspace.serialize import value_from
+from replicator.core.persistence.rdb import KeyspaceLoader, snapshot_chunks
 from replicator.core.wire.rdb import RdbError, RdbReader, Refused, dump_payload, nodes_of, restore_payload, write
 from replicator.core.wire.rdb.format import CRC64
 from replicator.core.wire.rdb.lzf import compress
 from replicator.core.wire.rdb.payload import read_value
 from replicator.core.wire.rdb.stream import RdbConsumer, RdbGroup, RdbNode, RdbPending, RdbStream, write_node
-from tests.core.wire.rdb_collector import Collector
 from tests.golden.rdb import make
+from tests.support.rdb_collector import Collector
 
 ROUNDS = 20 if os.environ.get("REPLICATOR_LONG") else 1
 MODULE = b"\x81" + (12345 << 10 | 7).to_bytes(8, "big")

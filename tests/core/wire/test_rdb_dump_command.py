@@ -9,11 +9,11 @@ from typing import Any
 import hiredis
 import pytest
 
-from replicator.core.digest import digest_value
+from replicator.core.keyspace.digest import digest_value
 from replicator.core.wire.rdb.format import CRC64
 from tests.golden.rdb import make
-from tests.harness import START, Harness
-from tests.stock import Wire, binary, running
+from tests.support.harness import START, Harness
+from tests.support.stock import Wire, binary, running
 
 
 def payload(body: bytes, version: int = 9) -> bytes:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from replicator.core.wire.rdb import RdbReader, RdbStream
-from tests.core.wire.rdb_collector import Collector, comparable
 from tests.golden.rdb import make
+from tests.support.rdb_collector import Collector, comparable
 
 ENGINE_VERSION = {"redis6": 9, "redis7": 10, "valkey9": 80}
 

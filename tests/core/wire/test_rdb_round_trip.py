@@ -23,7 +23,7 @@ from replicator.core.wire.rdb import (
 )
 from replicator.core.wire.rdb.compact import read_listpack, write_listpack
 from replicator.core.wire.rdb.lzf import compress, decompress, repetitive
-from tests.core.wire.rdb_collector import Collector, comparable
+from tests.support.rdb_collector import Collector, comparable
 
 EXAMPLES = 400 if os.environ.get("REPLICATOR_LONG") else 60
 thorough = settings(max_examples=EXAMPLES, deadline=None)

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from replicator.core.commands.serialize import value_from
-from replicator.core.digest import digest_keyspace
 from replicator.core.keyspace.database import Keyspace
+from replicator.core.keyspace.digest import digest_keyspace
+from replicator.core.keyspace.serialize import value_from
 from replicator.core.keyspace.stream import LARGEST_ID, Consumer, Group, Stream
 from replicator.core.keyspace.values import Hash, List, Set
-from replicator.core.persistence import KeyspaceLoader, snapshot_chunks
+from replicator.core.persistence.rdb import KeyspaceLoader, snapshot_chunks
 from replicator.core.wire.rdb import RdbNode, RdbReader, RdbStream
 from tests.golden.rdb import make
-from tests.stock import Wire, binary, running
+from tests.support.stock import Wire, binary, running
 
 ROUNDS = 15 if os.environ.get("REPLICATOR_LONG") else 2
 NOW = 1_700_000_000_000

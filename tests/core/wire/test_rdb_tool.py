@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from replicator.rdb_tool import check, dump_json, json_text, rdb
-from tests.core.wire.rdb_collector import comparable
 from tests.golden.rdb import make
+from tests.support.rdb_collector import comparable
 
 GOLDEN = make.HERE / "valkey9-compressed.rdb"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from tests.stock import Wire, binary, running
+from tests.support.stock import Wire, binary, running
 
 HERE = Path(__file__).parent
 LIBRARY = b"#!lua name=golden\nredis.register_function('f', function(keys, args) return 1 end)"

@@ -1,0 +1,188 @@
+"""The clients of a node: how CLIENT LIST shows them, which of them a filter means, how they are sent away or woken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from replicator.core.clients.session import REPLY_OFF, REPLY_ON, REPLY_SKIP_NEXT, Session
+from replicator.core.wire import reply
+
+if TYPE_CHECKING:
+    from replicator.core.node import Node
+
+# What one client takes beside its buffers, in bytes: a Session with its decoder and dictionaries.
+_BASE = 1800
+_QUEUED = 20  # and each queued command beside its arguments
+_UNBLOCKABLE = ("keys", "replicas")
+_MODES = {b"on": REPLY_ON, b"off": REPLY_OFF, b"skip": REPLY_SKIP_NEXT}
+
+
+class Clients:
+    """What CLIENT asks of the node."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    # -- who is there ------------------------------------------------------------------------------------------------
+
+    def all(self) -> Iterator[Session]:
+        """All clients in the order of their ids; the link from our primary among them."""
+        return (session for session in list(self.node.by_id.values()) if not session.closing)
+
+    def kind(self, session: Session) -> str:
+        """As TYPE names it: normal, master, slave, pubsub."""
+        if session.is_primary_link:
+            return "master"
+        if session.conn in self.node.primary.links:
+            return "slave"
+        if session.channels or session.patterns or session.shard_channels:
+            return "pubsub"
+        return "normal"
+
+    def matching(
+        self,
+        caller: Session,
+        *,
+        skip: bool = True,
+        id: int | None = None,
+        kind: str = "",
+        user: bytes | None = None,
+        address: str | None = None,
+        local_address: str | None = None,
+        max_age: int | None = None,
+    ) -> list[Session]:
+        """The clients that fit; None and "" fit all. skip: not the caller. max_age: in seconds, at least."""
+        now = self.node.now.mono_ms
+        return [
+            session
+            for session in self.all()
+            if not (skip and session is caller)
+            and id in (None, session.id)
+            and kind in ("", self.kind(session))
+            and user in (None, self.user_name(session))
+            and address in (None, session.peer)
+            and local_address in (None, session.local)
+            and (max_age is None or now - session.created_ms >= 1000 * max_age)
+        ]
+
+    def user_name(self, session: Session) -> bytes:
+        """The ACL user of a client."""
+        name: bytes = b"default" if session.user is None else session.user.name
+        return name
+
+    def has_user(self, name: bytes) -> bool:
+        """Whether there is an ACL user of that name."""
+        return name in self.node.services.users.users
+
+    # -- how they look -----------------------------------------------------------------------------------------------
+
+    def line(self, session: Session, caller: Session | None = None) -> str:
+        """One client as CLIENT LIST shows it (without the line end). caller: the client whose command runs."""
+        now = self.node.now.mono_ms
+        argv = session.blocked.argv if session.blocked is not None else session.argv if session is caller else []
+        argv_memory = sum(map(len, argv))
+        queued = [] if session.transaction is None else session.transaction.commands
+        queued_memory = sum(sum(map(len, words)) + _QUEUED for _, words in queued)
+        link = self.node.primary.links.get(session.conn)
+        out = link.pending if link is not None else session.pending_output
+        pending = session.decoder.pending + sum(map(len, session.unread))
+        tracking = session.tracking
+        fields = (
+            ("id", session.id),
+            ("addr", session.peer),
+            ("laddr", session.local),
+            ("fd", abs(session.conn)),
+            ("name", session.name.decode("utf-8", "surrogateescape")),
+            ("age", (now - session.created_ms) // 1000),
+            ("idle", (now - session.last_ms) // 1000),
+            ("flags", self._flags(session)),
+            ("db", session.db.index),
+            ("sub", len(session.channels)),
+            ("psub", len(session.patterns)),
+            ("ssub", len(session.shard_channels)),
+            ("multi", -1 if session.transaction is None else len(queued)),
+            ("qbuf", pending),
+            ("qbuf-free", 0),
+            ("argv-mem", argv_memory),
+            ("multi-mem", queued_memory),
+            ("rbs", 0),
+            ("rbp", 0),
+            ("obl", 0),
+            ("oll", 0),
+            ("omem", out),
+            ("tot-mem", _BASE + pending + argv_memory + queued_memory + out),
+            ("events", "rw" if out else "r"),
+            ("cmd", "NULL" if session.command is None else session.command.full_name),
+            ("user", self.user_name(session).decode("utf-8", "surrogateescape")),
+            ("redir", -1 if tracking is None else tracking.redirect),
+            ("resp", 3 if session.resp3 else 2),
+            ("lib-name", session.lib_name.decode("utf-8", "surrogateescape")),
+            ("lib-ver", session.lib_ver.decode("utf-8", "surrogateescape")),
+        )
+        return " ".join(f"{name}={value}" for name, value in fields)
+
+    def _flags(self, session: Session) -> str:
+        tracking = session.tracking
+        marks = (
+            ("O", session.monitor),
+            ("S", session.conn in self.node.primary.links),
+            ("M", session.is_primary_link),
+            ("P", bool(session.channels or session.patterns or session.shard_channels)),
+            ("x", session.transaction is not None),
+            ("b", session.blocked is not None),
+            ("t", tracking is not None),
+            ("R", tracking is not None and tracking.broken),
+            ("B", tracking is not None and tracking.broadcast),
+            ("d", session.dirty_watch),
+            ("c", session.closing),
+            ("U", session.peer.startswith("/")),
+            ("e", session.no_evict),
+            ("T", session.no_touch),
+        )
+        return "".join(mark for mark, holds in marks if holds) or "N"
+
+    # -- what is done to them ----------------------------------------------------------------------------------------
+
+    def kill(self, session: Session, caller: Session | None = None) -> None:
+        """Close a client's connection: the caller's own behind the reply, the link from our primary comes back."""
+        node = self.node
+        if session.is_primary_link:
+            node.replica.disconnect("killed by a client", node.now)
+            return
+        if session.blocked is not None:
+            session.queue.clear()
+            session.unread.clear()
+            node.executor.unpark(session)
+        session.close("killed by a client", after_reply=session is caller)
+
+    def unblock(self, session: Session, *, error: bool) -> bool:
+        """End a client's waiting as by its timeout, or by an error; whether it waited."""
+        blocked = session.blocked
+        if blocked is None or blocked.kind not in _UNBLOCKABLE:
+            return False
+        if error:
+            answer = reply.error("UNBLOCKED client unblocked via CLIENT UNBLOCK")
+        else:
+            answer = blocked.on_timeout() if callable(blocked.on_timeout) else blocked.on_timeout
+        self.node.executor.unblock(session, answer)
+        return True
+
+    def set_reply_mode(self, session: Session, mode: bytes) -> bool:
+        """CLIENT REPLY; False for a mode that does not exist. SKIP means nothing to a client whose replies are off."""
+        wanted = _MODES.get(mode)
+        if wanted is None:
+            return False
+        if not (wanted == REPLY_SKIP_NEXT and session.reply_mode == REPLY_OFF):
+            session.reply_mode = wanted
+            self.node.executor.regate(session)
+        return True
+
+    def set_no_evict(self, session: Session, on: bool) -> None:
+        """CLIENT NO-EVICT."""
+        session.no_evict = on
+
+    def set_no_touch(self, session: Session, on: bool) -> None:
+        """CLIENT NO-TOUCH."""
+        session.no_touch = on
+        self.node.executor.regate(session)

@@ -1,0 +1,155 @@
+"""One connection as the node sees it: what came in, what waits to go out, what it waits for."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from replicator.core.command_table.context import PENDING, Context
+from replicator.core.command_table.registry import Command
+from replicator.core.limits import WEIGHED_BYTES
+from replicator.core.wire.request import Argv, RequestDecoder
+
+if TYPE_CHECKING:
+    from replicator.core.execution.executor import Executor
+    from replicator.core.replication.primary import Link
+
+# Reply modes of CLIENT REPLY.
+REPLY_ON, REPLY_OFF, REPLY_SKIP, REPLY_SKIP_NEXT = range(4)
+_UNREAD_PIECE = 4096  # bytes that came while a session waits are kept in pieces of at least about so many
+
+
+@dataclass(slots=True)
+class Blocked:
+    """What a session waits for; its later commands wait with it.
+
+    kind: "keys" (until one of them changes), "replicas" (WAIT), "pause" (CLIENT PAUSE), "save", "shutdown", "load".
+    deadline_ms: mono ms, None for ever. on_timeout: the reply then, or a function that makes it.
+    """
+
+    kind: str
+    argv: Argv
+    command: Command | None
+    deadline_ms: int | None
+    on_timeout: bytes | Callable[[], bytes]
+    keys: list[bytes] = field(default_factory=list)
+    db_index: int = 0
+    on_delete: bool = False
+    since_ms: int = 0
+    position: int = 0  # WAIT: the offset to be acknowledged
+    wanted: int = 0  # WAIT: by how many
+
+
+class Session(Context):
+    """A client's connection (or the link from our primary, whose replies go nowhere)."""
+
+    __slots__ = (
+        "argv",
+        "closing",
+        "command",
+        "decoder",
+        "executor",
+        "gate",
+        "link",
+        "monitor",
+        "no_evict",
+        "no_touch",
+        "out",
+        "pending_output",
+        "pushed",
+        "queue",
+        "reply_mode",
+        "soft_since_ms",
+        "total_received",
+        "total_sent",
+        "unread",
+        "unread_size",
+        "write_position",
+    )
+
+    def __init__(self, executor: Executor, conn: int) -> None:
+        super().__init__(executor.server, executor.keyspace)
+        self.executor = executor
+        self.conn = conn
+        self.decoder = RequestDecoder()
+        self.out: list[bytes] = []
+        self.queue: list[Argv] = []  # commands that came while blocked
+        self.unread: deque[bytes] = deque()  # bytes that came while blocked
+        self.unread_size = 0
+        self.gate = 0  # command flags that need the careful path for this session
+        self.reply_mode = REPLY_ON
+        self.link: Link | None = None  # REPLCONF / PSYNC attributes, once it has spoken of them
+        self.closing = False
+        self.monitor = False
+        self.no_evict = False
+        self.no_touch = False
+        self.pending_output = 0  # bytes that the driver could not hand on
+        self.pushed = 0  # bytes of messages in `out` since they were last weighed
+        self.soft_since_ms = -1
+        self.argv: Argv = []
+        self.command: Command | None = None
+        self.write_position = 0  # replication offset after this session's last write (WAIT asks for it)
+        self.total_received = 0
+        self.total_sent = 0
+
+    def _block(self, keys: list[bytes], timeout_ms: int | None, on_timeout: bytes, on_delete: bool) -> bytes:
+        if not self.retrying:
+            now = self.server.now.mono_ms
+            self.executor.block_on_keys(
+                self,
+                Blocked(
+                    "keys",
+                    self.argv,
+                    self.command,
+                    None if timeout_ms is None else now + timeout_ms,
+                    on_timeout,
+                    list(dict.fromkeys(keys)),
+                    self.db.index,
+                    on_delete,
+                    now,
+                ),
+            )
+        return PENDING
+
+    def keep_unread(self, data: bytes) -> None:
+        """Bytes that came while the session waits."""
+        unread = self.unread
+        if unread and len(unread[-1]) + len(data) <= _UNREAD_PIECE:
+            unread[-1] += data  # a peer that sends byte by byte does not make a list of bytes
+        else:
+            unread.append(data)
+        self.unread_size += len(data)
+
+    def take_unread(self) -> bytes:
+        """The oldest piece of what waits, b"" if nothing does."""
+        if not self.unread:
+            self.unread_size = 0
+            return b""
+        data = self.unread.popleft()
+        self.unread_size -= len(data)
+        return data
+
+    def push(self, data: bytes) -> None:
+        """Send encoded bytes outside any reply."""
+        if self.closing:
+            return
+        if not self.out:
+            self.executor.touched[self] = None
+            self.pushed = 0
+        self.out.append(data)
+        self.pushed += len(data)
+        if self.pushed > WEIGHED_BYTES:
+            self.pushed = 0
+            self.server.services.check_output_limit(self)
+
+    def subscriptions_changed(self) -> None:
+        """Let the executor look closely at the commands of a subscriber."""
+        self.executor.regate(self)
+
+    def close(self, why: str, *, after_reply: bool = True) -> None:
+        """Close this connection: when its replies are out, or at once."""
+        if not self.closing:
+            self.closing = True
+            self.executor.close_session(self, why, after_reply)

@@ -1,0 +1,240 @@
+"""Client-side caching: which client has read which key, and who must be told that a key has changed.
+
+Two ways. By default the node remembers the keys that a client reads, tells it once when one changes, and forgets. A
+broadcasting client is told of every change of a key with one of its prefixes; what changed is gathered for a turn.
+
+A client is never told of a change before the reply of its own command that made it: the executor keeps such messages
+until it has the reply.
+
+Source: https://redis.io/docs/latest/develop/reference/client-side-caching/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from replicator.core.clients.session import Session
+from replicator.core.command_table.registry import READONLY, Command, CommandError
+from replicator.core.keyspace.database import Database
+from replicator.core.wire import reply
+
+if TYPE_CHECKING:
+    from replicator.core.node import Node
+
+CHANNEL = b"__redis__:invalidate"
+
+
+@dataclass(slots=True)
+class Tracking:
+    """How one client wants to be told (Session.tracking)."""
+
+    redirect: int = 0  # id of the client that is told instead; 0: itself
+    broadcast: bool = False
+    prefixes: dict[bytes, None] = field(default_factory=dict)
+    opt_in: bool = False
+    opt_out: bool = False
+    no_loop: bool = False  # not about the client's own changes
+    caching: bool | None = None  # CLIENT CACHING for the next command
+    broken: bool = False  # the client to be told instead is gone
+
+    @property
+    def remembers(self) -> bool:
+        """Whether keys that are read now are remembered."""
+        if self.opt_in:
+            return self.caching is True
+        return not self.broadcast and not (self.opt_out and self.caching is False)
+
+    def flags(self) -> list[bytes]:
+        """As CLIENT TRACKINGINFO shows them."""
+        marks = (
+            (True, b"on"),
+            (self.broadcast, b"bcast"),
+            (self.opt_in, b"optin"),
+            (self.opt_out, b"optout"),
+            (self.opt_in and self.caching is True, b"caching-yes"),
+            (self.opt_out and self.caching is False, b"caching-no"),
+            (self.no_loop, b"noloop"),
+            (self.broken, b"broken_redirect"),
+        )
+        return [name for holds, name in marks if holds]
+
+
+class Tracker:
+    """The keys that clients of one node hold."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.readers: dict[bytes, dict[int, None]] = {}  # key -> ids of the clients that have read it
+        self.prefixes: dict[bytes, dict[Session, None]] = {}
+        self.changed: dict[bytes, dict[bytes, Session | None]] = {}  # prefix -> key -> who changed it
+        self.flushed = False  # everything has changed
+        self._count = 0  # clients that track
+        node.keyspace.on_replaced.append(self._replaced)
+
+    @property
+    def items(self) -> int:
+        """Keys in the table, each counted for each of its readers."""
+        return sum(map(len, self.readers.values()))
+
+    @property
+    def active(self) -> bool:
+        """Whether any client tracks."""
+        return self._count > 0
+
+    # -- switching ---------------------------------------------------------------------------------------------------
+
+    def new(self) -> Tracking:
+        """How a client is told that says nothing more."""
+        return Tracking()
+
+    def enable(self, session: Session, wanted: Tracking, given: Sequence[bytes]) -> None:
+        """CLIENT TRACKING ON; given prefixes are added to those that the client has. Raises CommandError."""
+        there: Tracking | None = session.tracking
+        if there is not None:
+            if there.broadcast != wanted.broadcast:
+                raise CommandError(
+                    "ERR You can't switch BCAST mode on/off before disabling tracking for this client, and then "
+                    "re-enabling it with a different mode."
+                )
+            if (there.opt_in and wanted.opt_out) or (there.opt_out and wanted.opt_in):
+                raise CommandError(
+                    "ERR You can't switch OPTIN/OPTOUT mode before disabling tracking for this client, and then "
+                    "re-enabling it with a different mode."
+                )
+        if wanted.broadcast:
+            wanted.prefixes = {} if there is None else there.prefixes
+            self._check_prefixes(wanted.prefixes, given)
+            for prefix in given or (b"",):
+                wanted.prefixes[prefix] = None
+                self.prefixes.setdefault(prefix, {})[session] = None
+        session.tracking = wanted
+        if there is None:
+            self._count += 1
+            self._hook()
+        self.node.executor.regate(session)
+
+    def _check_prefixes(self, there: dict[bytes, None], given: Sequence[bytes]) -> None:
+        for at, prefix in enumerate(given):
+            for other in there:
+                if prefix.startswith(other) or other.startswith(prefix):
+                    raise CommandError(_overlap(prefix, "an existing", other))
+            for other in given[at + 1 :]:
+                if prefix.startswith(other) or other.startswith(prefix):
+                    raise CommandError(_overlap(prefix, "another provided", other))
+
+    def disable(self, session: Session) -> None:
+        """The client tracks no more; its keys are forgotten as they change."""
+        tracking: Tracking | None = session.tracking
+        if tracking is None:
+            return
+        for prefix in tracking.prefixes:
+            listeners = self.prefixes[prefix]
+            listeners.pop(session, None)
+            if not listeners:
+                del self.prefixes[prefix]
+                self.changed.pop(prefix, None)
+        session.tracking = None
+        self._count -= 1
+        if not self._count:
+            self.readers.clear()
+            self._hook()
+        self.node.executor.regate(session)
+
+    def _hook(self) -> None:
+        keyspace = self.node.keyspace
+        keyspace.on_touch = self._touched if self._count else None
+        for database in keyspace.databases:
+            database.rehook()
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def after(self, session: Session, command: Command, argv: Sequence[bytes]) -> None:
+        """A command of a tracking client has run."""
+        tracking: Tracking | None = session.tracking
+        if tracking is None:
+            return
+        self.remember(session, command, argv)
+        if session.transaction is None and command.parent != "client":
+            tracking.caching = None
+
+    def remember(self, session: Session, command: Command, argv: Sequence[bytes]) -> None:
+        """The client has read the keys of this command, if it is a reading one."""
+        tracking: Tracking | None = session.tracking
+        if tracking is None or not command.flags & READONLY or not tracking.remembers or command.group == "scripting":
+            return
+        readers = self.readers
+        for at in command.key_positions(list(argv)):
+            readers.setdefault(argv[at], {})[session.id] = None
+        most = self.node.config["tracking-table-max-keys"]
+        while most and len(readers) > most:
+            self._invalidate(next(iter(readers)))
+
+    # -- changes -----------------------------------------------------------------------------------------------------
+
+    def _touched(self, db: Database, key: bytes) -> None:
+        if key in self.readers:
+            self._invalidate(key)
+        for prefix in self.prefixes:
+            if key.startswith(prefix):
+                self.changed.setdefault(prefix, {})[key] = self.node.executor.current
+
+    def _invalidate(self, key: bytes) -> None:
+        current = self.node.executor.current
+        for number in self.readers.pop(key):
+            session = self.node.by_id.get(number)
+            if session is None or session.tracking is None or session.tracking.broadcast:
+                continue
+            if not (session.tracking.no_loop and session is current):
+                self._tell(session, [key])
+
+    def _replaced(self, db: Database) -> None:
+        if self._count:
+            self.flushed = True
+
+    def settle(self) -> None:
+        """A turn ends: tell what was gathered."""
+        if self.flushed:
+            self.flushed = False
+            self.readers.clear()
+            self.changed.clear()
+            for session in list(self.node.by_id.values()):
+                if session.tracking is not None:
+                    self._tell(session, None)
+        changed, self.changed = self.changed, {}
+        for prefix, keys in changed.items():
+            for session in list(self.prefixes.get(prefix, ())):
+                skip = session if session.tracking.no_loop else None
+                told = sorted(key for key, author in keys.items() if author is None or author is not skip)
+                if told:
+                    self._tell(session, told)
+
+    # -- telling -----------------------------------------------------------------------------------------------------
+
+    def _tell(self, session: Session, keys: list[bytes] | None) -> None:
+        """The client, or the one it named instead, must forget these keys; None: all."""
+        tracking: Tracking = session.tracking
+        receiver: Session | None = session
+        if tracking.redirect:
+            receiver = self.node.by_id.get(tracking.redirect)
+            if receiver is None or receiver.closing:
+                tracking.broken = True
+                if session.resp3:
+                    broken = (reply.bulk(b"tracking-redir-broken"), reply.integer(tracking.redirect))
+                    self.node.executor.tell(session, reply.push(broken, True))
+                return
+        assert receiver is not None
+        shown = receiver.null if keys is None else reply.bulks(keys)
+        if receiver.resp3:
+            self.node.executor.tell(receiver, reply.push((reply.bulk(b"invalidate"), shown), True))
+        elif tracking.redirect and CHANNEL in receiver.channels:
+            message = (reply.bulk(b"message"), reply.bulk(CHANNEL), shown)
+            self.node.executor.tell(receiver, reply.array(message))
+
+
+def _overlap(prefix: bytes, which: str, other: bytes) -> str:
+    first, second = prefix.decode("utf-8", "surrogateescape"), other.decode("utf-8", "surrogateescape")
+    return (
+        f"ERR Prefix '{first}' overlaps with {which} prefix '{second}'. Prefixes for a single client must not overlap."
+    )

@@ -1,0 +1,1 @@
+"""Commands that speak of the server itself."""

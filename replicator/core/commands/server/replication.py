@@ -1,0 +1,278 @@
+"""Replication's own commands: REPLICAOF, ROLE, PSYNC, SYNC, REPLCONF, WAIT, FAILOVER."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from replicator.core.command_table.context import PENDING, Context
+from replicator.core.command_table.registry import (
+    ADMIN,
+    ALLOW_BUSY,
+    BLOCKING,
+    FAST,
+    LOADING,
+    NO_ASYNC_LOADING,
+    NO_MULTI,
+    NO_SCRIPT,
+    NOT_AN_INTEGER,
+    STALE,
+    SYNTAX,
+    CommandError,
+    command,
+)
+from replicator.core.wire import reply
+from replicator.core.wire.numbers import parse_int
+
+GROUP = "server"
+
+
+def _replicaof(ctx: Context, argv: list[bytes]) -> bytes:
+    server = ctx.server
+    if server.orders.handover_running():
+        raise CommandError("ERR REPLICAOF not allowed while failing over.")
+    host, port = argv[1], argv[2]
+    if host.lower() == b"no" and port.lower() == b"one":
+        server.orders.promote(ctx)
+        return reply.OK
+    if ctx.conn in server.primary.links:
+        raise CommandError("ERR Command is not valid when client is a replica.")
+    number = parse_int(port)
+    if number is None or not 0 <= number <= 65535:
+        raise CommandError("ERR Invalid master port")
+    same: bool = server.orders.follow(ctx, host.decode("utf-8", "replace"), number)
+    return b"+OK Already connected to specified master\r\n" if same else reply.OK
+
+
+for _name, _since in (("replicaof", "5.0.0"), ("slaveof", "1.0.0")):
+    command(
+        _name,
+        arity=3,
+        flags=ADMIN | NO_SCRIPT | STALE | NO_ASYNC_LOADING,
+        group=GROUP,
+        since=_since,
+        complexity="O(1)",
+        summary="Configures a server as replica of another, or promotes it to a master.",
+        categories="admin dangerous",
+        arguments="host port",
+    )(_replicaof)
+
+
+@command(
+    "role",
+    arity=1,
+    flags=NO_SCRIPT | LOADING | STALE | FAST,
+    group=GROUP,
+    since="2.8.12",
+    complexity="O(1)",
+    summary="Returns the replication role.",
+    categories="admin dangerous",
+)
+def role(ctx: Context, argv: list[bytes]) -> bytes:
+    """ROLE"""
+    server = ctx.server
+    server.flush_stream()
+    offset = server.history.end
+    replica = server.replica
+    if replica.active:
+        host, state = replica.primary_host.encode(), replica.state.shown.encode()
+        return b"*5\r\n$5\r\nslave\r\n$%d\r\n%b\r\n:%d\r\n$%d\r\n%b\r\n:%d\r\n" % (
+            len(host), host, replica.primary_port, len(state), state, offset if replica.up else -1,
+        )  # fmt: skip
+    replicas: list[bytes] = server.primary.listed()
+    return b"*3\r\n$6\r\nmaster\r\n:%d\r\n*%d\r\n%b" % (offset, len(replicas), b"".join(replicas))
+
+
+@command(
+    "psync",
+    arity=-3,
+    flags=ADMIN | NO_SCRIPT | NO_MULTI | NO_ASYNC_LOADING,
+    group=GROUP,
+    since="2.8.0",
+    complexity="",
+    summary="An internal command used in replication.",
+    categories="admin dangerous",
+    arguments="replicationid offset",
+)
+def psync(ctx: Context, argv: list[bytes]) -> bytes:
+    """PSYNC replicationid offset [FAILOVER]"""
+    return _sync(ctx, argv)
+
+
+@command(
+    "sync",
+    arity=1,
+    flags=ADMIN | NO_SCRIPT | NO_MULTI | NO_ASYNC_LOADING,
+    group=GROUP,
+    since="1.0.0",
+    complexity="",
+    summary="An internal command used in replication.",
+    categories="admin dangerous",
+)
+def sync(ctx: Context, argv: list[bytes]) -> bytes:
+    """SYNC"""
+    return _sync(ctx, argv)
+
+
+def _sync(ctx: Context, argv: list[bytes]) -> bytes:
+    server = ctx.server
+    if ctx.conn in server.primary.links:
+        return PENDING
+    asked_id, position = "?", -2
+    failover = False
+    if len(argv) > 1:
+        asked_id = argv[1].decode("ascii", "replace")
+        offset = parse_int(argv[2])
+        if offset is None:
+            server.orders.log_wrong_offset(ctx)
+            raise CommandError(NOT_AN_INTEGER)
+        position = offset - 1
+        failover = len(argv) > 3 and argv[3].lower() == b"failover"
+    server.orders.synchronize(ctx, asked_id, position, failover=failover, old=len(argv) == 1)
+    return PENDING
+
+
+@command(
+    "replconf",
+    arity=-1,
+    flags=ADMIN | NO_SCRIPT | LOADING | STALE | ALLOW_BUSY,
+    group=GROUP,
+    since="3.0.0",
+    complexity="O(1)",
+    summary="An internal command for configuring the replication stream.",
+    categories="admin dangerous",
+)
+def replconf(ctx: Context, argv: list[bytes]) -> bytes:
+    """REPLCONF option value [option value ...]"""
+    if len(argv) % 2 == 0:
+        raise CommandError(SYNTAX)
+    link = ctx.server.orders.link_of(ctx)
+    if len(argv) == 3 and argv[1] in (b"ACK", b"ack"):  # every second, from each replica
+        return _ack(ctx, link, argv[2])
+    for option, value in zip(argv[1::2], argv[2::2], strict=True):
+        name = option.lower()
+        if name == b"listening-port":
+            port = parse_int(value)
+            if port is None:
+                raise CommandError(NOT_AN_INTEGER)
+            link.announce(port=port)
+        elif name == b"ip-address":
+            if len(value) >= 256:
+                raise CommandError(
+                    f"ERR REPLCONF ip-address provided by replica instance is too long: {len(value)} bytes"
+                )
+            link.announce(host=value.decode("utf-8", "replace"))
+        elif name == b"capa":
+            link.capabilities |= {b"eof": 1, b"psync2": 2}.get(value.lower(), 0)
+        elif name == b"ack":
+            return _ack(ctx, link, value)
+        elif name == b"getack":
+            return PENDING  # only our primary may ask, and it does so in the stream
+        elif name == b"rdb-only":
+            number = parse_int(value)
+            if number is None:
+                raise CommandError(NOT_AN_INTEGER)
+            if number not in (0, 1):
+                raise CommandError("ERR value is out of range, value must between 0 and 1")
+            link.rdb_only = number == 1
+        elif name == b"rdb-filter-only":
+            for word in value.split():
+                if word.lower() != b"functions":
+                    shown = word.decode("utf-8", "replace")
+                    raise CommandError(f"ERR Unsupported rdb-filter-only option: {shown}")
+            link.functions_only = value.strip() != b""
+        elif name in (b"version", b"rdb-channel", b"main-ch-client-id", b"set-rdb-client-id"):
+            continue  # told by Valkey
+        else:
+            raise CommandError(f"ERR Unrecognized REPLCONF option: {option.decode('utf-8', 'replace')}")
+    return reply.OK
+
+
+def _ack(ctx: Context, link: Any, value: bytes) -> bytes:
+    if ctx.conn not in ctx.server.primary.links:
+        return PENDING
+    position = parse_int(value)
+    if position is not None:
+        ctx.server.orders.acknowledged(link, position)
+    return PENDING
+
+
+@command(
+    "wait",
+    arity=3,
+    flags=NO_SCRIPT | BLOCKING,
+    group="generic",
+    since="3.0.0",
+    complexity="O(1)",
+    summary="Blocks until the asynchronous replication of all preceding write commands sent by the connection is "
+    "completed.",
+    categories="connection",
+    arguments="numreplicas timeout",
+)
+def wait(ctx: Context, argv: list[bytes]) -> bytes:
+    """WAIT numreplicas timeout"""
+    if ctx.server.replica.active:
+        raise CommandError(
+            "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a replica is "
+            "configured to be writable (which is not the default) writes to replicas are just local and are not "
+            "propagated."
+        )
+    wanted = parse_int(argv[1])
+    if wanted is None:
+        raise CommandError(NOT_AN_INTEGER)
+    timeout = parse_int(argv[2])
+    if timeout is None:
+        raise CommandError("ERR timeout is not an integer or out of range")
+    if timeout < 0:
+        raise CommandError("ERR timeout is negative")
+    answer: bytes = ctx.server.handover.wait(ctx, wanted, timeout)
+    return answer
+
+
+@command(
+    "failover",
+    arity=-1,
+    flags=ADMIN | NO_SCRIPT | STALE,
+    group=GROUP,
+    since="6.2.0",
+    complexity="O(1)",
+    summary="Starts a coordinated failover from a server to one of its replicas.",
+    categories="admin dangerous",
+    arguments="[TO host port [FORCE]] [ABORT] [TIMEOUT milliseconds]",
+)
+def failover(ctx: Context, argv: list[bytes]) -> bytes:
+    """FAILOVER [TO host port [FORCE]] [ABORT] [TIMEOUT milliseconds]"""
+    target: tuple[str, int] | None = None
+    timeout: int | None = None
+    force = abort = False
+    at = 1
+    while at < len(argv):
+        word = argv[at].lower()
+        left = len(argv) - at - 1
+        if word == b"timeout" and left >= 1 and timeout is None:
+            timeout = parse_int(argv[at + 1])
+            if timeout is None:
+                raise CommandError(NOT_AN_INTEGER)
+            if timeout <= 0:
+                raise CommandError("ERR FAILOVER timeout must be greater than 0")
+            at += 2
+        elif word == b"abort" and len(argv) == 2:
+            abort = True
+            at += 1
+        elif word == b"to" and left >= 2 and target is None:
+            port = parse_int(argv[at + 2])
+            if port is None:
+                raise CommandError(NOT_AN_INTEGER)
+            target = (argv[at + 1].decode("utf-8", "replace"), port)
+            at += 3
+        elif word == b"force" and not force:
+            force = True
+            at += 1
+        else:
+            raise CommandError(SYNTAX)
+    handover = ctx.server.handover
+    answer: bytes
+    if abort:
+        answer = handover.abort_failover()
+        return answer
+    answer = handover.failover(target, timeout, force=force)
+    return answer

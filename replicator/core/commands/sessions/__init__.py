@@ -1,0 +1,1 @@
+"""Commands that speak of the connection that gives them."""

@@ -1,0 +1,1 @@
+"""Commands on strings, the numbers and bits in them included."""

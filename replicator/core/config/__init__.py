@@ -1,0 +1,1 @@
+"""Directives: what each takes, its default, its text."""

@@ -1,0 +1,1 @@
+"""From bytes of a connection to commands that run."""

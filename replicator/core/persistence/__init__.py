@@ -1,0 +1,1 @@
+"""What of the data set is on disk: written, read back, copied to replicas."""

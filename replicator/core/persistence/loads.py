@@ -1,0 +1,194 @@
+"""Loads of one node: its own dump at the start, and payloads of its primary; and the end of other file operations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replicator.core.effects import Exit, Level, ReadFile, StopReading
+from replicator.core.events import FileChunk, FileCommitted, FileFailed
+from replicator.core.persistence.loading import LOAD_CHUNK, Loading, RdbError, start_load
+
+if TYPE_CHECKING:
+    from replicator.core.node import Node
+
+
+class Loads:
+    """Begins, feeds and ends what node.loading holds."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    def begin(self, source: str, name: str, *, asynchronous: bool) -> None:
+        """A load begins; until it ends the gate lets through what may run while loading."""
+        self.node.loading = start_load(
+            source,
+            name,
+            databases=len(self.node.keyspace.databases),
+            asynchronous=asynchronous,
+            keep_expired=source in ("file", "socket") or self.is_replica_by_config(),
+            check_crc=bool(self.node.config["rdbchecksum"]) and not self.node.services.skip_checksum,
+            mono_ms=self.node.now.mono_ms,
+            unix_ms=self.node.now.unix_ms,
+        )
+        self.node.regate()
+
+    def is_replica_by_config(self) -> bool:
+        """Whether this node follows, or is configured to follow, a primary."""
+        return self.node.replica.active or bool(self.node.config["replicaof"])
+
+    def end(self) -> None:
+        """No load is under way any more."""
+        self.node.loading = None
+        self.node.regate()
+
+    def adopt(self) -> None:
+        """What was loaded becomes the data."""
+        loading = self.node.loading
+        assert loading is not None
+        loading.loader.finish()
+        self.node.keyspace.adopt(loading.keyspace)
+        self.node.snapshots.saved_dirty = self.node.keyspace.dirty
+        self.node.services.adopt_functions(loading.loader.functions)
+        self.node.snapshots.last_keys_loaded = loading.loader.keys
+        self.node.snapshots.last_keys_expired = loading.loader.expired
+        self._describe(loading.loader.aux)
+        self.node.log(
+            Level.NOTICE,
+            f"Done loading RDB, keys loaded: {loading.loader.keys}, keys expired: {loading.loader.expired}.",
+        )
+        self.end()
+
+    def _describe(self, aux: dict[bytes, bytes]) -> None:
+        """Say what the snapshot tells of itself."""
+        node = self.node
+        version = aux.get(b"valkey-ver") or aux.get(b"redis-ver")
+        if version is not None:
+            shown = version[:64].decode("utf-8", "backslashreplace")
+            node.log(Level.NOTICE, f"Loading RDB produced by version {shown}")
+        made, memory = aux.get(b"ctime", b""), aux.get(b"used-mem", b"")
+        if made.isdigit() and len(made) < 20:
+            node.log(Level.NOTICE, f"RDB age {max(0, node.now.unix_ms // 1000 - int(made))} seconds")
+        if memory.isdigit() and len(memory) < 20:
+            node.log(Level.NOTICE, f"RDB memory usage when created {int(memory) / (1 << 20):.2f} Mb")
+
+    def file_chunk(self, event: FileChunk) -> None:
+        """More of a file that is being loaded."""
+        loading = self.node.loading
+        if loading is None or loading.name != event.name:
+            self.node.emit(StopReading(event.name))
+            return
+        loading.size = event.size
+        loading.read_to = event.offset + len(event.data)
+        loading.at_end = event.eof
+        if self._take(loading, event.data) and not event.eof and loading.resume_ms is not None:
+            self.node.emit(StopReading(event.name))
+
+    def read(self, name: str, offset: int = 0) -> None:
+        """Read the file that is being loaded, from there on."""
+        chunk = min(LOAD_CHUNK, self.node.config["loading-process-events-interval-bytes"])
+        self.node.emit(ReadFile(name, chunk, offset))
+
+    def advance(self) -> None:
+        """Go on with a load that had to wait (key-load-delay)."""
+        loading = self.node.loading
+        if loading is None or loading.resume_ms is None or self.node.now.mono_ms < loading.resume_ms:
+            return
+        if loading.source == "socket":
+            self.node.replica.load_goes_on(self.node.now)
+        elif self._take(loading, b"") and loading.resume_ms is None and not loading.at_end:
+            self.read(loading.name, loading.read_to)
+
+    def deadline_ms(self) -> int | None:
+        """When `advance` has work (mono ms)."""
+        return None if self.node.loading is None else self.node.loading.resume_ms
+
+    def _take(self, loading: Loading, data: bytes) -> bool:
+        """Bytes of a file; whether the load goes on."""
+        node = self.node
+        if loading.source == "file":
+            node.replica.show_life(node.now)
+        try:
+            rest = loading.feed(data, node.now, node.config["key-load-delay"])
+            if loading.resume_ms is not None or not loading.at_end:
+                return True
+            if rest is None:
+                loading.reader.close()
+            elif rest and loading.source == "file":
+                raise RdbError(f"{len(rest)} bytes follow the end of the data", loading.size - len(rest))
+        except RdbError as problem:
+            if loading.source == "file":
+                self.end()
+                node.replica.payload_failed(str(problem), node.now)
+            else:
+                self._cannot_load(loading.name, str(problem))
+            return False
+        if loading.source == "file":
+            node.following.file_loaded(loading.name)
+        else:
+            self._loaded_at_start(loading)
+        return False
+
+    def _cannot_load(self, name: str, why: str) -> None:
+        self.node.log(Level.WARNING, f"Fatal error loading the DB, check server logs. Exiting. ({name}: {why})")
+        self.node.emit(StopReading(name))
+        self.end()
+        self.node.later.append(Exit(1))
+
+    def _loaded_at_start(self, loading: Loading) -> None:
+        self.adopt()
+        took = (self.node.now.mono_ms - loading.started_ms) / 1000
+        self.node.log(Level.NOTICE, f"DB loaded from disk: {took:.3f} seconds")
+        aux = loading.loader.aux
+        identity, offset = aux.get(b"repl-id", b""), aux.get(b"repl-offset", b"")
+        if len(identity) == 40 and offset.isdigit():
+            self._recover_history(identity.decode(), int(offset), int(aux.get(b"repl-stream-db", b"0") or 0))
+        self._become_ready()
+
+    def _recover_history(self, identity: str, offset: int, stream_db: int) -> None:
+        """The dump knew its place in a history: continue there (a replica), or let replicas continue (a primary)."""
+        history = self.node.history
+        size = self.node.config["repl-backlog-size"]
+        if self.is_replica_by_config():
+            history.restart(identity, offset, size)
+            self.node.replica.resumable = True
+            self.node.replica.stream_db = stream_db if 0 <= stream_db < len(self.node.keyspace.databases) else 0
+        elif not self.node.snapshots.last_keys_expired:
+            own = history.id
+            history.restart(identity, offset, size)
+            history.follow(own)
+            self.node.primary.alone_since_ms = self.node.now.mono_ms
+            self.node.set_feeding()
+
+    def _become_ready(self) -> None:
+        if self.node.config["replicaof"]:
+            host, port = self.node.config["replicaof"]
+            self.node.become_replica(host, int(port), why="")
+        self.node.ready = True
+        self.node.regate()
+        self.node.log(Level.NOTICE, "Ready to accept connections")
+
+    def file_failed(self, event: FileFailed) -> None:
+        """A file operation failed."""
+        if self.node.snapshots.foreground_ended(event.name, event.why):
+            self.node.handover.saved(event.why)
+            return
+        loading = self.node.loading
+        if loading is not None and loading.name == event.name:
+            if loading.source == "start":
+                if event.missing:
+                    self.end()
+                    self._become_ready()
+                else:
+                    self._cannot_load(event.name, event.why)
+            else:
+                self.end()
+                self.node.replica.payload_failed(event.why, self.node.now)
+            return
+        self.node.replica.file_failed(event.name, event.why, self.node.now)
+
+    def file_committed(self, event: FileCommitted) -> None:
+        """A file stands under its final name."""
+        if self.node.snapshots.foreground_ended(event.name, ""):
+            self.node.handover.saved("")
+            return
+        self.node.replica.file_committed(event.name, event.final_name)

@@ -1,0 +1,293 @@
+"""Snapshots: BGSAVE, save points, SAVE, and the snapshots that full synchronizations need. One child at a time.
+
+A snapshot is the data of the instant at which its StartSnapshot effect is carried out; nothing may run between the
+decision and that instant, so Node puts the effect last in a turn and reads the offset there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from replicator.core.effects import (
+    Announce,
+    AppendFile,
+    CancelSnapshot,
+    CommitFile,
+    Level,
+    RemoveFile,
+    StartSnapshot,
+)
+from replicator.core.events import SnapshotDone, SnapshotFailed, SnapshotStarted
+from replicator.core.keyspace.database import Keyspace
+from replicator.core.persistence.rdb import snapshot_chunks
+from replicator.core.replication.primary import SnapshotRequest
+
+if TYPE_CHECKING:
+    from replicator.core.node import Node
+
+_RETRY_MS = 5000  # after a failed background save
+
+
+@dataclass(slots=True)
+class Running:
+    """The snapshot that a child is making."""
+
+    generation: int
+    for_replicas: bool
+    diskless: bool
+    dirty_at_start: int
+    started_ms: int
+    pid: int = 0
+    cancelled: bool = False
+
+
+class Snapshots:
+    """All that concerns snapshots of one node."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.running: Running | None = None
+        self.requested_save = False  # a BGSAVE begins at the end of this turn
+        self.scheduled = False  # BGSAVE SCHEDULE: when the child is free
+        self.generation = 0
+        self.saved_dirty = 0  # keyspace.dirty at the last good save
+        self.last_save_s = 0
+        self.last_ok = True
+        self.last_try_ms = 0
+        self.last_duration_s = -1
+        self.last_cow = 0
+        self.last_fork_us = 0
+        self.total_forks = 0
+        self.saves = 0
+        self.last_keys_loaded = 0
+        self.last_keys_expired = 0
+        self._foreground: str = ""
+
+    @property
+    def changes(self) -> int:
+        """Changes since the last save."""
+        return self.node.keyspace.dirty - self.saved_dirty
+
+    @property
+    def saving(self) -> bool:
+        """A background save (disk) is under way, for whomever."""
+        return self.running is not None and not self.running.diskless
+
+    # -- content -----------------------------------------------------------------------------------------------------
+
+    def chunks(self, *, replication: bool = True, version: int = 9, keys: bool = True) -> Iterator[bytes]:
+        """The bytes of a snapshot of the data as it is; keys: with them, not the functions alone."""
+        node = self.node
+        aux: dict[bytes, bytes] = {
+            b"redis-ver": node.redis_version.encode(),
+            b"redis-bits": b"64",
+            b"ctime": b"%d" % (node.now.unix_ms // 1000),
+            b"used-mem": b"%d" % node.used_memory(),
+        }
+        if replication and node.history.window is not None:
+            aux[b"repl-stream-db"] = b"%d" % node.stream_db_now()
+            aux[b"repl-id"] = node.history.id.encode()
+            aux[b"repl-offset"] = b"%d" % node.history.end
+        aux[b"aof-base"] = b"0"
+        return snapshot_chunks(
+            node.keyspace if keys else Keyspace(1),
+            aux=aux,
+            functions=node.function_codes(),
+            version=version,
+            compress=bool(node.config["rdbcompression"]),
+            checksum=bool(node.config["rdbchecksum"]),
+            count_keys=int(node.config["rdb-key-save-delay"]) != 0,
+        )
+
+    # -- beginning ---------------------------------------------------------------------------------------------------
+
+    def begin_due(self) -> None:
+        """Called at the end of every turn: start the snapshot that is wanted, if no child runs."""
+        node = self.node
+        if self.running is not None:
+            return
+        if node.primary.links:
+            request = node.primary.wanted_snapshot(node.now)
+            if request is not None:
+                self._start_for_replicas(request)
+                return
+        if self.requested_save or self.scheduled:
+            self.requested_save = self.scheduled = False
+            self._start_save()
+
+    def _start_for_replicas(self, request: SnapshotRequest) -> None:
+        node = self.node
+        self.generation += 1
+        target = "replicas sockets" if request.diskless else "disk"
+        node.log(Level.NOTICE, f"Starting BGSAVE for SYNC with target: {target}")
+        node.flush_stream()
+        node.executor.stream_db = -1  # the new replicas know no database: the stream says it anew
+        node.primary.begin_snapshot(request, self.generation)
+        self.running = Running(self.generation, True, request.diskless, node.keyspace.dirty, node.now.mono_ms)
+        effect = self._effect()
+        if request.diskless:
+            mark = f"{node.random.getrandbits(160):040x}".encode()
+            effect = replace(
+                effect,
+                final_name="",
+                conns=tuple(link.conn for link in request.links),
+                prefix=b"$EOF:" + mark + b"\r\n",
+                suffix=mark,
+            )
+            if request.functions_only:
+                effect = replace(effect, chunks=partial(self.chunks, keys=False))
+        node.last_effect(effect)
+
+    def _start_save(self) -> None:
+        self.generation += 1
+        node = self.node
+        node.flush_stream()
+        self.last_try_ms = node.now.mono_ms
+        self.running = Running(self.generation, False, False, node.keyspace.dirty, node.now.mono_ms)
+        node.last_effect(self._effect())
+
+    def _effect(self) -> StartSnapshot:
+        node = self.node
+        return StartSnapshot(
+            self.generation,
+            self.chunks,
+            str(node.config["dbfilename"]),
+            (),
+            key_delay_us=int(node.config["rdb-key-save-delay"]),
+        )
+
+    def deadline_ms(self) -> int | None:
+        """When replicas that wait are due a snapshot (mono ms)."""
+        if self.running is not None or not self.node.primary.links:
+            return None
+        return self.node.primary.snapshot_due_ms()
+
+    # -- what becomes of it ------------------------------------------------------------------------------------------
+
+    def started(self, event: SnapshotStarted) -> None:
+        """The child runs."""
+        running = self.running
+        if running is None or running.generation != event.generation:
+            return
+        running.pid = event.pid
+        self.last_fork_us = event.fork_us
+        self.total_forks += 1
+        self.node.services.statistics.forked(event.fork_us)
+        kind = "Background RDB transfer" if running.diskless else "Background saving"
+        self.node.log(Level.NOTICE, f"{kind} started by pid {event.pid}")
+
+    def done(self, event: SnapshotDone) -> None:
+        """The snapshot is whole."""
+        node = self.node
+        running = self.running
+        if running is None or running.generation != event.generation:
+            return
+        self.running = None
+        self.last_cow = event.cow_bytes
+        if running.diskless:
+            up = sum(1 for link in node.primary.links.values() if link.generation == event.generation)
+            node.log(Level.WARNING, f"Diskless rdb transfer, done reading from pipe, {up} replicas still up.")
+            node.log(Level.NOTICE, "Background RDB transfer terminated with success")
+        else:
+            self.saved_dirty = running.dirty_at_start
+            self.last_save_s = node.now.unix_ms // 1000
+            self.last_ok = True
+            self.saves += 1
+            self.last_duration_s = (node.now.mono_ms - running.started_ms) // 1000
+            node.log(Level.NOTICE, "Background saving terminated with success")
+            node.regate()
+        if running.for_replicas:
+            node.primary.snapshot_done(event.generation, str(node.config["dbfilename"]), node.now)
+
+    def failed(self, event: SnapshotFailed) -> None:
+        """The snapshot came to nothing."""
+        node = self.node
+        running = self.running
+        if running is None or running.generation != event.generation:
+            return
+        self.running = None
+        if running.diskless:
+            node.log(Level.WARNING, f"Background transfer terminated: {event.why}")
+        else:
+            node.log(Level.WARNING, f"Background saving terminated: {event.why}")
+            if not running.cancelled:
+                self.last_ok = False
+                self.last_duration_s = (node.now.mono_ms - running.started_ms) // 1000
+            self.last_try_ms = node.now.mono_ms
+            node.regate()
+        node.emit(Announce("snapshot.failed", (("generation", event.generation), ("why", event.why))))
+        if running.for_replicas:
+            node.primary.snapshot_failed(event.generation)
+
+    def cancel(self) -> None:
+        """Kill the child."""
+        if self.running is not None and not self.running.cancelled:
+            self.running.cancelled = True
+            self.node.emit(CancelSnapshot(self.running.generation))
+
+    def cancel_without_receivers(self) -> None:
+        """A diskless snapshot whose last replica has gone is of no use to anybody."""
+        running = self.running
+        if running is None or not running.for_replicas or running.cancelled:
+            return
+        if not self.node.primary.has_receivers():
+            if running.diskless:
+                self.node.log(Level.NOTICE, "Diskless rdb transfer, last replica dropped, killing fork child.")
+                self.cancel()
+            elif not self.node.config["save"]:
+                self.node.log(Level.NOTICE, "Killing running BGSAVE child: its last replica has gone")
+                self.cancel()
+
+    # -- clocks ------------------------------------------------------------------------------------------------------
+
+    def check_save_points(self) -> None:
+        """Begin a background save if a save point is reached."""
+        node = self.node
+        if self.running is not None or node.loading is not None:
+            return
+        for seconds, changes in node.config["save"]:
+            if (
+                self.changes >= changes
+                and node.now.unix_ms // 1000 - self.last_save_s > seconds
+                and (self.last_ok or node.now.mono_ms - self.last_try_ms > _RETRY_MS)
+            ):
+                node.log(Level.NOTICE, f"{changes} changes in {seconds} seconds. Saving...")
+                self.requested_save = True
+                return
+
+    # -- in the foreground -------------------------------------------------------------------------------------------
+
+    def save_now(self) -> None:
+        """SAVE and the save at shutdown: write the file within this turn. FileCommitted or FileFailed answers."""
+        node = self.node
+        self.generation += 1
+        name = f"temp-{node.surroundings.pid}-{self.generation}.rdb"
+        self._foreground = name
+        first = True
+        node.flush_stream()
+        for chunk in self.chunks():
+            node.emit(AppendFile(name, chunk[0] if isinstance(chunk, tuple) else chunk, first=first))
+            first = False
+        node.emit(CommitFile(name, str(node.config["dbfilename"])))
+
+    def foreground_ended(self, name: str, why: str) -> bool:
+        """Whether this file event belongs to a save in the foreground; why: "" for success."""
+        if not self._foreground or name != self._foreground:
+            return False
+        node = self.node
+        self._foreground = ""
+        if why:
+            node.log(Level.WARNING, f"Error saving DB on disk: {why}")
+            node.emit(RemoveFile(name))
+            self.last_ok = False
+        else:
+            node.log(Level.NOTICE, "DB saved on disk")
+            self.saved_dirty = node.keyspace.dirty
+            self.last_save_s = node.now.unix_ms // 1000
+            self.last_ok = True
+            self.saves += 1
+        node.regate()
+        return True

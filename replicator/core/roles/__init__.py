@@ -1,0 +1,1 @@
+"""Primary or replica: how a role is taken, kept and handed over."""

@@ -1,0 +1,361 @@
+"""This node as a replica: loads what its primary sends and applies its stream.
+
+The stream's bytes are put into our own window verbatim, and only when what they say has been applied: so our replicas
+read the same history as we do, and our offset never runs ahead of our data. A transaction is applied when its EXEC is
+there, as one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replicator.core import limits
+from replicator.core.clients.session import Session
+from replicator.core.command_table.registry import WRITE, WRONG_TYPE, Command, CommandError
+from replicator.core.effects import Announce, Level, PauseReading, RemoveFile, StopReading
+from replicator.core.keyspace.database import WrongType
+from replicator.core.persistence.loading import RdbError
+from replicator.core.replication.transfer import LoadError
+from replicator.core.wire.request import Argv, RequestDecoder, encoded_size
+
+if TYPE_CHECKING:
+    from replicator.core.node import Node
+
+
+class PrimaryLink(Session):
+    """The caller in whose name the stream is applied: nothing that a command says to it ever goes to the primary."""
+
+    __slots__ = ()
+
+    def push(self, data: bytes) -> None:
+        """Drop it: the stream is not answered."""
+
+
+class Following:
+    """What replica.Replica asks of its node (replica.Host)."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.session: Session | None = None  # the context in which the stream is applied
+        # Received, not applied yet (half a command, an open transaction): a bytearray, for it may grow piece by piece.
+        # What comes when nothing waits stands here as it came until it is applied.
+        self.unapplied: bytes | bytearray = b""
+        self.queue: list[Argv] = []  # commands of an open transaction
+        self._queued = 0  # their bytes in the stream
+        self._queued_arguments = 0
+
+    # -- before the stream -------------------------------------------------------------------------------------------
+
+    def process_id(self) -> int:
+        """The process's id."""
+        return self.node.surroundings.pid
+
+    def allocate_connection(self) -> int:
+        """A fresh negative connection number."""
+        self.node.last_connection -= 1
+        return self.node.last_connection
+
+    def handshake_lines(self) -> list[tuple[bytes, ...]]:
+        """AUTH, REPLCONF listening-port, ip-address, capa."""
+        config = self.node.config
+        lines: list[tuple[bytes, ...]] = []
+        if config["masterauth"]:
+            password = str(config["masterauth"]).encode()
+            user = str(config["masteruser"]).encode()
+            lines.append((b"AUTH", user, password) if user else (b"AUTH", password))
+        port = config["replica-announce-port"] or config["port"]
+        lines.append((b"REPLCONF", b"listening-port", b"%d" % port))
+        if config["replica-announce-ip"]:
+            lines.append((b"REPLCONF", b"ip-address", str(config["replica-announce-ip"]).encode()))
+        lines.append((b"REPLCONF", b"capa", b"eof", b"capa", b"psync2"))
+        return lines
+
+    def load_in_memory(self) -> bool:
+        """Whether the payload goes straight to the loader."""
+        mode = self.node.config["repl-diskless-load"]
+        if mode == "on-empty-db":
+            return not any(len(db) for db in self.node.keyspace.databases)
+        return bool(mode == "swapdb")
+
+    def full_sync_begins(self) -> None:
+        """Our history ends here: our replicas ask anew, once we have the new one."""
+        self.node.handover.succeeded()
+        self.node.primary.drop_all("our primary gives us another history")
+
+    def history_renamed(self) -> None:
+        """Our replicas learn the new id by asking again (and continue partially)."""
+        self.node.primary.drop_all("our primary has a new replication id")
+
+    def failover_refused(self, why: str) -> None:
+        """The node that was to take over from us refused."""
+        self.node.handover.refused(why)
+
+    # -- loading -----------------------------------------------------------------------------------------------------
+
+    def before_dump_is_replaced(self) -> None:
+        """A child that saves our old data would put it under the payload's name: it is killed."""
+        snapshots = self.node.snapshots
+        snapshots.requested_save = snapshots.scheduled = False
+        if snapshots.saving:
+            assert snapshots.running is not None
+            self.node.log(
+                Level.NOTICE,
+                "Replica is about to load the RDB file received from the master, but there is a pending RDB child "
+                f"running. Killing process {snapshots.running.pid} and removing its temp file to avoid any race",
+            )
+            snapshots.cancel()
+
+    def load_file(self, name: str) -> None:
+        """Drop the old data, then load the file chunk by chunk."""
+        node = self.node
+        self._flush_old()
+        node.log(Level.NOTICE, "MASTER <-> REPLICA sync: Loading DB in memory")
+        node.loads.begin("file", name, asynchronous=False)
+        node.loads.read(name)
+
+    def open_loader(self) -> None:
+        """Load from the socket; swapdb keeps the old data meanwhile, and serves it if it is of the same history."""
+        node = self.node
+        swap = node.config["repl-diskless-load"] == "swapdb"
+        if not swap:
+            self._flush_old()
+        node.log(Level.NOTICE, "MASTER <-> REPLICA sync: Loading DB in memory")
+        # Old data of another history is kept in case the load fails, but nobody should take it for the primary's.
+        node.loads.begin("socket", "", asynchronous=swap and node.replica.full_id == node.history.id)
+
+    def _flush_old(self) -> None:
+        node = self.node
+        node.log(Level.NOTICE, "MASTER <-> REPLICA sync: Flushing old data")
+        for db in node.keyspace.databases:
+            db.clear()
+        # An empty node is no continuation of anything.
+        node.history.drop_window()
+        node.history.forget(node.random)
+        node.replica.resumable = False
+        node.emit(Announce("replication.data-dropped", ()))
+
+    def feed_loader(self, data: bytes) -> bytes | None:
+        """Payload bytes from the socket."""
+        loading = self.node.loading
+        assert loading is not None
+        node = self.node
+        bound = node.surroundings.memory * limits.MAX_LOAD_PERCENT // 100
+        if bound and node.surroundings.resident() > bound:
+            node.loads.end()
+            share = f"{limits.MAX_LOAD_PERCENT}% of the memory that this process may have"
+            raise LoadError(f"{share} is in use, with {loading.read} bytes of the payload read")
+        waited = loading.resume_ms is not None
+        try:
+            rest = loading.feed(data, node.now, node.config["key-load-delay"])
+        except RdbError as problem:
+            node.loads.end()
+            raise LoadError(str(problem)) from None
+        waits = loading.resume_ms is not None
+        if waits != waited:
+            node.emit(PauseReading(node.replica.conn, waits))
+        return rest
+
+    def loader_waits(self) -> bool:
+        """Whether the loader holds bytes back (key-load-delay)."""
+        loading = self.node.loading
+        return loading is not None and loading.resume_ms is not None
+
+    def finish_load(self) -> None:
+        """The payload is whole: its data becomes ours."""
+        self._adopt()
+
+    def abandon_load(self, why: str) -> None:
+        """The payload broke off."""
+        loading = self.node.loading
+        if loading is not None:
+            self.node.log(Level.NOTICE, f"MASTER <-> REPLICA sync: Discarding the unfinished load ({why})")
+            if loading.source == "file":
+                self.node.emit(StopReading(loading.name))
+            self.node.loads.end()
+
+    def file_loaded(self, name: str) -> None:
+        """The payload has been loaded from its file."""
+        node = self.node
+        if node.config["rdb-del-sync-files"] and not node.config["save"] and not node.config["appendonly"]:
+            node.emit(RemoveFile(name))
+        self._adopt()
+
+    def _adopt(self) -> None:
+        node = self.node
+        loading = node.loading
+        assert loading is not None
+        text = loading.loader.aux.get(b"repl-stream-db", b"0")
+        stream_db = int(text) if text.isdigit() and int(text) < len(node.keyspace.databases) else 0
+        node.loads.adopt()
+        node.replica.payload_loaded(stream_db, node.now)
+
+    # -- the stream --------------------------------------------------------------------------------------------------
+
+    def link_is_up(self) -> None:
+        """A context for the stream, at the database where the stream is."""
+        node = self.node
+        session = PrimaryLink(node.executor, node.replica.conn)
+        session.is_primary_link = True
+        session.authenticated = True
+        session.decoder = RequestDecoder()
+        session.id = node.connections.next_client_id()
+        session.peer = f"{node.replica.primary_host}:{node.replica.primary_port}"
+        session.created_ms = session.last_ms = node.now.mono_ms
+        session.db = node.keyspace.databases[node.replica.stream_db]
+        session.flags |= 1
+        self.session = session
+        self.unapplied = b""
+        self._empty_queue()
+        node.by_id[session.id] = session
+        node.regate()
+        node.handover.succeeded()
+
+    def link_is_down(self) -> None:
+        """What was not applied is dropped; it will be asked for again."""
+        node = self.node
+        if self.session is not None:
+            node.by_id.pop(self.session.id, None)
+            self.session = None
+        self.unapplied = b""
+        self._empty_queue()
+        node.regate()
+
+    def apply_stream(self, data: bytes) -> None:
+        """Bytes of the stream: run the whole commands, then put their bytes into our window."""
+        session = self.session
+        node = self.node
+        if session is None:
+            return
+        session.last_ms = node.now.mono_ms
+        if self.unapplied:
+            self.unapplied += data
+        else:
+            self.unapplied = data
+        unapplied = self.unapplied
+        batch = session.decoder.feed(data)
+        keyspace = node.keyspace
+        keyspace.applying = True
+        keyspace.expires_keys = False
+        try:
+            open_size = self._apply(session, batch)
+        finally:
+            keyspace.applying = False
+        if session.decoder.error is not None:
+            node.log(Level.WARNING, f"Protocol error from master: {session.decoder.error}")
+            node.replica.resumable = False  # where in the history our data stands cannot be told any more
+            node.replica.disconnect("protocol error", node.now)
+            return
+        if self.session is not session:
+            return  # the stream itself made us leave
+        done = len(unapplied) - session.decoder.pending - open_size
+        if done == len(unapplied):
+            node.history.append(unapplied)
+            self.unapplied = b""
+            node.replica.stream_db = session.db.index
+            return
+        if done > 0:
+            node.history.append(unapplied[:done])
+            node.replica.stream_db = session.db.index
+        if done > 0 or unapplied is data:
+            self.unapplied = bytearray(memoryview(unapplied)[done:])
+        self._weigh(session)
+
+    def _weigh(self, session: Session) -> None:
+        """Leave a primary that keeps too much open: its data comes by a full synchronization, or never."""
+        node = self.node
+        size = len(self.unapplied)
+        arguments = self._queued_arguments + session.decoder.pending_arguments
+        if size + arguments * limits.ARGUMENT_WEIGHT > limits.MAX_UNAPPLIED:
+            what = "a transaction without its EXEC" if self.queue else "a command without its end"
+            node.log(
+                Level.WARNING,
+                f"The master has sent {what} of {size} bytes and {arguments} arguments, more than a replica keeps: "
+                "leaving it, to ask for a full resynchronization.",
+            )
+            node.replica.resumable = False
+            node.replica.disconnect("too much of the stream is open", node.now)
+
+    def _apply(self, session: Session, batch: list[Argv]) -> int:
+        """Run commands of the stream; how many bytes of an open transaction remain unapplied at the end."""
+        executor = self.node.executor
+        keyspace = self.node.keyspace
+        table = executor.table
+        queue = self.queue
+        session.deny_blocking = True
+        for at, argv in enumerate(batch):
+            command = table.get(argv[0]) or executor.find(argv[0])
+            if command is not None and command.flags & WRITE and not queue and not command.subcommands:
+                self._write(session, command, argv)
+                if keyspace.ready:
+                    executor.serve_ready()
+                continue
+            if command is None:
+                self._complain(argv, f"unknown command '{argv[0]!r}'")
+                continue
+            name = command.name
+            if queue or name == "multi":
+                queue.append(argv)
+                self._queued += encoded_size(argv)
+                self._queued_arguments += len(argv)
+                if name == "exec":
+                    for inner in queue[1:-1]:
+                        self._run(session, inner)
+                    self._empty_queue()
+                    if keyspace.ready:
+                        executor.serve_ready()
+                continue
+            if name == "replconf":
+                # GETACK asks for the offset before itself: what stands behind it in this batch is not applied yet.
+                behind = sum(map(encoded_size, batch[at:]))
+                position = self.node.history.end + len(self.unapplied) - session.decoder.pending - behind
+                if len(argv) > 1 and argv[1].lower() == b"getack":
+                    self.node.replica.acknowledge(self.node.now, position)
+                continue
+            self._run(session, argv)
+            if keyspace.ready:
+                executor.serve_ready()
+        if keyspace.effects:
+            keyspace.effects.clear()
+        executor.total_commands += len(batch)
+        return self._queued
+
+    def _empty_queue(self) -> None:
+        self.queue.clear()
+        self._queued = self._queued_arguments = 0
+
+    def _run(self, session: Session, argv: Argv) -> None:
+        command = self.node.executor.resolve(argv)
+        if command is None:
+            self._complain(argv, "unknown command")
+            return
+        self._write(session, command, argv)
+
+    def _write(self, session: Session, command: Command, argv: Argv) -> None:
+        """Run a command; what it would tell replicas is dropped, for ours read the stream itself."""
+        if not command.least <= len(argv) <= command.most:
+            self._complain(argv, "wrong number of arguments")
+            return
+        keyspace = self.node.keyspace
+        command.calls += 1
+        run = command.run
+        try:
+            answer = run(session, argv)
+        except (CommandError, WrongType) as problem:
+            text = WRONG_TYPE if isinstance(problem, WrongType) else str(problem)
+            answer = self.node.executor.failed(command, text)
+        if answer[:1] == b"-":
+            self._complain(argv, answer[1:-2].decode("utf-8", "backslashreplace"))
+        if keyspace.effects:
+            keyspace.effects.clear()
+
+    def _complain(self, argv: Argv, why: str) -> None:
+        self.node.log(
+            Level.WARNING,
+            f"== CRITICAL == This replica is sending an error to its master: '{why}' after processing the command "
+            f"'{argv[0].decode('utf-8', 'backslashreplace').lower()}'",
+        )
+        if self.node.config["propagation-error-behavior"] != "ignore":
+            self.node.log(
+                Level.WARNING, "Replica cannot apply its primary's command: it must not go on with other data."
+            )
+            self.node.crash()

@@ -1,0 +1,1 @@
+"""Lua itself: the sandbox and the libraries that scripts find in it."""

@@ -1,0 +1,1 @@
+"""A scenario played: steps, conditions, clients, what is observed."""

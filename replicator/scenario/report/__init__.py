@@ -1,0 +1,1 @@
+"""A play as text, JSON and a page."""

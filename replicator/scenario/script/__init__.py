@@ -1,0 +1,1 @@
+"""A scenario file: its form, its loading, its units."""

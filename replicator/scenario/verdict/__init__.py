@@ -1,0 +1,1 @@
+"""What a play has come to: histories, lost writes and why, expectations."""

@@ -1,0 +1,258 @@
+"""Configuration as text: lines, the command line, and files rewritten in place."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from replicator.core.config.config import Config, ConfigError, MemoryStore, parse_argv, parse_lines
+from replicator.core.config.kinds import quoted
+from replicator.core.config.text import argv_lines
+from tests.support.stock import Wire, binary, free_port
+
+needs_redis7 = pytest.mark.skipif(binary("redis7") is None, reason="Redis 7.0 is not installed")
+
+
+def test_lines_become_directives() -> None:
+    text = '# a comment\n\n  Port   7000  \nsave ""\nrequirepass "a b\\x41" \'c\'\r\n'
+    port, save, password = parse_lines(text.split("\n"), "a.conf")
+    assert (port.name, port.args, port.text) == ("port", ("7000",), "Port   7000")
+    assert (port.line_number, port.file) == (3, "a.conf")
+    assert save.args == ("",)
+    assert password.args == ("a bA", "c")
+
+
+@pytest.mark.parametrize(
+    ("argv", "lines"),
+    [
+        ("--port 7000 --timeout 5", ['port "7000"', 'timeout "5"']),
+        ("--save 900 1 300 10", ['save "900" "1" "300" "10"']),
+        ("--save", ['save ""']),
+        ("--save --appendonly yes", ['save ""', 'appendonly "yes"']),
+        ("--replicaof 127.0.0.1 6379", ['replicaof "127.0.0.1" "6379"']),
+        ("--requirepass --port 7000", ['requirepass "--port" "7000"']),
+        ("--masterauth --a --port 7000", ['masterauth "--a"', 'port "7000"']),
+        ("--port=7000", ["port=7000"]),
+        ("-x", [' "-x"']),
+        ("--sentinel --port 1", ['port "1"']),
+    ],
+)
+def test_the_command_line_becomes_lines(argv: str, lines: list[str]) -> None:
+    assert argv_lines(argv.split()) == lines
+
+
+def test_an_argument_of_several_words_stays_one() -> None:
+    assert argv_lines(["--save", ""]) == ['save ""']
+    assert argv_lines(["--port 7000", "--timeout", "1"]) == ["port 7000", 'timeout "1"']
+    assert [d.args for d in parse_argv(["--requirepass", 'a "b\n'])] == [('a "b\n',)]
+
+
+@settings(deadline=None)
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_a_quoted_word_is_read_back_as_it_was(word: str) -> None:
+    [directive] = parse_lines([f"requirepass {quoted(word)}"])
+    assert directive.args == (word,)
+
+
+ARGUMENTS = [
+    "--port foo",
+    "--port 0 --foo 1",
+    "--maxmemory",
+    "--save 900 1 300",
+    "--port=7000",
+    "--port 0 --save --foo yes",
+    "--port 0 --requirepass --appendonly yes",
+    "--port 0 --requirepass --foo --bar 3",
+    "--replicaof 127.0.0.1",
+    "--replicaof a 99999",
+    "--client-output-buffer-limit foo 1 2 3",
+    "--databases 0",
+    "--unixsocketperm 1000",
+    "--dir /nonexistent-folder",
+    "--loglevel chatty",
+    "--dbfilename a/b",
+    "--port 0 -- --bar 1",
+    "-x",
+    "--oom-score-adj-values 1 2 --bar",
+    "--list-max-ziplist-entries 10 --foo",
+    "--appendfilename a/b",
+    "--user foo on --user foo off",
+]
+
+
+@needs_redis7
+@pytest.mark.parametrize("arguments", ARGUMENTS)
+def test_the_command_line_is_refused_in_stocks_words(arguments: str) -> None:
+    path = binary("redis7")
+    assert path is not None
+    argv = [path, *arguments.split()]
+    theirs = subprocess.run(argv, capture_output=True, text=True, timeout=10, cwd="/", check=False)
+    config = Config(StoreWithoutFolders())
+    with pytest.raises(ConfigError) as caught:
+        config.load("", arguments.split())
+    report = caught.value.report()  # type: ignore[attr-defined] # a ConfigFileError
+    assert report.splitlines()[:-1] == theirs.stderr.replace(" (Redis 7.0.15)", "").splitlines()
+    assert theirs.returncode == 1
+
+
+class StoreWithoutFolders(MemoryStore):
+    def enter(self, directory: str) -> str:
+        if directory:
+            raise ConfigError("No such file or directory")
+        return "/"
+
+
+FILE = """\
+# The head of the file
+port {port}
+# about saving
+save 900 1
+save 300 10
+save 60 1000
+
+
+
+requirepass "se cret"
+slave-priority 5
+maxmemory 100mb
+client-output-buffer-limit normal 0 0 0
+rename-command DEBUG ""
+bind 127.0.0.1
+timeout 0
+timeout 3
+unixsocketperm 700
+dir {folder}
+  hz 10
+notify-keyspace-events ""
+latency-tracking-info-percentiles 50 99
+hash-max-ziplist-entries 64
+# the end
+"""
+CHANGES: list[list[tuple[str, str]]] = [
+    [
+        ("save", "900 1"),
+        ("maxmemory", "12345"),
+        ("timeout", "7"),
+        ("repl-backlog-size", "1kb"),
+        ("client-output-buffer-limit", "slave 1mb 2mb 3"),
+        ("notify-keyspace-events", "KEA"),
+        ("oom-score-adj-values", "1 2 3"),
+        ("shutdown-on-sigterm", "nosave now"),
+        ("masterauth", 'a\x01"b'),
+        ("maxmemory-clients", "5%"),
+    ],
+    [("save", ""), ("maxmemory", "2gb"), ("timeout", "0"), ("hz", "10"), ("latency-tracking-info-percentiles", "")],
+]
+
+
+def parts(text: str) -> tuple[list[str], set[str]]:
+    """The lines before the generated ones, and those."""
+    head, _, tail = text.partition("# Generated by CONFIG REWRITE\n")
+    return head.splitlines(), set(filter(None, tail.splitlines()))
+
+
+@needs_redis7
+def test_a_rewritten_file_is_the_one_that_redis_7_writes(tmp_path: Path) -> None:
+    path, port = binary("redis7"), free_port()
+    assert path is not None
+    file = tmp_path / "redis.conf"
+    file.write_text(FILE.format(port=port, folder=tmp_path))
+    original = file.read_text()
+    argv = ["--repl-timeout", "33", "--replica-announce-ip", "1.2.3.4", "--enable-debug-command", "yes"]
+    process = subprocess.Popen([path, str(file), *argv], stdout=subprocess.DEVNULL)
+    config = Config(MemoryStore(original, str(file)))
+    config.load(original, argv)
+    config.contribute("user", list)  # the users are not compared here
+    try:
+        wire = patient_wire(port, process)
+        assert wire.call("AUTH", "se cret") == b"OK"
+        for changes in CHANGES:
+            assert wire.call("CONFIG", "SET", *[word for change in changes for word in change]) == b"OK"
+            config.set_many(changes)
+            assert wire.call("CONFIG", "REWRITE") == b"OK"
+            config.save_file()
+            ours, theirs = parts(config.store.read() or ""), parts(file.read_text())
+            assert ours[0] == theirs[0]
+            assert ours[1] == {line for line in theirs[1] if not line.startswith("user ")}
+        wire.close()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def patient_wire(port: int, process: subprocess.Popen[bytes]) -> Wire:
+    for _ in range(2000):
+        assert process.poll() is None, "the stock server ended"
+        try:
+            return Wire(port)
+        except OSError:
+            try:
+                process.wait(0.01)
+            except subprocess.TimeoutExpired:
+                continue
+    raise AssertionError("the stock server does not answer")
+
+
+def rewritten(text: str, changes: list[tuple[str, str]]) -> str:
+    config = Config(MemoryStore(text, "/etc/redis.conf"))
+    config.load(text)
+    config.set_many(changes)
+    config.save_file()
+    return config.store.read() or ""
+
+
+def test_comments_order_and_includes_survive_a_rewrite() -> None:
+    text = "# one\ninclude /etc/other*.conf\n# two\ntimeout 1\n# three\nrename-command GET g\ndir /data\n"
+    assert rewritten(text, [("timeout", "2")]) == text.replace("timeout 1", "timeout 2").replace(
+        "/data", '"/data"'
+    )
+
+
+def test_a_second_rewrite_changes_nothing() -> None:
+    once = rewritten("# x\nport 1\n", [("timeout", "2"), ("save", "1 1 2 2")])
+    assert once.count("# Generated by CONFIG REWRITE") == 1
+    assert rewritten(once, []) == once
+
+
+def test_a_removed_value_leaves_one_empty_line() -> None:
+    assert rewritten('save 1 1\nsave 2 2\nsave 3 3\ndir "/"\n', [("save", "9 9")]) == 'save 9 9\n\ndir "/"\n'
+
+
+def test_lines_of_other_components_replace_the_old_ones() -> None:
+    config = Config(MemoryStore())
+    text = 'user a on\ndir "/"\nuser b on\n'
+    config.load(text)
+    assert config.rewrite(text, {"user": ["user c off"]}) == 'user c off\ndir "/"\n\n'
+    assert config.rewrite(text) == text
+
+
+def test_without_a_file_there_is_nothing_to_rewrite() -> None:
+    with pytest.raises(ConfigError, match="ERR The server is running without a config file"):
+        Config().save_file()
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.sampled_from([
+            ("timeout", "5"), ("save", "1 1 2 2"), ("save", ""), ("maxmemory", "3mb"), ("requirepass", 'p "q"'),
+            ("client-output-buffer-limit", "pubsub 1 2 3"), ("notify-keyspace-events", "Kx"), ("hz", "50"),
+            ("replica-priority", "7"), ("bind", "127.0.0.1 ::1"), ("shutdown-on-sigint", "now"), ("masterauth", ""),
+        ]),
+        max_size=6,
+    )
+)
+def test_what_is_rewritten_is_read_back_equal(changes: list[tuple[str, str]]) -> None:
+    text = "# head\nsave 5 5\ntimeout 9\nslave-priority 3\n\n\nclient-output-buffer-limit replica 1 1 1\n"
+    config = Config(MemoryStore(text, "/x"))
+    config.load(text)
+    for change in changes:
+        config.set_many([change])
+    config.save_file()
+    again = Config()
+    again.load(config.store.read() or "")
+    assert {name: again.text(name) for name in again.names("*")} == {n: config.text(n) for n in config.names("*")}
