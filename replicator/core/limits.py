@@ -54,3 +54,10 @@ CLOSE_FLUSH_MS = 10_000
 MAX_SCRIPT_MEMORY = 1024 * 1024 * 1024
 # Scripts remembered because EVAL ran them (those of SCRIPT LOAD stay): the oldest go first.
 MAX_EVAL_SCRIPTS = 10_000
+# A message of the cluster bus from somebody of whom we do not know yet that he belongs to the cluster: a header with
+# gossip about some ten thousand nodes. A member may publish whatever its clients may send.
+MAX_BUS_MESSAGE = 1024 * 1024
+# Bus connections from others that are not known to be members: more of them than this at a time are turned away.
+MAX_BUS_STRANGERS = 256
+# Nodes of a cluster that gossip may introduce; the public specification recommends up to a thousand.
+MAX_CLUSTER_NODES = 4096
