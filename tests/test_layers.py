@@ -27,7 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "commands": {*VOCABULARY, "wire", "keyspace", "scripting", "errors", "command_table"},
     "replication": {*VOCABULARY, "wire"},
     "sentinel": {*VOCABULARY, "wire"},
-    "cluster": {*VOCABULARY, "wire"},
+    "cluster": {*VOCABULARY, "wire", "command_table"},
     "errors": {"wire"},
 }
 ALLOWED["node"] = {*ALLOWED, "package"}

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from replicator.core.clients.session import Session
 from replicator.core.clients.users import TextFile
@@ -65,6 +65,9 @@ from replicator.core.scripting.state import Scripting
 from replicator.core.services import Services
 from replicator.core.wire.request import encode
 
+if TYPE_CHECKING:
+    from replicator.core.roles.membership import Membership
+
 REDIS_VERSION = "7.0.15"
 _CRON_MS = 100
 _BEHIND = (StartSnapshot, SendSnapshot, Stream, Exit)  # effects that need the turn's replies out before them
@@ -114,8 +117,8 @@ class Node:
 
     # Behind thirty attributes an instance's dictionary is no longer shared, and all access to it slower.
     __slots__ = (
-        "_handlers", "by_id", "config", "connections", "cron_ms", "effects", "evictor", "executor", "exiting",
-        "following", "handover", "history", "keyspace", "last_connection", "later", "limits_due", "loading",
+        "_handlers", "by_id", "cluster", "config", "connections", "cron_ms", "effects", "evictor", "executor",
+        "exiting", "following", "handover", "history", "keyspace", "last_connection", "later", "limits_due", "loading",
         "loads", "meter", "monitors", "now", "orders", "ping_ms", "primary", "pubsub", "pull", "random",
         "ready", "replica", "run_id", "run_script_command", "script_log", "script_may_run", "script_refusal",
         "scripting", "second_ms", "services", "sessions", "snapshots", "started", "surroundings", "writers",
@@ -184,8 +187,40 @@ class Node:
             FileCommitted: self.loads.file_committed,
             Signalled: self._signalled,
         }
+        self.cluster: Membership | None = None
         self.services.install()
+        if config["cluster-enabled"]:
+            self._join_cluster()
         self.regate()
+
+    def _join_cluster(self) -> None:
+        """Let this node be a member of a cluster."""
+        from replicator.core.roles.membership import Membership  # plain nodes start without it
+
+        cluster = self.cluster = Membership(
+            self.config,
+            self.random,
+            self.surroundings.pid,
+            self.keyspace,
+            self.history,
+            self.replica,
+            allocate=self.following.allocate_connection,
+            become_replica=lambda host, port, why: self.become_replica(host, port, why=why),
+            become_primary=lambda why: self.become_primary(why=why),
+            pause=lambda until_ms: self.handover.pause(until_ms, everything=False),
+            resume=self.handover.unpause,
+            commit=lambda: self.executor.commit(together=False),
+            blocked=lambda: self.executor.blocked,
+            unblock=self.executor.unblock,
+            publish=self.pubsub.publish,
+            regate=self.regate,
+            emit=self.emit,
+            flush_stream=self.flush_stream,
+        )
+        self.pubsub.spread = cluster.bus.spread
+        kinds = (Opened, Received, Closed, Connected, ConnectFailed, OutputPending)
+        for kind in (*kinds, FileChunk, FileFailed, FileCommitted):
+            self._handlers[kind] = cluster.routed(kind, self._handlers[kind], lambda: self.now)
 
     # -- the surface -------------------------------------------------------------------------------------------------
 
@@ -209,6 +244,8 @@ class Node:
         if now.mono_ms >= self.cron_ms:
             self.cron_ms = now.mono_ms + self._cron_interval()
             self._cron()
+        if self.cluster is not None:
+            self.cluster.advance(now)
         return self._finish()
 
     def deadline_ms(self) -> int | None:
@@ -226,6 +263,8 @@ class Node:
         if self.keyspace.scheduled and (other := self._expiry_deadline()) is not None and other < soonest:
             soonest = other
         if self.primary.waiting and (other := self.snapshots.deadline_ms()) is not None and other < soonest:
+            soonest = other
+        if self.cluster is not None and (other := self.cluster.deadline_ms()) is not None and other < soonest:
             soonest = other
         return soonest
 
@@ -270,6 +309,8 @@ class Node:
         snapshots = self.snapshots
         if self.primary.waiting or snapshots.requested_save or snapshots.scheduled:
             snapshots.begin_due()
+        if self.cluster is not None:
+            self.effects += self.cluster.settle()
         effects = self.effects
         if executor.touched:
             for session in executor.touched:
@@ -296,6 +337,12 @@ class Node:
         self.snapshots.last_save_s = self.now.unix_ms // 1000
         self.log(Level.WARNING, "Server initialized")
         self.services.started()
+        if self.cluster is not None:
+            self.cluster.begin(self._load)
+        else:
+            self._load()
+
+    def _load(self) -> None:
         self.loads.begin("start", str(self.config["dbfilename"]), asynchronous=False)
         self.loads.read(str(self.config["dbfilename"]))
 
@@ -413,6 +460,7 @@ class Node:
             or self.is_stale()
             or self.exiting
             or not self.ready
+            or self.cluster is not None
         ):
             gate |= ANY
         if (

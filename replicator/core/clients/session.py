@@ -47,6 +47,7 @@ class Session(Context):
 
     __slots__ = (
         "argv",
+        "asking",
         "closing",
         "command",
         "decoder",
@@ -60,6 +61,7 @@ class Session(Context):
         "pending_output",
         "pushed",
         "queue",
+        "readonly",
         "reply_mode",
         "soft_since_ms",
         "total_received",
@@ -91,6 +93,8 @@ class Session(Context):
         self.argv: Argv = []
         self.command: Command | None = None
         self.write_position = 0  # replication offset after this session's last write (WAIT asks for it)
+        self.asking = False  # ASKING: the next command may go to a slot that is being imported
+        self.readonly = False  # READONLY: reads may go to this replica
         self.total_received = 0
         self.total_sent = 0
 

@@ -369,8 +369,8 @@ class Bus:
             # Somebody else lives at that address by now.
             station.log(
                 Level.NOTICE,
-                f"PONG contains mismatching sender ID. About node {node.id} added {station.now.mono_ms - node.created_ms} "
-                f"ms ago, having flags {node.flags}",
+                f"PONG contains mismatching sender ID. About node {node.id} added "
+                f"{station.now.mono_ms - node.created_ms} ms ago, having flags {node.flags}",
             )
             node.flags |= NO_ADDRESS
             node.host, node.port, node.bus_port = "", 0, 0

@@ -48,7 +48,10 @@ class Wait(Enum):
     """Why a replica does not take over (yet); the value goes into the log."""
 
     NOTHING = ""
-    DATA_AGE = "Disconnected from master for longer than allowed. Please check the 'cluster-replica-validity-factor' configuration option."
+    DATA_AGE = (
+        "Disconnected from master for longer than allowed. Please check the 'cluster-replica-validity-factor' "
+        "configuration option."
+    )
     DELAY = "Waiting the delay before I can start a new failover."
     EXPIRED = "Failover attempt expired."
     VOTES = "Waiting for votes, but majority still not reached."
@@ -190,7 +193,8 @@ class Elections:
         offset = station.host.offset()
         station.log(
             Level.WARNING,
-            f"Start of election delayed for {self.start_ms - now_ms} milliseconds (rank #{self.rank}, offset {offset}).",
+            f"Start of election delayed for {self.start_ms - now_ms} milliseconds "
+            f"(rank #{self.rank}, offset {offset}).",
         )
         primary = station.topology.me.primary
         assert primary is not None

@@ -41,6 +41,9 @@ class Host(Protocol):
     def count_keys(self, slot: int) -> int:
         """How many keys of that slot there are."""
 
+    def list_keys(self, slot: int, count: int) -> list[bytes]:
+        """Some keys of that slot, at most so many."""
+
     def delete_keys(self, slots: int) -> None:
         """Delete the keys of these slots: they belong to another node now."""
 

@@ -30,6 +30,7 @@ from replicator.core.command_table.registry import (
     WRONG_TYPE,
     Command,
     CommandError,
+    Redirect,
 )
 from replicator.core.commands.catalog import FAMILIES
 from replicator.core.errors import shown_in_error, unknown_command
@@ -295,6 +296,8 @@ class Executor:
                 command.rejected += 1
             if command is not None and command.name == "exec":
                 self.end_transaction(session)
+                if isinstance(problem, Redirect):
+                    return self._mode(session, self._error(str(problem)))
                 why = str(problem).removeprefix("ERR ")
                 return self._mode(session, self._error(f"EXECABORT Transaction discarded because of: {why}"))
             if session.transaction is not None:
@@ -373,6 +376,8 @@ class Executor:
         if not session.authenticated and not flags & NO_AUTH:
             raise CommandError("NOAUTH Authentication required.")
         node.check_access(session, command, argv)
+        if node.cluster is not None:
+            node.cluster.check(session, command, argv)
         writes = self._writes(session, command)
         if session.monitor and flags & (READONLY | WRITE):
             raise CommandError("ERR Replica can't interact with the keyspace")
@@ -432,6 +437,7 @@ class Executor:
             and session.tracking is None
             and not session.monitor
             and not session.no_touch
+            and not session.asking
             and not session.is_replica
             and self.node.is_unrestricted(session)
         )

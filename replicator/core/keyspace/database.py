@@ -12,7 +12,7 @@ Theory of operation
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from heapq import heapify, heappop, heappush
 from typing import Any, TypeVar
 
@@ -150,7 +150,7 @@ class Database:
         Whoever switches NOTIFY_NEW on calls it for every database: the index is what tells that a key is new.
         """
         if self.key_index is None:
-            self.key_index = Index(self.values)
+            self.key_index = self.keyspace.new_index(self.values)
         return self.key_index
 
     # -- writing ---------------------------------------------------------------------------------------------------
@@ -204,7 +204,7 @@ class Database:
         self.expires = {}
         self.schedule = []
         if self.key_index is not None:
-            self.key_index = Index()
+            self.key_index = self.keyspace.new_index(())
         for key in touched + awaited:
             self.tell(key)
         for told in self.keyspace.on_replaced:
@@ -325,6 +325,8 @@ class Keyspace:
         self.on_touch: Callable[[Database, bytes], None] | None = None  # client-side caching
         self.on_access: Callable[[Database, bytes], None] | None = None  # LRU / LFU clocks, when a policy needs them
         self.on_change: Callable[[Database, bytes], None] | None = None  # memory accounting, when there is a limit
+        self.new_index: Callable[[Iterable[bytes]], Index] = Index  # a cluster's node wants the keys of each slot
+        self.keeps_index = False  # every database has its index from the beginning
         # all keys of a database went or came at once (FLUSHDB, SWAPDB, a load): memory accounting, client-side caching
         self.on_replaced: list[Callable[[Database], None]] = []
         # id -> (short string, its encoding), of those whose text does not tell it; see encoding.py
@@ -370,7 +372,8 @@ class Keyspace:
                     for context in watchers:
                         context.dirty_watch = True
             mine.values, mine.expires, mine.schedule = theirs.values, theirs.expires, theirs.schedule
-            mine.key_index = Index(mine.values) if self.notify_flags & NOTIFY_NEW else None
+            keeps_index = self.keeps_index or self.notify_flags & NOTIFY_NEW
+            mine.key_index = self.new_index(mine.values) if keeps_index else None
             for key in mine.awaited:
                 if key in mine.values:
                     self.ready[(mine.index, key)] = True
