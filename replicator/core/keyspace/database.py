@@ -243,7 +243,7 @@ class Database:
         keyspace = self.keyspace
         self.remove(key)
         keyspace.expired += 1
-        keyspace.effects.append((self.index, [keyspace.delete_name, key]))
+        keyspace.recorded.append((self.index, [keyspace.delete_name, key]))
         if self.hooked:
             self.tell(key)
         if keyspace.notify_flags & NOTIFY_EXPIRED:
@@ -310,7 +310,7 @@ class Keyspace:
         self.now_ms = 0  # the unix time of the event being handled
         self.dirty = 0  # changes ever made
         self.scheduled = False  # a database may have an expiry in its schedule
-        self.effects: list[tuple[int, list[bytes]]] = []  # what replicas must be told, not yet handed on
+        self.recorded: list[tuple[int, list[bytes]]] = []  # what replicas must be told, not yet handed on
         self.verbatim = True  # the running command is its own effect
         # awaited keys that changed; whether they have held a list, a sorted set or a stream since
         self.ready: dict[tuple[int, bytes], bool] = {}
@@ -358,7 +358,7 @@ class Keyspace:
             elif when <= self.now_ms:
                 del self.own_volatile[(index, key)]
                 database.expire_now(key)
-                self.effects.pop()
+                self.recorded.pop()
 
     def adopt(self, other: Keyspace) -> None:
         """Take over the data of another keyspace (a finished load), keeping our own hooks; watchers are told."""
