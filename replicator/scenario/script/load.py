@@ -108,6 +108,21 @@ def _variant(data: dict[str, Any], index: int) -> Script:
     return script
 
 
+def alone(script: Script, variant: str) -> Script:
+    """One variant without what compares it with another: it is played without them."""
+    own = [one for one in script.expect if one.variant in (None, variant) and not _compares(one)]
+    return msgspec.structs.replace(script, expect=own)
+
+
+def _compares(one: Expect) -> bool:
+    """Whether an expectation holds a count against another variant's."""
+    for name in CHECKS:
+        check = getattr(one, name)
+        if isinstance(check, str) and check[:1] in ("<", ">", "=", "!") and not check.lstrip("<>=! ").isdigit():
+            return True
+    return False
+
+
 def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     merged = dict(below)
     for key, value in above.items():
