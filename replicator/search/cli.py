@@ -273,11 +273,15 @@ def _shrink(sweep: Sweep, group: Group, keep: Path, console: Console, runs_most:
     """Make the group's first failure small and write it down, with the command that plays it."""
     first = group.first
     scripts = dict(loaded(first.file, sweep.given))
-    script = prepared(scripts[first.variant], first.seed)
+    said = scripts[first.variant]
+    script = prepared(said, first.seed)
+
+    def violated(candidate: Script) -> str | None:
+        found = try_seed(candidate, first.file, first.variant, first.seed)
+        return next((text for name, text in found.objections if name == group.name), None)
 
     def fails(candidate: Script) -> bool:
-        found = try_seed(candidate, first.file, first.variant, first.seed)
-        return any(name == group.name for name, _ in found.objections)
+        return violated(candidate) is not None
 
     why_not = ""
     if Hangs.__name__ in group.name:
@@ -288,14 +292,15 @@ def _shrink(sweep: Sweep, group: Group, keep: Path, console: Console, runs_most:
         console.print(f"  not shrunk: {why_not}")
         return
     before, clients = len(script.faults.plan), len(script.client_names())
-    small = shrink(script, fails, runs_most)
+    own = _of_the_file(script, group.name, first)
+    small = shrink(script, fails, runs_most, said, steps_stay=bool(own))
     script = small.script
     text = f"Violated: {group.name}. Drawn from seed {first.seed} of {first.file} {first.variant}".strip()
     script = msgspec.structs.replace(
         script,
         title=f"Found by simulation: {group.name[:80]}",
-        about=f"{text}.\n{group.text.strip()[:1500]}",
-        expect=_held_to(script, group.name, first),
+        about=f"{text}.\n{(violated(script) or group.text).strip()[:1500]}",
+        expect=_held_to(script, own),
         variants=[],
     )
     keep.mkdir(parents=True, exist_ok=True)
@@ -315,16 +320,20 @@ def _shrink(sweep: Sweep, group: Group, keep: Path, console: Console, runs_most:
         console.print(told, markup=False)
 
 
-def _held_to(script: Script, violated: str, first: Seed) -> list[Expect]:
+def _of_the_file(script: Script, violated: str, first: Seed) -> list[Expect]:
+    """The file's expectation that failed, if it is one of the file's."""
+    if not script.expect:
+        return []
+    judged = of_file(play(script, first.variant, first.seed))
+    return [
+        msgspec.structs.replace(one, variant=None)
+        for one, verdict in zip(script.expect, judged, strict=True)
+        if verdict.name == violated
+    ]
+
+
+def _held_to(script: Script, own: list[Expect]) -> list[Expect]:
     """What an archived failure is held to when it is played again: the file's expectation that failed, and what must
     hold of any run. The simulation's own findings count always."""
-    own: list[Expect] = []
-    if script.expect:
-        judged = of_file(play(script, first.variant, first.seed))
-        own = [
-            msgspec.structs.replace(one, variant=None)
-            for one, verdict in zip(script.expect, judged, strict=True)
-            if verdict.name == violated
-        ]
     alone = len(script.upstreams()) == 1
     return own + [one for one in HELD_TO if one not in own and not (alone and one.consistent)]
