@@ -20,6 +20,7 @@ from replicator.scenario.play.stage import Stage, StageError
 from replicator.scenario.report.html import page
 from replicator.scenario.report.terminal import Terminal
 from replicator.scenario.running import MakeStage, run_file
+from replicator.scenario.script.directives import without_effect
 from replicator.scenario.script.load import ScriptError, load
 from replicator.scenario.script.script import Script
 from replicator.scenario.verdict.agreement import disagreements, same_place
@@ -179,6 +180,8 @@ def check(files: tuple[Path, ...]) -> None:
         nodes, clients = len(script.upstreams()), len(script.client_names())
         more = f", {len(variants)} variants" if script.variants else ""
         click.echo(f"{file}: fine ({nodes} nodes, {clients} clients, {len(script.steps)} steps{more})")
+        if idle := list(dict.fromkeys(name for _, each in variants for name in without_effect(each))):
+            click.echo(f"{file}: without effect in our nodes (on live and sim): {', '.join(idle)}")
     if wrong:
         sys.exit(WRONG_FILE)
 
