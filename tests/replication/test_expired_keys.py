@@ -39,11 +39,11 @@ def expire(pair: Pair, *commands: tuple[Any, ...]) -> None:
     world.settle()
 
 
-# -- writes of a replica's own clients -----------------------------------------------------------------------------------
+# -- writes of a replica's own clients -------------------------------------------------------------------------------
 
 
 def test_a_write_to_a_replica_does_not_inherit_a_dead_expiry(pair: Pair) -> None:
-    world, _, replica = pair
+    _, _, replica = pair
     replica.call("CONFIG", "SET", "replica-read-only", "no")
     expire(pair, ("SET", "k", 10, "PX", 50))
     assert [replica.call("INCR", "k"), replica.call("INCR", "k")] == [1, 2]
@@ -99,7 +99,7 @@ def test_a_transaction_on_a_replica_meets_expired_keys_as_none(pair: Pair) -> No
     assert [client.call(*argv) for argv in (("MULTI",), ("INCR", "k"), ("TTL", "k"), ("EXEC",))][-1] == [1, -1]
 
 
-# -- WATCH ---------------------------------------------------------------------------------------------------------------
+# -- WATCH -----------------------------------------------------------------------------------------------------------
 
 
 def _primary_looks(world: World, primary: Member) -> None:
@@ -185,7 +185,7 @@ def test_a_key_that_expires_after_it_was_watched_has_changed(
     assert [client.call("MULTI"), client.call("PING"), client.call("EXEC")][-1] is None
 
 
-# -- what the stream says ------------------------------------------------------------------------------------------------
+# -- what the stream says --------------------------------------------------------------------------------------------
 
 
 def stream_of(pair: Pair, *commands: tuple[Any, ...]) -> list[str]:
@@ -231,11 +231,11 @@ def test_keys_leaves_expired_keys_where_they_are(pair: Pair) -> None:
     assert [primary.call("KEYS", "*"), primary.call("DBSIZE")] == [[], 2]
 
 
-# -- time that passes within a turn ----------------------------------------------------------------------------------------
+# -- time that passes within a turn ----------------------------------------------------------------------------------
 
 
 def test_who_waits_for_a_key_is_not_served_when_it_has_expired_within_the_transaction(pair: Pair) -> None:
-    world, primary, _ = pair
+    _, primary, _ = pair
     waiting = primary.client()
     waiting.send("BRPOP", "k", 0)
     begin = primary.node.replication_offset()
@@ -244,7 +244,7 @@ def test_who_waits_for_a_key_is_not_served_when_it_has_expired_within_the_transa
         client.call(*command)
     assert client.call("EXEC") == [1, 1, b"OK"]
     assert waiting.read() is False
-    assert b" flags=b " in [line for line in primary.call("CLIENT", "LIST").split(b"\n") if b"cmd=brpop" in line][0]
+    assert b" flags=b " in next(line for line in primary.call("CLIENT", "LIST").split(b"\n") if b"cmd=brpop" in line)
     assert primary.stream_since(begin)[-1] == "DEL k"
     assert primary.call("LLEN", "k") == 0
 
@@ -256,7 +256,7 @@ def test_a_transaction_sees_one_instant_and_a_pipeline_the_time_that_passes(pair
     assert primary.pipeline([("MULTI",), *sleeper, ("EXEC",)])[-1] == [b"OK", b"OK", b"1"]
 
 
-# -- looking at them -----------------------------------------------------------------------------------------------------
+# -- looking at them -------------------------------------------------------------------------------------------------
 
 
 def test_pfcount_of_an_expired_key_on_a_replica_counts_nothing_and_leaves_it(pair: Pair) -> None:
@@ -284,7 +284,7 @@ def test_debug_and_memory_see_what_has_only_logically_expired(pair: Pair) -> Non
     assert replica.call("OBJECT", "ENCODING", "k") is None
 
 
-# -- files ---------------------------------------------------------------------------------------------------------------
+# -- files -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_primary_that_drops_expired_keys_at_its_start_tells_its_replicas_who_continue(pair: Pair) -> None:
