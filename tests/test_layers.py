@@ -57,7 +57,8 @@ ALLOWED |= {
     "runtime": {*CORE, "package"},
     "simulation": {*CORE, "package"},
     # A scenario knows bytes, and its clients are machines (events, effects); only its stages reach further.
-    "scenario": {*VOCABULARY, "wire", "package"},
+    # What a file may set in its nodes' configuration is asked of the table of directives.
+    "scenario": {*VOCABULARY, "wire", "config", "package"},
     "live stage": {*VOCABULARY, "wire", "scenario", "runtime", "package"},
     "simulated stage": {*CORE, "scenario", "simulation", "package"},
     "testing": {*CORE, "scenario", "live stage", "simulated stage", "runtime", "simulation", "package"},
