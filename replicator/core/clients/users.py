@@ -232,8 +232,8 @@ class Users:
         return self.node.surroundings.acl_file
 
     def load_file(self) -> None:
-        """ACL LOAD: the users of the file, or none of them. Clients go on as the user of their name; those whose user is
-        gone, and subscribers of what the user may no longer listen to, are sent away.
+        """ACL LOAD: the users of the file, or none of them. Clients go on as the user of their name; those whose user
+        is gone, and subscribers of what the user may no longer listen to, are sent away.
         """
         self._file()
         self._adopt(self._read_file())
