@@ -94,6 +94,10 @@ class Link:
             self.announced_port = port
         self.listed_acked = -1
 
+    def restrict(self, *, functions: bool) -> None:
+        """REPLCONF rdb-filter-only: its snapshot holds no keys, and functions only if these are asked for."""
+        self.content = Content(keys=False, functions=functions)
+
     def list_anew(self) -> bytes:
         """ROLE's line about the replica, encoded; it is kept."""
         host = (self.announced_host or self.host).encode()

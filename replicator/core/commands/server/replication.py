@@ -21,7 +21,6 @@ from replicator.core.command_table.registry import (
     command,
 )
 from replicator.core.errors import shown_in_error
-from replicator.core.replication.primary import Content
 from replicator.core.wire import reply
 from replicator.core.wire.numbers import parse_int
 from replicator.core.wire.request import split_words
@@ -191,11 +190,11 @@ def _filter(link: Any, value: bytes) -> None:
     words = split_words(value)
     if words is None:
         raise CommandError("ERR Missing rdb-filter-only values")
-    link.content = Content(keys=False, functions=False)
+    link.restrict(functions=False)
     for word in words:
         if word.lower() != b"functions":
             raise CommandError(f"ERR Unsupported rdb-filter-only option: {shown_in_error(word)}")
-        link.content = Content(keys=False, functions=True)
+        link.restrict(functions=True)
 
 
 def _ack(ctx: Context, link: Any, value: bytes) -> bytes:
