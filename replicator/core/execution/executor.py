@@ -432,16 +432,14 @@ class Executor:
         """EXEC: run what was queued, as one; its effects are handed on together."""
         transaction = session.transaction
         assert transaction is not None
-        self.end_transaction(session)
+        self.unwatch(session)
         answers: list[bytes] = []
         session.deny_blocking = True
         try:
-            for command, argv in transaction.commands:
-                session.argv = argv
-                session.command = command
-                answers.append(self._exec_one(session, command, argv))
+            answers += [self._exec_one(session, command, argv) for command, argv in transaction.commands]
         finally:
             session.deny_blocking = False
+            self.end_transaction(session)  # until here the client is shown as one that runs it
         self.keyspace.verbatim = False
         return reply.array(answers)
 

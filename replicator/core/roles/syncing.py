@@ -11,7 +11,7 @@ from replicator.core.command_table.registry import Command
 from replicator.core.effects import Level
 from replicator.core.errors import CommandError
 from replicator.core.execution.executor import ANY
-from replicator.core.replication.primary import Link
+from replicator.core.replication.primary import CAPA_EOF, WHOLE, Link
 from replicator.core.roles.failover import FailoverState
 from replicator.core.wire.request import Argv
 
@@ -107,6 +107,8 @@ class Orders:
             raise CommandError("NOMASTERLINK Can't SYNC while not connected with my master")
         if session.channels or session.patterns or session.out:
             raise CommandError("ERR SYNC and PSYNC are invalid with pending output")
+        if link.content != WHOLE and not link.capabilities & CAPA_EOF:
+            raise CommandError("ERR Filtered replica requires EOF capability")
         self.node.turn.log(Level.NOTICE, f"Replica {link.address} asks for synchronization")
         session.is_replica = True
         session.executor.regate(session)

@@ -48,8 +48,9 @@ def echo(ctx: Client, argv: list[bytes]) -> bytes:
     return reply.bulk(argv[1])
 
 
-def authenticate(ctx: Client, user: bytes, password: bytes) -> None:
+def authenticate(ctx: Client, argv: list[bytes], user: bytes, password: bytes) -> None:
     """Log the caller in, or raise WRONGPASS."""
+    ctx.argv, ctx.command = argv, ctx.server.table.resolve(argv)  # a failure is noted with what was asked
     if not ctx.server.users.authenticate(ctx, user, password):
         raise CommandError("WRONGPASS invalid username-password pair or user is disabled.")
 
@@ -75,9 +76,9 @@ def auth(ctx: Client, argv: list[bytes]) -> bytes:
                 "ERR AUTH <password> called without any password configured for the default user. Are you sure your "
                 "configuration is correct?"
             )
-        authenticate(ctx, b"default", argv[1])
+        authenticate(ctx, argv, b"default", argv[1])
     else:
-        authenticate(ctx, argv[1], argv[2])
+        authenticate(ctx, argv, argv[1], argv[2])
     return reply.OK
 
 
@@ -115,7 +116,7 @@ def hello(ctx: Client, argv: list[bytes]) -> bytes:
         else:
             raise CommandError(f"ERR Syntax error in HELLO option '{argv[at].decode('utf-8', 'replace')}'")
     if login is not None:
-        authenticate(ctx, *login)
+        authenticate(ctx, argv, *login)
     if not ctx.authenticated:
         raise CommandError(
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> "
