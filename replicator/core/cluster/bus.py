@@ -33,6 +33,7 @@ from replicator.core.cluster.migration import Migration
 from replicator.core.cluster.station import Station
 from replicator.core.cluster.topology import ClusterNode
 from replicator.core.effects import AppendFile, CommitFile, Effect, Level
+from replicator.core.limits import MAX_MEMBER_MESSAGE
 from replicator.core.wire.bus import (
     AUTH_ACK,
     AUTH_REQUEST,
@@ -357,7 +358,7 @@ class Bus:
                 topology.remove(node)
                 return False
             topology.rename(node, message.sender)
-            link.decoder.longest = max(link.decoder.longest, 1 << 30)
+            link.decoder.longest = MAX_MEMBER_MESSAGE
             node.flags &= ~(HANDSHAKE | MEETING)
             node.flags |= message.flags & (MIGRATE_TO | NO_FAILOVER) | (REPLICA if message.primary else 1)
             station.log(Level.VERBOSE, f"Handshake with node {node.id} completed.")

@@ -139,25 +139,26 @@ class Elections:
         station = self.station
         topology = station.topology
         me, primary = topology.me, topology.me.primary
+        age = station.host.data_age_ms()  # asked while all is well, too: it is only told of a primary that we have seen
         manual = self.manual_ready and self.manual_end_ms != 0
         forbidden = bool(station.settings["cluster-replica-no-failover"]) and not manual
         if not me.is_replica or primary is None or not primary.slots or forbidden or not (primary.failed or manual):
             self.why_waiting = Wait.NOTHING
             return
-        if not manual and self._data_too_old():
+        if not manual and self._too_old(age):
             self._wait(Wait.DATA_AGE)
             return
         now_ms = station.now.mono_ms
-        age = now_ms - self.start_ms
+        since = now_ms - self.start_ms
         timeout = max(2 * station.node_timeout_ms, 2000)
-        if age > 2 * timeout:
+        if since > 2 * timeout:
             self._schedule(now_ms, manual)
             return
         if not self.asked and not manual:
             self._look_at_rank()
         if now_ms < self.start_ms:
             self._wait(Wait.DELAY)
-        elif age > timeout:
+        elif since > timeout:
             self._wait(Wait.EXPIRED)
         elif not self.asked:
             self._ask()
@@ -166,12 +167,11 @@ class Elections:
         else:
             self._wait(Wait.VOTES)
 
-    def _data_too_old(self) -> bool:
+    def _too_old(self, age: int | None) -> bool:
         station = self.station
         factor = station.number("cluster-replica-validity-factor")
         if not factor:
             return False
-        age = station.host.data_age_ms()
         allowed = 1000 * station.number("repl-ping-replica-period") + station.node_timeout_ms * factor
         return age is None or age - min(age, station.node_timeout_ms) > allowed
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from replicator.core.cluster.station import Station
 from replicator.core.cluster.topology import ClusterNode
 from replicator.core.effects import Close, Connect, Level, Send
-from replicator.core.limits import MAX_BUS_STRANGERS, MAX_QUERY_BUFFER
+from replicator.core.limits import MAX_BUS_STRANGERS, MAX_MEMBER_MESSAGE
 from replicator.core.wire.bus import Decoder, Message, encode
 
 
@@ -86,7 +86,7 @@ class Links:
 
     def recognize(self, link: Link, node: ClusterNode) -> None:
         """A member spoke on a connection that came to us. One that it had before is not its any more."""
-        link.decoder.longest = MAX_QUERY_BUFFER
+        link.decoder.longest = MAX_MEMBER_MESSAGE
         if not link.inbound or link.node is node:
             return
         if link.node is not None and link.node.inbound == link.conn:

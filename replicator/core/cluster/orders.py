@@ -9,8 +9,8 @@ from replicator.core.cluster.bus import Bus
 from replicator.core.cluster.slots import key_slot
 from replicator.core.cluster.station import Station
 from replicator.core.cluster.topology import ClusterNode, Topology
-from replicator.core.command_table.registry import NOT_AN_INTEGER, SYNTAX, CommandError
 from replicator.core.effects import Level
+from replicator.core.errors import NOT_AN_INTEGER, SYNTAX, CommandError
 from replicator.core.wire import reply
 from replicator.core.wire.bus import HANDSHAKE, MYSELF, NO_ADDRESS, SLOTS
 from replicator.core.wire.numbers import parse_int

@@ -20,7 +20,8 @@ from replicator.core.cluster.slots import iterate, key_slot
 from replicator.core.cluster.station import Station
 from replicator.core.cluster.topology import ClusterNode
 from replicator.core.cluster.views import preferred_endpoint
-from replicator.core.command_table.registry import ASKING, PUBSUB, WRITE, Command, CommandError, Redirect
+from replicator.core.command_table.registry import ASKING, PUBSUB, WRITE, Command
+from replicator.core.errors import CommandError, Redirect
 from replicator.core.wire.bus import SLOTS
 
 Call = tuple[Command, Sequence[bytes]]

@@ -11,7 +11,7 @@ from replicator.core.cluster.orders import Orders, is_shown
 from replicator.core.cluster.slots import ranges
 from replicator.core.cluster.station import Station
 from replicator.core.cluster.topology import ClusterNode
-from replicator.core.command_table.registry import CommandError
+from replicator.core.errors import CommandError
 from replicator.core.wire import reply
 from replicator.core.wire.bus import FAILED, PFAIL, TYPE_NAMES
 

@@ -7,7 +7,6 @@ The facts are those of COMMAND INFO and COMMAND DOCS of Redis 7.0.15.
 
 from __future__ import annotations
 
-from replicator.core.command_table.context import Context
 from replicator.core.command_table.registry import (
     ADMIN,
     FAST,
@@ -15,11 +14,12 @@ from replicator.core.command_table.registry import (
     NO_ASYNC_LOADING,
     NO_SCRIPT,
     STALE,
-    CommandError,
-    Run,
+    SeenRun,
     command,
     container,
 )
+from replicator.core.commands.parts import Client
+from replicator.core.errors import CommandError
 from replicator.core.wire import reply
 
 GROUP = "cluster"
@@ -154,18 +154,16 @@ _HISTORY = {
 }
 
 
-def refused(ctx: Context, argv: list[bytes]) -> bytes:
+def refused(ctx: Client, argv: list[bytes]) -> bytes:
     """What a command of the cluster answers where there is none."""
     raise CommandError(DISABLED)
 
 
-
-
-def _run(name: str) -> Run:
+def _run(name: str) -> SeenRun[Client]:
     """The subcommand that a method of core/cluster answers: orders.<name> takes argv, views.<name> the protocol."""
     changing = name in _ORDERS
 
-    def run(ctx: Context, argv: list[bytes]) -> bytes:
+    def run(ctx: Client, argv: list[bytes]) -> bytes:
         cluster = ctx.server.cluster
         if cluster is None:
             return refused(ctx, argv)
@@ -176,7 +174,7 @@ def _run(name: str) -> Run:
     return run
 
 
-def _replicas(ctx: Context, argv: list[bytes]) -> bytes:
+def _replicas(ctx: Client, argv: list[bytes]) -> bytes:
     cluster = ctx.server.cluster
     if cluster is None:
         return refused(ctx, argv)
@@ -184,7 +182,7 @@ def _replicas(ctx: Context, argv: list[bytes]) -> bytes:
     return answer
 
 
-def _my_id(ctx: Context, argv: list[bytes]) -> bytes:
+def _my_id(ctx: Client, argv: list[bytes]) -> bytes:
     cluster = ctx.server.cluster
     if cluster is None:
         return refused(ctx, argv)
@@ -192,7 +190,7 @@ def _my_id(ctx: Context, argv: list[bytes]) -> bytes:
     return answer
 
 
-def _help(ctx: Context, argv: list[bytes]) -> bytes:
+def _help(ctx: Client, argv: list[bytes]) -> bytes:
     """CLUSTER HELP, which stock answers only where there is a cluster."""
     if ctx.server.cluster is None:
         return refused(ctx, argv)
@@ -200,7 +198,7 @@ def _help(ctx: Context, argv: list[bytes]) -> bytes:
 
 
 # What the subcommands do.
-RUNS: dict[str, Run] = {name: _run(name) for name in (*_ORDERS, *_VIEWS)}
+RUNS: dict[str, SeenRun[Client]] = {name: _run(name) for name in (*_ORDERS, *_VIEWS)}
 RUNS |= {"replicas": _replicas, "slaves": _replicas, "myid": _my_id, "help": _help}
 
 container("cluster", group=GROUP, since="3.0.0", summary="A container for commands of the cluster.")
@@ -218,7 +216,7 @@ for _name, (_arity, _flags, _since, _complexity, _summary, _arguments) in _SUBCO
     )(RUNS[_name])
 
 
-def _mark(ctx: Context, argv: list[bytes], what: str, value: bool) -> bytes:
+def _mark(ctx: Client, argv: list[bytes], what: str, value: bool) -> bytes:
     """Remember what the client said about its commands to come."""
     if ctx.server.cluster is None:
         return refused(ctx, argv)
@@ -237,7 +235,7 @@ def _mark(ctx: Context, argv: list[bytes], what: str, value: bool) -> bytes:
     summary="Lets the next command go to a hash slot that is being imported.",
     categories="connection",
 )
-def asking(ctx: Context, argv: list[bytes]) -> bytes:
+def asking(ctx: Client, argv: list[bytes]) -> bytes:
     """ASKING"""
     return _mark(ctx, argv, "asking", True)
 
@@ -252,7 +250,7 @@ def asking(ctx: Context, argv: list[bytes]) -> bytes:
     summary="Lets this connection read from a replica of the cluster.",
     categories="connection",
 )
-def readonly(ctx: Context, argv: list[bytes]) -> bytes:
+def readonly(ctx: Client, argv: list[bytes]) -> bytes:
     """READONLY"""
     return _mark(ctx, argv, "readonly", True)
 
@@ -267,6 +265,6 @@ def readonly(ctx: Context, argv: list[bytes]) -> bytes:
     summary="Ends what READONLY began.",
     categories="connection",
 )
-def readwrite(ctx: Context, argv: list[bytes]) -> bytes:
+def readwrite(ctx: Client, argv: list[bytes]) -> bytes:
     """READWRITE"""
     return _mark(ctx, argv, "readonly", False)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from replicator.core.clients.session import Blocked, Session
+from replicator.core.clients.session import Session
 from replicator.core.cluster import nodes_conf
 from replicator.core.cluster.bus import Bus
 from replicator.core.cluster.orders import Orders
@@ -19,9 +19,10 @@ from replicator.core.cluster.slots import iterate, key_slot
 from replicator.core.cluster.station import Station
 from replicator.core.cluster.topology import Topology
 from replicator.core.cluster.views import Views
-from replicator.core.command_table.registry import Command, Redirect
+from replicator.core.command_table.registry import Command
 from replicator.core.config.config import Config
 from replicator.core.effects import Effect, Exit, Level, ReadFile
+from replicator.core.errors import Redirect
 from replicator.core.events import (
     Closed,
     Connected,
@@ -40,6 +41,9 @@ from replicator.core.now import Now
 from replicator.core.replication.history import History
 from replicator.core.replication.replica import Replica
 from replicator.core.wire import reply
+
+if TYPE_CHECKING:
+    from replicator.core.node import Node
 
 _CHUNK = 1 << 20
 
@@ -263,8 +267,8 @@ class Membership:
     def _redirect_blocked(self) -> None:
         """Clients that wait for keys of a slot that is not ours any more are sent on."""
         for session in list(self._blocked()):
-            blocked: Blocked = session.blocked
-            if blocked.kind != "keys" or blocked.command is None:
+            blocked = session.blocked
+            if blocked is None or blocked.kind != "keys" or blocked.command is None:
                 continue
             try:
                 self.redirects.check(((blocked.command, blocked.argv),), asking=False, readonly=session.readonly)
@@ -324,7 +328,7 @@ class Membership:
             for key in self.list_keys(slot, self.count_keys(slot)):
                 db.remove(key)
                 db.changed(key, b"del", NOTIFY_GENERIC)
-                keyspace.effects.append((db.index, [b"DEL", key]))
+                keyspace.recorded.append((db.index, [b"DEL", key]))
         self._commit()
 
     def flush_all(self) -> None:
@@ -332,7 +336,7 @@ class Membership:
         for database in self.keyspace.databases:
             database.clear()
         self.keyspace.dirty += 1
-        self.keyspace.effects.append((0, [b"FLUSHALL"]))
+        self.keyspace.recorded.append((0, [b"FLUSHALL"]))
         self._commit()
 
     def has_data(self) -> bool:
@@ -356,3 +360,32 @@ class Membership:
 
 def _index_by_slot(keys: Iterable[bytes]) -> Index:
     return SlotIndex(key_slot, keys)
+
+
+def join_cluster(node: Node, handlers: dict[type, Callable[[Any], None]]) -> Membership:
+    """Make a node a member of a cluster: what concerns the bus no longer reaches its other handlers."""
+    cluster = Membership(
+        node.config,
+        node.random,
+        node.surroundings.pid,
+        node.keyspace,
+        node.history,
+        node.replica,
+        allocate=node.following.allocate_connection,
+        become_replica=lambda host, port, why: node.become_replica(host, port, why=why),
+        become_primary=lambda why: node.become_primary(why=why),
+        pause=lambda until_ms: node.handover.pause(until_ms, everything=False),
+        resume=node.handover.unpause,
+        commit=lambda: node.executor.commit(together=False),
+        blocked=lambda: node.executor.blocked,
+        unblock=node.executor.unblock,
+        publish=node.pubsub.publish,
+        regate=node.regate,
+        emit=node.turn.emit,
+        flush_stream=node.flush_stream,
+    )
+    node.pubsub.spread = cluster.bus.spread
+    kinds = (Opened, Received, Closed, Connected, ConnectFailed, OutputPending, FileChunk, FileFailed, FileCommitted)
+    for kind in kinds:
+        handlers[kind] = cluster.routed(kind, handlers[kind], lambda: node.turn.now)
+    return cluster
