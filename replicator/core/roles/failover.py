@@ -17,6 +17,7 @@ from replicator.core.clients.session import Blocked, Session
 from replicator.core.command_table.context import PENDING
 from replicator.core.command_table.registry import MAY_REPLICATE, WRITE, Command, CommandError
 from replicator.core.effects import Announce, Exit, Level
+from replicator.core.execution.script_flags import flags_of
 from replicator.core.replication.primary import Link, LinkState
 from replicator.core.wire import reply
 
@@ -55,6 +56,11 @@ class Handover:
     # -- pauses ------------------------------------------------------------------------------------------------------
 
     @property
+    def pausing_clients(self) -> bool:
+        """CLIENT PAUSE holds commands back, those of our primary among them."""
+        return self.client_pause_until > self.node.now.mono_ms
+
+    @property
     def pausing(self) -> bool:
         """Some commands have to wait."""
         return self.pausing_writes
@@ -76,7 +82,7 @@ class Handover:
             return True
         if command.name == "exec" and session.transaction is not None:
             return bool(session.transaction.flags & (WRITE | MAY_REPLICATE))
-        return bool(command.flags & (WRITE | MAY_REPLICATE))
+        return bool(flags_of(command, session.argv, self.node.scripting) & (WRITE | MAY_REPLICATE))
 
     def pause(self, until_ms: int, *, everything: bool) -> None:
         """CLIENT PAUSE; a running pause is never shortened, nor weakened."""
@@ -101,6 +107,7 @@ class Handover:
             if blocked.kind == "pause":
                 session.queue.insert(0, blocked.argv)
                 node.executor.unpark(session)
+        node.following.pause_ended()
 
     def resume_all_for_role_change(self) -> None:
         """A new role: nothing that waited for the old one goes on waiting."""
@@ -168,14 +175,14 @@ class Handover:
     def failover(self, target: tuple[str, int] | None, timeout_ms: int | None, *, force: bool) -> bytes:
         """FAILOVER: begin."""
         node = self.node
+        if self.state is not FailoverState.NONE:  # asked first: while it is in progress we are a replica
+            raise CommandError("ERR FAILOVER already in progress.")
         if node.replica.active:
             raise CommandError("ERR FAILOVER is not valid when server is a replica.")
         if not node.primary.links:
             raise CommandError("ERR FAILOVER requires connected replicas.")
         if force and (target is None or timeout_ms is None):
             raise CommandError("ERR FAILOVER with force option requires both a timeout and target HOST and IP.")
-        if self.state is not FailoverState.NONE:
-            raise CommandError("ERR FAILOVER already in progress.")
         if target is not None:
             link = self._link_of(target)
             if link is None:
