@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from replicator.core import limits
 from replicator.core.clients.session import Blocked, Session
-from replicator.core.command_table.registry import MAY_REPLICATE, WRITE, WRONG_TYPE, Command, CommandError
+from replicator.core.command_table.registry import ADMIN, MAY_REPLICATE, WRITE, Command
 from replicator.core.effects import Announce, Level, PauseReading, RemoveFile, StopReading
+from replicator.core.errors import WRONG_TYPE, CommandError
 from replicator.core.keyspace.database import WrongType
 from replicator.core.persistence.loading import RdbError
 from replicator.core.replication.transfer import LoadError
@@ -37,6 +38,7 @@ class Following:
     def __init__(self, node: Node) -> None:
         self.node = node
         self.session: Session | None = None  # the context in which the stream is applied
+        self.local = ""  # our end of the link, as host:port
         # Received, not applied yet (half a command, an open transaction): a bytearray, for it may grow piece by piece.
         # What comes when nothing waits stands here as it came until it is applied.
         self.unapplied: bytes | bytearray = b""
@@ -98,7 +100,7 @@ class Following:
         snapshots.requested_save = snapshots.scheduled = False
         if snapshots.saving:
             assert snapshots.running is not None
-            self.node.log(
+            self.node.turn.log(
                 Level.NOTICE,
                 "Replica is about to load the RDB file received from the master, but there is a pending RDB child "
                 f"running. Killing process {snapshots.running.pid} and removing its temp file to avoid any race",
@@ -109,7 +111,7 @@ class Following:
         """Drop the old data, then load the file chunk by chunk."""
         node = self.node
         self._flush_old()
-        node.log(Level.NOTICE, "MASTER <-> REPLICA sync: Loading DB in memory")
+        node.turn.log(Level.NOTICE, "MASTER <-> REPLICA sync: Loading DB in memory")
         node.loads.begin("file", name, asynchronous=False)
         node.loads.read(name)
 
@@ -119,27 +121,27 @@ class Following:
         swap = node.config["repl-diskless-load"] == "swapdb"
         if not swap:
             self._flush_old()
-        node.log(Level.NOTICE, "MASTER <-> REPLICA sync: Loading DB in memory")
+        node.turn.log(Level.NOTICE, "MASTER <-> REPLICA sync: Loading DB in memory")
         # Old data of another history is kept in case the load fails, but nobody should take it for the primary's.
         node.loads.begin("socket", "", asynchronous=swap and node.replica.full_id == node.history.id)
 
     def _leave_history(self) -> None:
         """From now on nothing continues our old history: not we, and not our replicas."""
         if self.node.replica.resumable:
-            self.node.log(Level.NOTICE, "Discarding previously cached master state.")
+            self.node.turn.log(Level.NOTICE, "Discarding previously cached master state.")
         self.node.primary.drop_all("our primary gives us another history")
 
     def _flush_old(self) -> None:
         node = self.node
         self._leave_history()
-        node.log(Level.NOTICE, "MASTER <-> REPLICA sync: Flushing old data")
+        node.turn.log(Level.NOTICE, "MASTER <-> REPLICA sync: Flushing old data")
         for db in node.keyspace.databases:
             db.clear()
         # An empty node is no continuation of anything.
         node.history.drop_window()
         node.history.forget(node.random)
         node.replica.resumable = False
-        node.emit(Announce("replication.data-dropped", ()))
+        node.turn.emit(Announce("replication.data-dropped", ()))
 
     def feed_loader(self, data: bytes) -> bytes | None:
         """Payload bytes from the socket."""
@@ -153,13 +155,13 @@ class Following:
             raise LoadError(f"{share} is in use, with {loading.read} bytes of the payload read")
         waited = loading.resume_ms is not None
         try:
-            rest = loading.feed(data, node.now, node.config["key-load-delay"])
+            rest = loading.feed(data, node.turn.now, node.config["key-load-delay"])
         except RdbError as problem:
             node.loads.end()
             raise LoadError(str(problem)) from None
         waits = loading.resume_ms is not None
         if waits != waited:
-            node.emit(PauseReading(node.replica.conn, waits))
+            node.turn.emit(PauseReading(node.replica.conn, waits))
         return rest
 
     def loader_waits(self) -> bool:
@@ -175,16 +177,16 @@ class Following:
         """The payload broke off."""
         loading = self.node.loading
         if loading is not None:
-            self.node.log(Level.NOTICE, f"MASTER <-> REPLICA sync: Discarding the unfinished load ({why})")
+            self.node.turn.log(Level.NOTICE, f"MASTER <-> REPLICA sync: Discarding the unfinished load ({why})")
             if loading.source == "file":
-                self.node.emit(StopReading(loading.name))
+                self.node.turn.emit(StopReading(loading.name))
             self.node.loads.end()
 
     def file_loaded(self, name: str) -> None:
         """The payload has been loaded from its file."""
         node = self.node
         if node.config["rdb-del-sync-files"] and not node.config["save"] and not node.config["appendonly"]:
-            node.emit(RemoveFile(name))
+            node.turn.emit(RemoveFile(name))
         self._adopt()
 
     def _adopt(self) -> None:
@@ -196,7 +198,7 @@ class Following:
         if node.replica.resumable:  # swapdb: nothing was flushed
             self._leave_history()
         node.loads.adopt()
-        node.replica.payload_loaded(stream_db, node.now)
+        node.replica.payload_loaded(stream_db, node.turn.now)
 
     # -- the stream --------------------------------------------------------------------------------------------------
 
@@ -209,9 +211,9 @@ class Following:
         session.decoder = RequestDecoder()
         session.id = node.connections.next_client_id()
         session.peer = f"{node.replica.primary_host}:{node.replica.primary_port}"
-        session.created_ms = session.last_ms = node.now.mono_ms
+        session.local = self.local
+        session.created_ms = session.last_ms = node.turn.now.mono_ms
         session.db = node.keyspace.databases[node.replica.stream_db]
-        session.flags |= 1
         self.session = session
         self.unapplied = b""
         self._empty_queue()
@@ -242,7 +244,7 @@ class Following:
         """Nothing is held back any more; keep: because it is to be applied now."""
         if session.blocked is not None:
             self.node.executor.unpark(session)
-            self.node.emit(PauseReading(session.conn, False))
+            self.node.turn.emit(PauseReading(session.conn, False))
         if not keep:
             self.held = []
 
@@ -252,7 +254,7 @@ class Following:
         node = self.node
         if session is None:
             return
-        session.last_ms = node.now.mono_ms
+        session.last_ms = node.turn.now.mono_ms
         if self.unapplied:
             self.unapplied += data
         else:
@@ -270,9 +272,9 @@ class Following:
         finally:
             keyspace.applying = False
         if session.decoder.error is not None:
-            node.log(Level.WARNING, f"Protocol error from master: {session.decoder.error}")
+            node.turn.log(Level.WARNING, f"Protocol error from master: {session.decoder.error}")
             node.replica.resumable = False  # where in the history our data stands cannot be told any more
-            node.replica.disconnect("protocol error", node.now)
+            node.replica.disconnect("protocol error", node.turn.now)
             return
         if self.session is not session:
             return  # the stream itself made us leave
@@ -296,13 +298,13 @@ class Following:
         arguments = self._queued_arguments + session.decoder.pending_arguments
         if size + arguments * limits.ARGUMENT_WEIGHT > limits.MAX_UNAPPLIED:
             what = "a transaction without its EXEC" if self.queue else "a command without its end"
-            node.log(
+            node.turn.log(
                 Level.WARNING,
                 f"The master has sent {what} of {size} bytes and {arguments} arguments, more than a replica keeps: "
                 "leaving it, to ask for a full resynchronization.",
             )
             node.replica.resumable = False
-            node.replica.disconnect("too much of the stream is open", node.now)
+            node.replica.disconnect("too much of the stream is open", node.turn.now)
 
     def _apply(self, session: Session, batch: list[Argv]) -> int:
         """Run commands of the stream; how many bytes of an open transaction remain unapplied at the end."""
@@ -326,6 +328,9 @@ class Following:
                 continue
             name = command.name
             if queue or name == "multi":
+                command.calls += name in ("multi", "exec")
+                if name == "multi":
+                    self._show(session, command, argv)
                 queue.append(argv)
                 self._queued += encoded_size(argv)
                 self._queued_arguments += len(argv)
@@ -333,22 +338,26 @@ class Following:
                     for inner in queue[1:-1]:
                         self._run(session, inner)
                     self._empty_queue()
+                    self._show(session, command, argv)
                     if keyspace.ready:
                         executor.serve_ready()
                 continue
             if name == "replconf":
+                command.calls += 1
                 # GETACK asks for the offset before itself: what stands behind it in this batch is not applied yet.
                 behind = sum(map(encoded_size, batch[at:]))
                 position = self.node.history.end + len(self.unapplied) - session.decoder.pending - behind
                 if len(argv) > 1 and argv[1].lower() == b"getack":
-                    self.node.replica.acknowledge(self.node.now, position)
+                    self.node.replica.acknowledge(self.node.turn.now, position)
                 continue
             self._run(session, argv)
             if keyspace.ready:
                 executor.serve_ready()
-        if keyspace.effects:
-            keyspace.effects.clear()
+        if keyspace.recorded:
+            keyspace.recorded.clear()
         executor.total_commands += len(batch)
+        if batch:
+            session.command = executor.resolve(batch[-1])
         return self._queued
 
     def _is_held(self, session: Session, command: Command, argv: Argv) -> bool:
@@ -365,9 +374,9 @@ class Following:
         node = self.node
         self.held = batch
         if session.blocked is None:
-            node.executor.park(session, Blocked("stream", [], None, None, b"", since_ms=node.now.mono_ms))
+            node.executor.park(session, Blocked("stream", [], None, None, b"", since_ms=node.turn.now.mono_ms))
         if len(self.unapplied) > limits.MAX_UNAPPLIED // 4:
-            node.emit(PauseReading(session.conn, True))
+            node.turn.emit(PauseReading(session.conn, True))
         return sum(map(encoded_size, batch))
 
     def _empty_queue(self) -> None:
@@ -394,19 +403,26 @@ class Following:
         except (CommandError, WrongType) as problem:
             text = WRONG_TYPE if isinstance(problem, WrongType) else str(problem)
             answer = self.node.executor.failed(command, text)
+        if self.node.monitors:
+            self._show(session, command, argv)
         if answer[:1] == b"-":
             self._complain(argv, answer[1:-2].decode("utf-8", "backslashreplace"))
-        if keyspace.effects:
-            keyspace.effects.clear()
+        if keyspace.recorded:
+            keyspace.recorded.clear()
+
+    def _show(self, session: Session, command: Command, argv: Argv) -> None:
+        """To those who watch this node; what the primary shows of a client, we show of the link."""
+        if self.node.monitors and not command.flags & ADMIN:
+            self.node.watchers.feed(session, command, argv)
 
     def _complain(self, argv: Argv, why: str) -> None:
-        self.node.log(
+        self.node.turn.log(
             Level.WARNING,
             f"== CRITICAL == This replica is sending an error to its master: '{why}' after processing the command "
             f"'{argv[0].decode('utf-8', 'backslashreplace').lower()}'",
         )
         if self.node.config["propagation-error-behavior"] != "ignore":
-            self.node.log(
+            self.node.turn.log(
                 Level.WARNING, "Replica cannot apply its primary's command: it must not go on with other data."
             )
-            self.node.crash()
+            self.node.turn.crash()
