@@ -32,6 +32,7 @@ from replicator.core.command_table.registry import (
 )
 from replicator.core.effects import Close
 from replicator.core.errors import WRONG_TYPE, CommandError, shown_in_error, unknown_command
+from replicator.core.execution.script_flags import flags_of
 from replicator.core.keyspace.database import WrongType
 from replicator.core.limits import MAX_SPELLINGS, OUTPUT_HELD_BYTES, OUTPUT_RETRY_MS, WEIGHED_BYTES, WEIGHED_COMMANDS
 from replicator.core.wire import reply
@@ -268,15 +269,14 @@ class Executor:
                 session.transaction.aborted = True
                 return self._mode(session, self._error("ERR Command not allowed inside a transaction"))
             session.transaction.commands.append((command, argv))
-            session.transaction.flags |= command.flags
+            session.transaction.flags |= flags_of(command, argv, self.node.scripting)
             return self._mode(session, reply.QUEUED)
         session.argv = argv
         session.command = command
         monitored = self.node.monitors and not command.flags & ADMIN
         if monitored and command.flags & SKIP_MONITOR:  # a script is shown before what it does
             self.node.watchers.feed(session, command, argv)
-        call = self._call_untouching if session.no_touch else self.call
-        answer = call(session, command, argv)
+        answer = (self._call_untouching if session.no_touch else self.call)(session, command, argv)
         if monitored and not command.flags & SKIP_MONITOR:
             self.node.watchers.feed(session, command, argv)
         if session.tracking is not None:

@@ -300,6 +300,10 @@ def replication_fields(node: Node) -> Fields:
         ("repl_backlog_first_byte_offset", 0 if window is None else window.start + 1),
         ("repl_backlog_histlen", 0 if window is None else len(window)),
     ]
+    if primary.refusals:
+        unix_ms, verdict = primary.refusals[-1]
+        fields.append(("replicator_last_full_sync_unix_ms", unix_ms))
+        fields.append(("replicator_last_full_sync_reason", verdict.explain()))
     return fields
 
 

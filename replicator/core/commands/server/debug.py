@@ -56,6 +56,7 @@ def _populate(ctx: Client, argv: list[bytes]) -> bytes:
             value = value[:size].ljust(size, b"\0")
         db.put(key, value)
         db.changed(key)
+        ctx.keyspace.uncounted += 1
     ctx.replicate_nothing()
     return reply.OK
 
