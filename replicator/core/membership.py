@@ -38,7 +38,7 @@ from replicator.core.events import (
 from replicator.core.keyspace.database import NOTIFY_GENERIC, Keyspace
 from replicator.core.keyspace.index import Index, SlotIndex
 from replicator.core.now import Now
-from replicator.core.replication.history import History
+from replicator.core.replication.outgoing import Outgoing
 from replicator.core.replication.replica import Replica
 from replicator.core.wire import reply
 
@@ -52,7 +52,7 @@ class Membership:
     """The cluster as the rest of the node sees it, and the node as the bus sees it (cluster.station.Host).
 
     allocate: a fresh negative connection number. become_replica(host, port, why), become_primary(why). pause(until),
-    resume(): of clients that write. commit(): hands recorded effects on to the stream. unblock(session, answer).
+    resume(): of clients that write. unblock(session, answer).
     emit: puts an effect into this turn. load: begins to load the dump.
     """
 
@@ -62,25 +62,22 @@ class Membership:
         chance: Random,
         pid: int,
         keyspace: Keyspace,
-        history: History,
         replica: Replica,
+        outgoing: Outgoing,
         *,
         allocate: Callable[[], int],
         become_replica: Callable[[str, int, str], None],
         become_primary: Callable[[str], None],
         pause: Callable[[int], None],
         resume: Callable[[], None],
-        commit: Callable[[], None],
         blocked: Callable[[], Iterable[Session]],
         unblock: Callable[[Session, bytes], None],
         publish: Callable[[bytes, bytes, bool], object],
         regate: Callable[[], None],
         emit: Callable[[Effect], None],
-        flush_stream: Callable[[], None],
     ) -> None:
         self.keyspace = keyspace
         self.db = keyspace.databases[0]
-        self.history = history
         self.replica = replica
         self.allocate_connection = allocate
         self.publish_here = publish
@@ -88,12 +85,11 @@ class Membership:
         self.pause_writes = pause
         self._become_replica = become_replica
         self._become_primary = become_primary
-        self._commit = commit
         self._blocked = blocked
         self._unblock = unblock
         self._regate = regate
         self._emit = emit
-        self._flush_stream = flush_stream
+        self.outgoing = outgoing
         self._load: Callable[[], None] = lambda: None
         self._fresh_of: tuple[str, int] | None = None  # the primary whose stream we have followed
         self._text = bytearray()  # of nodes.conf, while it is read
@@ -292,8 +288,7 @@ class Membership:
 
     def offset(self) -> int:
         """The replication offset."""
-        self._flush_stream()
-        return self.history.end
+        return self.outgoing.offset()
 
     def data_age_ms(self) -> int | None:
         """For how long nothing has come from the primary; None if nothing of its ever did."""
@@ -329,7 +324,7 @@ class Membership:
                 db.remove(key)
                 db.changed(key, b"del", NOTIFY_GENERIC)
                 keyspace.recorded.append((db.index, [b"DEL", key]))
-        self._commit()
+        self.outgoing.commit(together=False)
 
     def flush_all(self) -> None:
         """Delete all keys."""
@@ -337,7 +332,7 @@ class Membership:
             database.clear()
         self.keyspace.dirty += 1
         self.keyspace.recorded.append((0, [b"FLUSHALL"]))
-        self._commit()
+        self.outgoing.commit(together=False)
 
     def has_data(self) -> bool:
         """Whether there is any key."""
@@ -369,20 +364,18 @@ def join_cluster(node: Node, handlers: dict[type, Callable[[Any], None]]) -> Mem
         node.random,
         node.surroundings.pid,
         node.keyspace,
-        node.history,
         node.replica,
+        node.outgoing,
         allocate=node.following.allocate_connection,
         become_replica=lambda host, port, why: node.become_replica(host, port, why=why),
         become_primary=lambda why: node.become_primary(why=why),
         pause=lambda until_ms: node.handover.pause(until_ms, everything=False),
         resume=node.handover.unpause,
-        commit=lambda: node.executor.commit(together=False),
         blocked=lambda: node.executor.blocked,
         unblock=node.executor.unblock,
         publish=node.pubsub.publish,
         regate=node.regate,
         emit=node.turn.emit,
-        flush_stream=node.flush_stream,
     )
     node.pubsub.spread = cluster.bus.spread
     kinds = (Opened, Received, Closed, Connected, ConnectFailed, OutputPending, FileChunk, FileFailed, FileCommitted)
