@@ -123,9 +123,8 @@ def _connect_settings(config: Config, services: Services) -> None:
         return lambda _: must(services.try_tls(tls_settings(config), f"tls-{name.replace('_', '-')}"))
 
     def new_tls_port(port: int) -> None:
-        if not port:
-            must(services.try_listen_tls(port))  # nothing is accepted any more when the contexts go
-        must(services.try_tls(tls_settings(config), "tls-port"))
+        if services.tls.server is None:
+            must(services.try_tls(tls_settings(config), "tls-port"))
         must(services.try_listen_tls(port))
 
     for name in TLS_NAMES:

@@ -79,8 +79,7 @@ class Tls:
             self._refused = False  # the way back after a refusal: nothing was changed
             return
         if not settings.wanted:
-            self.server = self.client = None
-            self._settings = settings
+            self._settings = settings  # what has been made stays, should a port be opened again
             return
         try:
             server = _context(settings, ssl.PROTOCOL_TLS_SERVER)
@@ -97,11 +96,10 @@ def _context(settings: TlsSettings, protocol: int) -> ssl.SSLContext:
     _check_given(settings)
     context = ssl.SSLContext(protocol)
     _set_protocols(context, settings.protocols)
-    if serves or not settings.client_cert_file:
+    if serves or not (settings.client_cert_file and settings.client_key_file):
         _load_chain(context, settings.cert_file, settings.key_file, settings.key_file_pass)
     else:
-        key_file = settings.client_key_file or settings.client_cert_file
-        _load_chain(context, settings.client_cert_file, key_file, settings.client_key_file_pass)
+        _load_chain(context, settings.client_cert_file, settings.client_key_file, settings.client_key_file_pass)
     if not serves:
         context.check_hostname = False  # addresses are what primaries are known by; the CA decides, as with stock
     context.verify_mode = _VERIFY[settings.auth_clients] if serves else ssl.CERT_REQUIRED

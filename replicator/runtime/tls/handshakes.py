@@ -12,7 +12,7 @@ from replicator.core import events as told
 from replicator.core import limits
 from replicator.core.effects import Level
 from replicator.runtime.tls.channel import Channel
-from replicator.runtime.tls.texts import Broken, text_of
+from replicator.runtime.tls.texts import text_of
 
 if TYPE_CHECKING:
     from replicator.runtime.hub import Hub
@@ -79,8 +79,7 @@ class Handshakes:
         try:
             if channel is None:
                 context = self._hub.tls.server
-                if context is None:
-                    raise Broken("TLS has been switched off")
+                assert context is not None, "a TLS listener stands without a context"
                 channel = handshake.channel = Channel(handshake.sock, context, serves=True)
             done = channel.handshake(bool(mask & ~select.EPOLLOUT))
         except (BlockingIOError, InterruptedError):
