@@ -9,7 +9,7 @@ from pathlib import Path
 
 from replicator.scenario.stages.certificates import Authority
 from tests.support.servers import Server
-from tests.support.stock import Wire
+from tests.support.stock import Wire, free_port
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +80,11 @@ class TlsServer(Server):
 
     def connect(self) -> Wire:
         return TlsWire(self.port, self.papers.context())
+
+
+class TwoPorts(Server):
+    """A server that is asked by its plain port and has a TLS port for others."""
+
+    def __init__(self, engine: str, folder: Path, papers: Papers, *directives: str) -> None:
+        self.tls_port = free_port()
+        super().__init__(engine, folder, *papers.directives(), "--tls-port", str(self.tls_port), *directives)
