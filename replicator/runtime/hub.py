@@ -121,7 +121,11 @@ class Hub:
         self.files = Files(self._told.append, directory)
         self.snapshots = Snapshots(self, self.files)
         self.connector = Connector(self)
-        self._carry: dict[type[Any], Callable[[Any], None]] = {
+        self._carry = self._duties()
+
+    def _duties(self) -> dict[type[Any], Callable[[Any], None]]:
+        """How each kind of effect is carried out."""
+        return {
             do.Send: self.links.send,
             do.Close: self.links.close,
             do.PauseReading: self.links.pause_reading,
@@ -157,7 +161,8 @@ class Hub:
             self._epoll.unregister(fd)
 
     def close_later(self, item: socket.socket | Channel | int) -> None:
-        """Close a socket, an encrypted connection or a descriptor at the end of the turn, so that its number is not used again inside it."""
+        """Close a socket, an encrypted connection or a descriptor at the end of the turn, so that its number is not
+        used again inside it."""
         self._dying.append(item)
 
     def after(self, delay_ms: int, call: Callable[[], None]) -> None:

@@ -102,7 +102,9 @@ def test_redis_py_speaks_to_it(server: TlsServer, papers: Papers) -> None:
         assert client.set("a", "1") and client.incr("a") == 2
 
 
-@pytest.mark.parametrize("said", [b"PING\r\n", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"*1\r\n$4\r\nPING\r\n", b"\x80\x2e"])
+@pytest.mark.parametrize(
+    "said", [b"PING\r\n", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"*1\r\n$4\r\nPING\r\n", b"\x80\x2e"]
+)
 def test_plain_text_on_the_tls_port_is_cut(server: TlsServer, said: bytes) -> None:
     before = len(server.log())
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as sock:
@@ -182,7 +184,7 @@ def test_a_certificate_is_exchanged_under_load_without_a_lost_connection(tmp_pat
         for pair in ((cert, key), (papers.path("server.crt"), papers.path("server.key"))) * 5:
             assert server.call("CONFIG", "SET", "tls-cert-file", pair[0], "tls-key-file", pair[1]) == b"OK"
             reached = [count + 160 for count in counts]
-            until(lambda: all(map(int.__ge__, counts, reached)) or failures, "the load goes on")
+            until(lambda goal=reached: all(map(int.__ge__, counts, goal)) or failures, "the load goes on")
             serials.add(_serial(server, papers))
         stop.set()
         for thread in threads:
