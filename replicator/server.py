@@ -15,7 +15,8 @@ from replicator.config_file import FileStore
 from replicator.core.config.config import Config, ConfigError
 from replicator.core.effects import Level
 from replicator.core.limits import TLS_HANDSHAKES
-from replicator.core.node import REDIS_VERSION, Node, Surroundings
+from replicator.core.node import REDIS_VERSION, Node
+from replicator.core.surroundings import Surroundings
 from replicator.runtime.observe import read_memory_bound
 from replicator.runtime.process import ServeOptions, Services, serve
 from replicator.runtime.tls.context import TlsSettings
@@ -89,7 +90,7 @@ def _surroundings(config: Config, services: Services) -> Surroundings:
 
 
 class _TextFile:
-    """A text file on the file system of this process (core.users.TextFile)."""
+    """A text file on the file system of this process (core.surroundings.TextFile)."""
 
     def __init__(self, path: str) -> None:
         self._store = FileStore(path)
