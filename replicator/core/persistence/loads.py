@@ -157,7 +157,7 @@ class Loads:
             self.node.set_feeding()
             keyspace = self.node.keyspace  # replicas hold what had expired, and continue: they are told
             keyspace.recorded += [(index, [keyspace.delete_name, key]) for index, key in dropped]
-            self.node.executor.commit(together=False)
+            self.node.outgoing.commit(together=False)
 
     def _become_ready(self) -> None:
         if self.node.config["replicaof"]:

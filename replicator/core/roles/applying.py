@@ -281,12 +281,12 @@ class Following:
             return  # the stream itself made us leave
         done = len(unapplied) - session.decoder.pending - open_size
         if done == len(unapplied):
-            node.history.append(unapplied)
+            node.outgoing.verbatim(unapplied)
             self.unapplied = b""
             node.replica.stream_db = session.db.index
             return
         if done > 0:
-            node.history.append(unapplied[:done])
+            node.outgoing.verbatim(unapplied[:done])
             node.replica.stream_db = session.db.index
         if done > 0 or unapplied is data:
             self.unapplied = bytearray(memoryview(unapplied)[done:])
