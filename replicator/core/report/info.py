@@ -253,7 +253,7 @@ def _link(node: Node, link: Link) -> str:
 
 def replication_fields(node: Node) -> Fields:
     """The fields of the section Replication."""
-    offset = node.replication_offset()
+    offset = node.outgoing.offset()
     history, replica, primary = node.history, node.replica, node.primary
     fields: Fields = [("role", "slave" if replica.active else "master")]
     if replica.active:
