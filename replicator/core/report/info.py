@@ -63,7 +63,7 @@ def _server(node: Node) -> Fields:
         ("process_id", node.surroundings.pid),
         ("process_supervised", "no"),
         ("run_id", node.run_id),
-        ("tcp_port", node.config["port"]),
+        ("tcp_port", node.config["port"] or node.config["tls-port"]),
         ("server_time_usec", node.turn.now.unix_ms * 1000),
         ("uptime_in_seconds", uptime),
         ("uptime_in_days", uptime // 86400),

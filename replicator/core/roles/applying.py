@@ -66,7 +66,8 @@ class Following:
             password = str(config["masterauth"]).encode()
             user = str(config["masteruser"]).encode()
             lines.append((b"AUTH", user, password) if user else (b"AUTH", password))
-        port = config["replica-announce-port"] or config["port"]
+        own_port = config["tls-port"] if config["tls-replication"] and config["tls-port"] else config["port"]
+        port = config["replica-announce-port"] or own_port
         lines.append((b"REPLCONF", b"listening-port", b"%d" % port))
         if config["replica-announce-ip"]:
             lines.append((b"REPLCONF", b"ip-address", str(config["replica-announce-ip"]).encode()))
