@@ -1,4 +1,4 @@
-"""A report begins with the loss, draws the distance of a replica that lags, names the backlog that would have sufficed."""
+"""A report begins with the loss, draws how far a replica lags, and names the backlog that would have sufficed."""
 
 from __future__ import annotations
 
