@@ -41,8 +41,8 @@ class ServeOptions:
     port: 0 for no TCP listener. addresses: as the bind directive has them ("*", "::*", "-" before one that may be
     missing). tls_port, tls: the same for connections that are encrypted, and how. bus_port: of a cluster's bus, 0
     for none. unix_path: "" for none; unix_permissions: its mode, 0 to leave it. directory: made the working directory.
-    log_path: "" for standard output. role: the log's role character at the start. pid_path: "" for none. descriptors: how many the process may need
-    (maxclients + 32); the soft limit is raised to it as far as the hard limit allows.
+    log_path: "" for standard output. role: the log's role character at the start. pid_path: "" for none. descriptors:
+    how many the process may need (maxclients + 32); the soft limit is raised to it as far as the hard limit allows.
     """
 
     port: int = 6379
