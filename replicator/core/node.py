@@ -450,8 +450,10 @@ class Node:
             raise CommandError(_CANNOT_PERSIST)
         wanted, max_lag = config["min-replicas-to-write"], config["min-replicas-max-lag"]
         counts = wanted and max_lag and not self.replica.active
-        if counts and self.primary.good_replicas(self.turn.now, max_lag) < wanted:
-            raise CommandError("NOREPLICAS Not enough good replicas to write.")
+        if counts:
+            primary, anew = self.primary, config["min-replicas-count"] == "each-write"
+            if (primary.count_good(self.turn.now) if anew else primary.good) < wanted:
+                raise CommandError("NOREPLICAS Not enough good replicas to write.")
         if self.replica.active and config["replica-read-only"]:
             raise CommandError("READONLY You can't write against a read only replica.")
 
@@ -499,6 +501,7 @@ class Node:
                 self.outgoing.tell_replicas((b"PING",))
             primary.keep_alive()
             primary.check_timeouts(now)
+            primary.count_good(now)
             primary.check_limits(now)
         primary.forget_backlog_if_alone(now, is_primary=not self.replica.active)
         if self.history.window is None:

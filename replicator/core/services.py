@@ -58,6 +58,8 @@ class Services:
         ):
             config.on_change(name, lambda _value: self._reconfigured())
         config.on_change("repl-backlog-size", self._resize_window)
+        for name in ("min-replicas-to-write", "min-replicas-max-lag"):
+            config.on_change(name, self._count_good)
         self._set_notifications()
         for old, new in config.renames:
             if not node.executor.rename(old.lower(), new):
@@ -72,6 +74,9 @@ class Services:
 
     def _set_notifications(self) -> None:
         configure(self.node.keyspace, self.node.pubsub.publish, str(self.node.config["notify-keyspace-events"]))
+
+    def _count_good(self, _value: object) -> None:
+        self.node.primary.count_good(self.node.turn.now)
 
     def _resize_window(self, size: Any) -> None:
         if self.node.history.window is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Final
 
@@ -45,7 +46,7 @@ class Alarm:
         reached_ms = heappop(planned)
         self._soonest_ms = planned[0] if planned else _NEVER
         if self._process.ended is None:
-            self._process.later(self._look, reached_ms)
+            self._process.later_than_reads(partial(self._look, reached_ms))
 
     def _look(self, reached_ms: int) -> None:
         """Is it time? It is that late at least."""

@@ -180,7 +180,7 @@ class Socket:
 
     def _fly(self, number: int, kind: int, data: bytes) -> None:
         path, kernel = self.path, self.net.kernel
-        departure = path.departure_us(len(data) + 40) if path.conduct.rate else kernel.now_us
+        departure = path.departure_us(len(data)) if path.conduct.rate else kernel.now_us
         arrival = departure + path.delay()
         if arrival < self._last_us:
             arrival = self._last_us
@@ -259,11 +259,12 @@ class Socket:
             peer.sink.readable(peer)
 
     def answer_reset(self) -> None:
-        """Tell the peer that nobody is here. A reset that meets a dead link is lost."""
-        path = self.path
+        """Tell the peer that nobody is here. A reset that meets a dead link is lost; on a thin one it comes behind the
+        bytes that are under way."""
+        path, kernel = self.path, self.net.kernel
         if not path.cut:
-            kernel = self.net.kernel
-            kernel.at(kernel.now_us + path.delay(), self._reset_arrives)
+            departure = path.departure_us(0) if path.conduct.rate else kernel.now_us
+            kernel.at(max(departure + path.delay(), self._last_us), self._reset_arrives)
 
     def _reset_arrives(self) -> None:
         if not self.path.cut:

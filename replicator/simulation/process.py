@@ -44,10 +44,41 @@ class Process:
     """One life of a machine on one host."""
 
     __slots__ = (
-        "_alarm", "_calls", "_carry", "_dirty", "_draw", "_files", "_handle", "_last_conn", "_number",
-        "_short_reads", "_stepped", "_told", "_waiting", "_waking_us", "address",
-        "busy_until_us", "chance", "clock", "costs", "disk", "ended", "hooks", "kernel", "locals", "machine",
-        "name", "net", "now", "pid", "snapshots", "stopped", "streams", "wires", "withheld",
+        "_alarm",
+        "_calls",
+        "_carry",
+        "_dirty",
+        "_draw",
+        "_files",
+        "_handle",
+        "_last_conn",
+        "_number",
+        "_short_reads",
+        "_stepped",
+        "_timers_waiting",
+        "_told",
+        "_waiting",
+        "_waking_us",
+        "address",
+        "busy_until_us",
+        "chance",
+        "clock",
+        "costs",
+        "disk",
+        "ended",
+        "hooks",
+        "kernel",
+        "locals",
+        "machine",
+        "name",
+        "net",
+        "now",
+        "pid",
+        "snapshots",
+        "stopped",
+        "streams",
+        "wires",
+        "withheld",
     )  # fmt: skip
 
     def __init__(
@@ -68,6 +99,7 @@ class Process:
         self.locals: dict[int, Local] = {}
         self._told: deque[told.Event] = deque()
         self._waiting: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._timers_waiting: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
         self._waking_us = -1
         self._calls = Calls(self)
         self._dirty: dict[int, Wire] = {}
@@ -166,6 +198,17 @@ class Process:
         else:
             call(*arguments)
 
+    def later_than_reads(self, call: Callable[..., None]) -> None:
+        """Call now; or when the process runs again, behind what has come on its sockets by then, for a turn of the live
+        driver has sockets before timers."""
+        if self.ended is not None:
+            return
+        if self.stopped or self.busy_until_us > self.kernel.now_us or self._waiting:
+            self._timers_waiting.append((call, ()))
+            self._plan_waking()
+        else:
+            call()
+
     def _plan_waking(self) -> None:
         if not self.stopped and self._waking_us != self.busy_until_us:
             self._waking_us = self.busy_until_us
@@ -173,6 +216,8 @@ class Process:
 
     def _wake(self) -> None:
         self._waking_us = -1
+        self._waiting.extend(self._timers_waiting)
+        self._timers_waiting.clear()
         while self._waiting and self.ended is None:
             if self.held_up:
                 self._plan_waking()

@@ -297,6 +297,11 @@ wait = { offsets_equal = ["b", "c"] }
 full_syncs = 0
 [[expect]]
 equal_digests = true
+[[faults.plan]]  # harmless itself; with a plan the world is drawn, and with it how little sockets hold
+at = "1ms"
+kind = "clock-step"
+node = "c"
+amount = 1
 """
 )
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from replicator.core.config.kinds import ConfigError, as_bytes, quoted
-from replicator.core.config.table import DIRECTIVES, LATER, LATER_NAMES, Spec
+from replicator.core.config.table import DIRECTIVES, LATER, LATER_NAMES, OURS, Spec
 from replicator.core.config.text import (
     ConfigFileError,
     Directive,
@@ -99,7 +99,7 @@ def _table(specs: Iterable[Spec]) -> dict[str, Spec]:
     return table | {later: table[name] for later, name in LATER_NAMES.items()}
 
 
-SPECS = _table((*DIRECTIVES, *LATER))  # by every name, old ones included
+SPECS = _table((*DIRECTIVES, *LATER, *OURS))  # by every name, old ones included
 
 
 def canonical(name: str) -> str:
@@ -260,7 +260,7 @@ class Config:
         """
         present = {canonical(line.name) for line in _readable(old_text)}
         lines: list[tuple[str, list[str]]] = []
-        for spec in (*DIRECTIVES, *LATER):
+        for spec in (*DIRECTIVES, *LATER, *OURS):
             if not extra or spec.name not in extra:
                 value = self._values[spec.name]
                 lines.append((spec.name, spec.kind.lines(spec.name, value, spec.default, spec.name in present)))

@@ -298,6 +298,9 @@ LATER = (
     size("set-max-listpack-value", 64, 0, LONG, hidden=True, effect=False),
 )
 
+# Our own; hidden for the same reason. min-replicas-count: when good replicas are counted (replication/primary.py).
+OURS = (choice("min-replicas-count", "each-second", "each-second each-write", hidden=True),)
+
 # Names of later servers for directives that have an older one; accepted everywhere, listed nowhere.
 LATER_NAMES = {
     "primaryauth": "masterauth",

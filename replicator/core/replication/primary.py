@@ -100,6 +100,12 @@ class Link:
         """REPLCONF rdb-filter-only: its snapshot holds no keys, and functions only if these are asked for."""
         self.content = Content(keys=False, functions=functions)
 
+    def lag_s(self, now: Now) -> int:
+        """Seconds since the last ACK as stock counts them: whole seconds of the clock on the wall, so that an ACK of
+        11.9 s is two seconds old at 13.0 s."""
+        acked_unix_ms = now.unix_ms - (now.mono_ms - self.acked_ms)
+        return now.unix_ms // 1000 - acked_unix_ms // 1000
+
     def list_anew(self) -> bytes:
         """ROLE's line about the replica, encoded; it is kept."""
         host = (self.announced_host or self.host).encode()
@@ -151,6 +157,7 @@ class Primary:
         self.sync_partial_err = 0
         self.alone_since_ms: int | None = None  # no replica since, with a window kept
         self._limits_due = 0  # when our offset is here, the output of replicas is weighed
+        self.good = 0  # replicas at the last count_good()
         self.refusals: list[tuple[int, Verdict]] = []  # the latest, for status and reports
 
     # -- settings ---------------------------------------------------------------------------------------------------
@@ -187,7 +194,7 @@ class Primary:
         self.alone_since_ms = None
         link.cursor = window.attach(position)
         link.acked_ms = now.mono_ms
-        self._online(link)
+        self._online(link, now)
         self.sync_partial_ok += 1
         self.log(
             Level.NOTICE,
@@ -387,13 +394,14 @@ class Primary:
         if link.diskless:
             # The stream begins with the first ACK: it tells that the payload's end mark was seen.
             link.state = LinkState.ONLINE
+            self.count_good(now)
             self.log(
                 Level.NOTICE,
                 f"Streamed RDB transfer with replica {link.address} succeeded (socket). "
                 "Waiting for REPLCONF ACK from slave to enable streaming",
             )
             return
-        self._online(link)
+        self._online(link, now)
         self.log(Level.NOTICE, f"Synchronization with replica {link.address} succeeded")
         self.emit(Announce("replication.full-sync-done", (("replica", link.address), ("offset", link.acked))))
 
@@ -408,8 +416,9 @@ class Primary:
         generation = self.snapshot_generation
         return any(link.generation == generation and link.state is LinkState.WAIT_END for link in self.links.values())
 
-    def _online(self, link: Link) -> None:
+    def _online(self, link: Link, now: Now) -> None:
         link.state = LinkState.ONLINE
+        self.count_good(now)
         link.streaming = True
         self.emit(Stream(link.conn))
 
@@ -428,16 +437,21 @@ class Primary:
             link.acked = position
         link.acked_ms = now.mono_ms
         if not link.streaming and link.state is LinkState.ONLINE:
-            self._online(link)
+            self._online(link, now)
             self.log(Level.NOTICE, f"Synchronization with replica {link.address} succeeded")
             self.emit(Announce("replication.full-sync-done", (("replica", link.address), ("offset", link.acked))))
 
-    def good_replicas(self, now: Now, max_lag_s: int) -> int:
-        """Online replicas whose last ACK is at most max_lag_s seconds old."""
-        return sum(
-            link.state is LinkState.ONLINE and (now.mono_ms - link.acked_ms) // 1000 <= max_lag_s
-            for link in self.links.values()
+    def count_good(self, now: Now) -> int:
+        """Count the online replicas whose last ACK is at most min-replicas-max-lag seconds old, and keep the count.
+
+        As stock counts: each second, and when a replica comes or goes. Between two counts min-replicas-to-write goes
+        by what is kept, so that a primary that stood still lets the writes through that had waited for it.
+        """
+        max_lag_s = self._number("min-replicas-max-lag")
+        self.good = sum(
+            link.state is _ONLINE and link.lag_s(now) <= max_lag_s for link in self.links.values()
         )
+        return self.good
 
     def listed(self) -> list[bytes]:
         """The online replicas as ROLE lists them, encoded."""
@@ -461,6 +475,7 @@ class Primary:
         self._release(link)
         self.log(Level.WARNING, f"Connection with replica {link.address} lost.")
         self.emit(Announce("replication.replica-lost", (("replica", link.address), ("offset", link.acked))))
+        self.count_good(now)
         if not self.links:
             self.alone_since_ms = now.mono_ms
         return True

@@ -244,7 +244,7 @@ def _stats(node: Node) -> Fields:
 
 
 def _link(node: Node, link: Link) -> str:
-    lag = (node.turn.now.mono_ms - link.acked_ms) // 1000 if link.state is LinkState.ONLINE else 0
+    lag = link.lag_s(node.turn.now) if link.state is LinkState.ONLINE else 0
     return (
         f"ip={link.announced_host or link.host},port={link.announced_port},state={link.state.shown},"
         f"offset={link.acked},lag={lag}"
@@ -285,8 +285,7 @@ def replication_fields(node: Node) -> Fields:
         ]
     fields.append(("connected_slaves", len(primary.links)))
     if node.config["min-replicas-to-write"] and node.config["min-replicas-max-lag"]:
-        good = primary.good_replicas(node.turn.now, node.config["min-replicas-max-lag"])
-        fields.append(("min_slaves_good_slaves", good))
+        fields.append(("min_slaves_good_slaves", primary.good))
     fields += [(f"slave{number}", _link(node, link)) for number, link in enumerate(primary.links.values())]
     window = history.window
     fields += [

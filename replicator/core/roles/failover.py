@@ -324,7 +324,7 @@ class Handover:
         self.shutdown_deadline = None
         lagging = self._lagging()
         for link in lagging:
-            lag = (node.turn.now.mono_ms - link.acked_ms) // 1000
+            lag = link.lag_s(node.turn.now)
             node.turn.log(
                 Level.WARNING,
                 f"Lagging replica {link.address} reported offset {node.history.end - link.acked} behind master, "

@@ -41,6 +41,8 @@ from replicator.scenario.verdict.history import OK, Digest, History, Milestone, 
 
 ASK_TIMEOUT_MS = 2000
 SAMPLE_TIMEOUT_MS = 600
+# While a node is silent it is looked at as often as a live play does: for how long it has been so decides.
+CLOSER_LOOK_MS = 25
 SETUP_MS = 20_000
 # Laid below the script's own configuration: what a short play on one machine wants.
 DEFAULTS: dict[str, str] = {"save": "", "repl-diskless-sync-delay": "0", "always-show-logo": "no"}
@@ -158,7 +160,10 @@ class Player:
     def advance(self, now: Now) -> list[Request]:
         self._now = now
         if now.mono_ms >= self._sample_due:
-            self._sample_due = now.mono_ms + self.stage.sample_ms
+            every_ms = self.stage.sample_ms
+            if any(view.unanswered_since is not None for view in self.observer.views.values()):
+                every_ms = min(CLOSER_LOOK_MS, every_ms)
+            self._sample_due = now.mono_ms + every_ms
             self._sample()
         return self._turn(now)
 

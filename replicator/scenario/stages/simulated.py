@@ -56,7 +56,7 @@ BOOT_US = 40_000
 # How long a node that was asked to end may take before it is killed (as the live stage has it).
 END_WITHIN_US = 10_000_000
 # The player's look at all nodes; live it is more often, but there it costs no seeds.
-SAMPLE_MS = 200
+SAMPLE_MS = 100
 # So much after a client's operation the player looks what has become of it.
 NOTICE_US = 20_000
 # A play that takes longer than this in virtual time hangs.
@@ -162,6 +162,13 @@ class Control:
             self.stage.report(Answer(ask.tag, None if failed else answer, str(answer) if failed else "", failed))
 
 
+# What the sockets of a connection over loopback and the forwarder of a live play hold between them, about.
+LOOPBACK_BYTES = 8 << 20
+
+
+PHASE_US = 1_000_000
+
+
 class SimulatedStage:
     """One play in virtual time. make_node: builds the machine of a node (tests put broken ones in)."""
 
@@ -177,17 +184,19 @@ class SimulatedStage:
         self._tags = 0
         self.kernel = Kernel(seed)
         chance = self.kernel.random("world")
+        # Where faults are drawn the world is drawn, too; without them it is like the machine of a live play, for what
+        # a play loses is to be what the same play loses there (docs/fidelity.md names every one of these).
+        strange = bool(script.faults.plan)
+        base_us, jitter_us = chance.randrange(30, 300), chance.randrange(0, 200)
+        window = chance.choice((2_000, 8_000, 64_000, 512_000))
         self.net = Network(
-            self.kernel,
-            base_us=chance.randrange(30, 300),
-            jitter_us=chance.randrange(0, 200),
-            window=chance.choice((2_000, 8_000, 64_000, 512_000)),
+            self.kernel, base_us=base_us, jitter_us=jitter_us, window=window if strange else LOOPBACK_BYTES
         )
         self.costs = Costs(
-            short_reads=chance.choice((0.0, 0.01, 0.05, 0.3) if script.faults.plan else (0.0, 0.01, 0.02, 0.05)),
+            short_reads=chance.choice((0.0, 0.01, 0.05, 0.3) if strange else (0.0, 0.01, 0.02, 0.05)),
             snapshot_us=chance.randrange(500, 40_000),
         )
-        if script.faults.plan:
+        if strange:
             # Loads that last long enough for something to happen meanwhile; without faults a file's times are held to.
             self.costs.read_us = chance.choice((50, 500, 5000, 20_000))
             self.costs.read_bytes = chance.choice((100, 1000, 1 << 20))
@@ -418,7 +427,9 @@ class SimulatedStage:
             clock=machine.clock, disk=machine.disk, chance=self.kernel.random(f"{life}/process"), hooks=hooks,
             costs=self.costs, pid=1000 + machine.lives,
         )  # fmt: skip
-        machine.process.busy_until_us = self.kernel.now_us + BOOT_US
+        # Nodes that run for days do their work of every second at different moments of it.
+        phase_us = self.kernel.random(f"phase/{machine.name}").randrange(PHASE_US) if machine.lives == 1 else 0
+        machine.process.busy_until_us = self.kernel.now_us + BOOT_US + phase_us
         machine.process.later(machine.process.start)
 
     def kill(self, node: str, *, power_loss: bool = False) -> None:
