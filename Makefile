@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/.installed
 COMPILED := $(VENV)/.compiled
 PYTEST_OPTIONS ?=
 
-.PHONY: demo test check bench interop sim soak lock clean help
+.PHONY: demo test check bench fidelity interop sim soak lock clean help
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -40,6 +40,11 @@ check: $(INSTALLED)
 
 bench: $(COMPILED)
 	$(BIN)/python -m benchmarks
+
+# The library played on processes of ours, on stock servers and simulated: writes docs/fidelity.md (about two hours).
+FIDELITY ?=
+fidelity: $(COMPILED)
+	$(BIN)/python -m benchmarks.fidelity $(FIDELITY)
 
 # Against the servers and clients on this machine that the ordinary tests do not need.
 interop: $(COMPILED)

@@ -13,7 +13,6 @@ import msgspec
 from replicator.core.config.config import Config
 from replicator.core.node import Node
 from replicator.core.surroundings import Surroundings
-from replicator.scenario.report.summary import silence_ms
 from replicator.scenario.running import run_one
 from replicator.scenario.script.load import alone, load
 from replicator.scenario.script.script import Faults, Script
@@ -91,7 +90,7 @@ def try_seed(script: Script, file: str, variant: str, seed: int, make_node: Make
     details = outcome.details
     found.trace_hash, found.events, found.virtual_ms = details["trace_hash"], details["events"], details["virtual_ms"]
     found.writes, found.lost = outcome.verdict.acknowledged, len(outcome.verdict.lost)
-    found.silence_ms = silence_ms(outcome)
+    found.silence_ms = outcome.silence_ms
     found.faults, found.paths = details["faults"], details["counts"]
     found.compared_bytes, found.compared_data = details["compared_bytes"], details["compared_data"]
     return found

@@ -12,7 +12,6 @@ from replicator.scenario.report.summary import (
     finding,
     flowing,
     loss_groups,
-    silence_ms,
 )
 from replicator.scenario.report.timeline import timeline
 from replicator.scenario.script.units import human_ms
@@ -151,7 +150,7 @@ def _side_by_side(outcomes: Sequence[Outcome]) -> str:
             f"<tr><td><b>{escape(one.variant)}</b><br><span class=meta>{escape(about)}</span></td>"
             f'<td class="n">{writes["acknowledged"]}</td><td class="n">{writes["lost"]}</td>'
             f'<td><div class="bar" style="width:{width}px"></div></td><td class="n">{writes["failed"]}</td>'
-            f'<td class="n">{writes["unknown"]}</td><td class="n">{human_ms(silence_ms(one))}</td></tr>'
+            f'<td class="n">{writes["unknown"]}</td><td class="n">{human_ms(one.silence_ms)}</td></tr>'
         )
     head = "<tr><th>variant</th><th class=n>acknowledged</th><th class=n>lost</th><th></th><th class=n>refused</th>"
     head += "<th class=n>unknown</th><th class=n>longest silence</th></tr>"
@@ -202,7 +201,7 @@ def _figures(outcome: Outcome) -> str:
         ("lost" if writes["lost"] else "", writes["lost"], "lost"),
         ("", writes["failed"], "refused"),
         ("", f"{writes['unknown']}", f"unknown ({writes['unknown_kept']} of them kept)"),
-        ("", human_ms(silence_ms(outcome)), "longest time without an acknowledged write"),
+        ("", human_ms(outcome.silence_ms), "longest time without an acknowledged write"),
     ]
     cells = "".join(
         f'<div class="figure {kind}"><b>{value}</b><span>{word}</span></div>' for kind, value, word in figures

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 from replicator.scenario.script.units import human_bytes, human_ms
 from replicator.scenario.verdict.durability import LostWrite
@@ -132,7 +131,7 @@ def distances(outcome: Outcome, node: str) -> list[Distance]:
 def finding(outcome: Outcome) -> str:
     """What a reader takes away, in one sentence."""
     writes = outcome.verdict.writes()
-    silent = f"the longest time without an acknowledged write was {human_ms(silence_ms(outcome))}"
+    silent = f"the longest time without an acknowledged write was {human_ms(outcome.silence_ms)}"
     if outcome.unjudged:
         return f"Not judged: {outcome.unjudged}"
     if not writes["lost"]:
@@ -156,17 +155,6 @@ def backlog_advice(outcome: Outcome) -> list[str]:
 def clock(at_ms: int) -> str:
     """2501 -> "2.501 s"."""
     return f"{at_ms / 1000:.3f} s"
-
-
-def silence_ms(outcome: Outcome) -> int:
-    """The longest time without an acknowledged write while there was load."""
-    ends = sorted(
-        operation.end_ms
-        for operation in outcome.history.operations
-        if operation.writes and operation.status.value == "ok" and operation.end_ms is not None
-    )
-    points = [0, *ends, max(outcome.load_ended_at_ms, ends[-1] if ends else 0)]
-    return max((later - earlier for earlier, later in pairwise(points)), default=0)
 
 
 def failover_sentence(outcome: Outcome, index: int) -> str:

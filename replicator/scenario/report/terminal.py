@@ -17,7 +17,6 @@ from replicator.scenario.report.summary import (
     finding,
     flowing,
     loss_groups,
-    silence_ms,
 )
 from replicator.scenario.script.directives import without_effect
 from replicator.scenario.script.script import Script
@@ -91,7 +90,7 @@ class Terminal:
         table.add_row(*(f"[dim]{name}[/dim]" for name in (*(n.replace("_", " ") for n in writes), "longest silence")))
         style = "bold red" if lost else "green"
         figures = [f"[{style}]{value}[/{style}]" if name == "lost" else str(value) for name, value in writes.items()]
-        table.add_row(*figures, human_ms(silence_ms(outcome)))
+        table.add_row(*figures, human_ms(outcome.silence_ms))
         self.console.print()
         self.console.print(f"  [{style}]{escape(finding(outcome))}[/{style}]", highlight=False, soft_wrap=True)
         self.console.print(Padding(table, (0, 0, 0, 2)), highlight=False, soft_wrap=True)
@@ -144,7 +143,7 @@ class Terminal:
         for one in outcomes:
             writes = one.verdict.writes()
             values = [writes["acknowledged"], writes["lost"], writes["failed"], writes["unknown"]]
-            words = [*map(str, values), human_ms(silence_ms(one)), str(len(one.synced("full")))]
+            words = [*map(str, values), human_ms(one.silence_ms), str(len(one.synced("full")))]
             cells = [f"{word:>{len(title)}}" for word, title in zip(words, titles, strict=True)]
             cells[1] = f"[{'bold red' if writes['lost'] else 'green'}]{cells[1]}[/]"
             line = f"  {escape(f'{one.variant:<{wide}}')}  {'  '.join(cells)}"

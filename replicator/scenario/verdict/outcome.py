@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from replicator.scenario.play.observe import Happening, Sync
@@ -79,6 +80,17 @@ class Outcome:
         """Synchronizations of that kind since the play began (the first ones, of the set-up, do not count)."""
         return [sync for sync in self.syncs if sync.kind == kind and sync.at_ms >= 0 and node in (None, sync.replica)]
 
+    @property
+    def silence_ms(self) -> int:
+        """The longest time without an acknowledged write while there was load."""
+        ends = sorted(
+            operation.end_ms
+            for operation in self.history.operations
+            if operation.writes and operation.status is OK and operation.end_ms is not None
+        )
+        points = [0, *ends, max(self.load_ended_at_ms, ends[-1] if ends else 0)]
+        return max((later - earlier for earlier, later in pairwise(points)), default=0)
+
     def rates(self) -> list[int]:
         """Acknowledged writes in each RATE_BUCKET_MS of the play."""
         counts = [0] * (max(0, self.ended_at_ms) // RATE_BUCKET_MS + 1)
@@ -101,6 +113,7 @@ class Outcome:
             "unjudged": self.unjudged,
             "expectations": [one.plain() for one in self.expectations],
             "writes": self.verdict.writes(),
+            "silence_ms": self.silence_ms,
             "lost": [asdict(one) for one in self.verdict.lost],
             "anomalies": self.verdict.anomalies(),
             "reads": self.verdict.reads,
