@@ -40,6 +40,7 @@ from replicator.runtime.files import Files
 from replicator.runtime.link import IN, READ_BYTES, READ_BYTES_MOST, FileItem
 from replicator.runtime.links import GONE_BY_PEER, Links
 from replicator.runtime.listeners import Listener
+from replicator.runtime.scripts import Scripts
 from replicator.runtime.snapshot import Snapshots
 from replicator.runtime.sockets import Door, reason
 
@@ -114,6 +115,7 @@ class Hub:
         self.files = Files(self._told.append, directory)
         self.snapshots = Snapshots(self, self.files)
         self.connector = Connector(self)
+        self.scripts = Scripts(self)
         self._carry: dict[type[Any], Callable[[Any], None]] = {
             do.Send: self.links.send,
             do.Close: self.links.close,
@@ -134,6 +136,8 @@ class Hub:
             do.Announce: lambda effect: self._announce(effect.name, effect.fields),
             do.Listen: lambda effect: self._listen(effect.port),
             do.Sleep: self._sleep,
+            do.RunScript: self.scripts.run,
+            do.KillScript: lambda effect: self.scripts.kill(effect.number),
             do.Exit: self._exit,
         }
 
@@ -451,7 +455,8 @@ class Hub:
 
     def _shut(self) -> None:
         """Close everything; each part is tried even if another fails."""
-        parts: list[Callable[[], None]] = [self.snapshots.shut, self.connector.shut, self.door.shut, self.files.shut]
+        parts: list[Callable[[], None]] = [self.snapshots.shut, self.scripts.shut, self.connector.shut]
+        parts += [self.door.shut, self.files.shut]
         for link in self.links.by_fd.values():
             parts += [link.drop_queue, link.sock.close]
         parts.append(self._close_dying)
