@@ -26,7 +26,8 @@ ALLOWED: dict[str, set[str]] = {
     "command_table": {*VOCABULARY, "wire", "keyspace", "scripting", "errors"},
     "commands": {*VOCABULARY, "wire", "keyspace", "scripting", "errors", "command_table"},
     "replication": {*VOCABULARY, "wire"},
-    "sentinel": {*VOCABULARY, "wire"},
+    # A Sentinel is no node, but asks for a node's configuration, users and command table.
+    "sentinel": {*VOCABULARY, "wire", "errors", "command_table", "node"},
     "cluster": {*VOCABULARY, "wire"},
     "errors": {"wire"},
 }
@@ -103,7 +104,7 @@ def room(module: str) -> str:
         return "simulated stage" if parts[2].startswith("sim") else "live stage"
     if parts in (["scenario", "cli"], ["scenario", "running"]):
         return "top"  # the command, and what builds the stage that it asks for
-    return parts[0] if parts[0] in ALLOWED else "top"
+    return parts[0] if parts[0] in ALLOWED and parts[0] not in CORE else "top"
 
 
 def target(found: Import) -> str:

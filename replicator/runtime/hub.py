@@ -104,8 +104,7 @@ class Hub:
         self._told: deque[told.Event] = deque()
         self._dying: list[socket.socket | int] = []
         self._timers: list[tuple[int, int, Callable[[], None]]] = []
-        self._ticket = 0
-        self._last_conn = 0
+        self._ticket = self._last_conn = 0
         self.more = False  # work is left over: do not sleep
         self._posted: deque[told.Event] = deque()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)

@@ -59,7 +59,6 @@ class FailoverState(Enum):
     WAIT_START = "wait_start"
     SELECT_REPLICA = "select_slave"
     SEND_NO_ONE = "send_slaveof_noone"
-    COORDINATE = "send_coordinated_failover"
     WAIT_PROMOTION = "wait_promotion"
     RECONFIGURE = "reconf_slaves"
     UPDATE_CONFIG = "update_config"
