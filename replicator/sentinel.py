@@ -17,7 +17,7 @@ from replicator.core.sentinel.file import DEFAULT_PORT, separate
 from replicator.core.sentinel.machine import Sentinel, Surroundings
 from replicator.core.sentinel.report import VERSION
 from replicator.runtime.process import ServeOptions, Services, serve
-from replicator.server import cpu_seconds
+from replicator.server import cpu_seconds, tls_settings
 
 _EXTRA_DESCRIPTORS = 32
 NO_FILE = "Sentinel needs config file on disk in order to save state. Exiting..."
@@ -81,6 +81,8 @@ def _options(config: Config) -> ServeOptions:
     return ServeOptions(
         port=config["port"],
         addresses=tuple(config["bind"]),
+        tls_port=config["tls-port"],
+        tls=tls_settings(config),
         backlog=config["tcp-backlog"],
         unix_path=config["unixsocket"],
         unix_permissions=config["unixsocketperm"],

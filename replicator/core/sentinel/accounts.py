@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from replicator.core.clients.access import AccessDenied, CommandBits, Permissions, RuleError, User, merge_selectors
 from replicator.core.command_table.categories import CATEGORIES
-from replicator.core.command_table.registry import Command, CommandError
+from replicator.core.command_table.registry import Command
 from replicator.core.config.config import Config
+from replicator.core.errors import CommandError
 from replicator.core.wire import reply
 
 if TYPE_CHECKING:

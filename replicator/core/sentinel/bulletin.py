@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from replicator.core.effects import Level
 from replicator.core.sentinel.belief import Address, Instance, Primary
-from replicator.core.sentinel.turn import Turn
+from replicator.core.turn import Turn
 
 WARNING, NOTICE, VERBOSE, DEBUG = Level.WARNING, Level.NOTICE, Level.VERBOSE, Level.DEBUG
 

@@ -21,10 +21,9 @@ from replicator.core.command_table.registry import (
     REGISTRY,
     STALE,
     Command,
-    CommandError,
 )
 from replicator.core.effects import Close
-from replicator.core.errors import unknown_command
+from replicator.core.errors import CommandError, unknown_command
 from replicator.core.sentinel.accounts import NO_AUTH as LOG_IN_FIRST
 from replicator.core.sentinel.accounts import Accounts
 from replicator.core.sentinel.family import Family, Handler, text

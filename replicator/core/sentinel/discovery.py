@@ -22,7 +22,7 @@ from replicator.core.sentinel.reports import Hello, InfoReport, parse_hello, par
 from replicator.core.sentinel.roster import Roster, RosterError
 from replicator.core.sentinel.settings import Settings
 from replicator.core.sentinel.store import Store
-from replicator.core.sentinel.turn import Turn
+from replicator.core.turn import Turn
 
 _ID_LENGTH = 40
 

@@ -19,7 +19,7 @@ from replicator.core.sentinel.bulletin import WARNING, Bulletin
 from replicator.core.sentinel.links import Links
 from replicator.core.sentinel.settings import Settings
 from replicator.core.sentinel.store import Store
-from replicator.core.sentinel.turn import Turn
+from replicator.core.turn import Turn
 
 # A failover begins up to so many milliseconds late, so that not all Sentinels ask for votes at once.
 MAX_DESYNC_MS = 1000

@@ -33,7 +33,7 @@ from replicator.core.sentinel.links import Links
 from replicator.core.sentinel.roster import Roster
 from replicator.core.sentinel.settings import Settings
 from replicator.core.sentinel.store import Store
-from replicator.core.sentinel.turn import Turn
+from replicator.core.turn import Turn
 from replicator.core.wire.answers import Refusal
 
 S = FailoverState

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import fields as fields_of
 from typing import TypeAlias
 
-from replicator.core.command_table.registry import CommandError
+from replicator.core.errors import CommandError
 from replicator.core.sentinel import report
 from replicator.core.sentinel.belief import Instance, Primary, Timing, choose_replica
 from replicator.core.sentinel.bulletin import WARNING, Bulletin
@@ -24,7 +24,7 @@ from replicator.core.sentinel.scripts import Scripts
 from replicator.core.sentinel.sessions import Session
 from replicator.core.sentinel.settings import Settings
 from replicator.core.sentinel.store import Store
-from replicator.core.sentinel.turn import Turn
+from replicator.core.turn import Turn
 from replicator.core.wire import reply
 from replicator.core.wire.glob import matcher
 from replicator.core.wire.numbers import parse_int

@@ -16,7 +16,7 @@ from typing import Any
 from replicator.core import limits
 from replicator.core.effects import Close, Connect, Level, Send
 from replicator.core.sentinel.belief import Instance, Peer, Timing
-from replicator.core.sentinel.turn import Turn
+from replicator.core.turn import Turn
 from replicator.core.wire.answers import AnswerError, Asks, Then
 
 HELLO_CHANNEL = b"__sentinel__:hello"
@@ -85,6 +85,7 @@ class Links:
         timing: Timing,
         *,
         source: Callable[[], str],
+        tls: Callable[[], bool],
         log_in: Callable[[Instance], Credentials],
         heard: Callable[[bytes], None],
         my_id: Callable[[], str],
@@ -92,6 +93,7 @@ class Links:
         self._turn = turn
         self._timing = timing
         self._source = source
+        self._tls = tls
         self._log_in = log_in
         self._heard = heard
         self._my_id = my_id
@@ -168,7 +170,7 @@ class Links:
         self._owners[conn] = (link, instance)
         host = instance.address.ip
         timeout_ms = self._timing.min_link_reconnect_period
-        self._turn.emit(Connect(conn, host, instance.address.port, self._source(), timeout_ms))
+        self._turn.emit(Connect(conn, host, instance.address.port, self._source(), timeout_ms, self._tls()))
         return Wire(conn, self._turn.now.mono_ms)
 
     def _introduce(self, wire: Wire, instance: Instance, what: str) -> None:

@@ -48,7 +48,7 @@ from replicator.core.sentinel.scripts import Scripts
 from replicator.core.sentinel.sessions import Room, Session
 from replicator.core.sentinel.settings import Settings
 from replicator.core.sentinel.store import Store
-from replicator.core.sentinel.turn import Turn
+from replicator.core.turn import Turn
 from replicator.core.wire import reply
 
 __all__ = ["Sentinel", "Surroundings"]
@@ -85,7 +85,8 @@ class Sentinel:
             shown=self._shown,
         )
         self.links = Links(
-            self.turn, self.settings.timing, source=lambda: str(config["bind-source-addr"]), log_in=self._log_in,
+            self.turn, self.settings.timing, source=lambda: str(config["bind-source-addr"]),
+            tls=lambda: bool(config["tls-replication"]), log_in=self._log_in,
             heard=lambda data: self.discovery.hello(data), my_id=lambda: self.settings.my_id,
         )  # fmt: skip
         self.roster = Roster(
@@ -211,12 +212,12 @@ class Sentinel:
         self.turn.log(WARNING, "User requested shutdown...")
         self.scripts.abandon()
         self.turn.log(WARNING, "Sentinel is now ready to exit, bye bye...")
-        self.turn.last.append(Exit(0))
+        self.turn.emit(Exit(0))
 
     def _crash(self, why: str) -> None:
         """SENTINEL SIMULATE-FAILURE: die as by a fault, at the worst moment."""
         self.turn.log(WARNING, f"Sentinel CRASH because of SENTINEL simulate-failure ({why})")
-        self.turn.last.append(Exit(99, crash=True))
+        self.turn.emit(Exit(99, crash=True))
 
     # -- connections that come in ------------------------------------------------------------------------------------
 

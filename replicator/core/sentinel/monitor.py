@@ -22,7 +22,7 @@ from replicator.core.sentinel.reports import Hello
 from replicator.core.sentinel.roster import Roster
 from replicator.core.sentinel.settings import Settings
 from replicator.core.sentinel.store import Store
-from replicator.core.sentinel.turn import Turn
+from replicator.core.turn import Turn
 
 
 class Monitor:

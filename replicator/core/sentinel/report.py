@@ -10,7 +10,7 @@ from replicator.core.sentinel.roster import Roster
 from replicator.core.sentinel.scripts import Scripts
 from replicator.core.sentinel.sessions import Room
 from replicator.core.sentinel.settings import Settings
-from replicator.core.sentinel.turn import Turn
+from replicator.core.turn import Turn
 
 VERSION = "7.0.15"
 

@@ -11,7 +11,7 @@ from replicator.core.sentinel.bulletin import NOTICE, WARNING, Bulletin
 from replicator.core.sentinel.links import Link, Links
 from replicator.core.sentinel.settings import Settings
 from replicator.core.sentinel.store import Store
-from replicator.core.sentinel.turn import Turn
+from replicator.core.turn import Turn
 
 
 class RosterError(Exception):

@@ -16,7 +16,7 @@ from replicator.core.effects import KillScript, RunScript
 from replicator.core.events import ScriptEnded, ScriptStarted
 from replicator.core.sentinel.belief import Timing
 from replicator.core.sentinel.bulletin import DEBUG, WARNING, Bulletin
-from replicator.core.sentinel.turn import Turn
+from replicator.core.turn import Turn
 
 MAX_RETRIES = 10
 

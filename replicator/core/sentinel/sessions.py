@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from replicator.core.sentinel.turn import Turn
+from replicator.core.turn import Turn
 from replicator.core.wire import reply
 from replicator.core.wire.glob import Matcher, matcher
 from replicator.core.wire.request import RequestDecoder

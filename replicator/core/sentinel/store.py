@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 
 from replicator.core.effects import AppendFile, CommitFile, Level, RemoveFile
-from replicator.core.sentinel.turn import Turn
+from replicator.core.turn import Turn
 
 RETRY_MS = 1000
 

@@ -137,7 +137,7 @@ class AnswerDecoder:
     def _items(self, count: int, depth: int) -> Any:
         if count < 0:
             return None
-        if depth >= limits.MAX_REPLY_DEPTH or count > limits.MAX_ANSWER_ITEMS:
+        if depth >= limits.MAX_ANSWER_DEPTH or count > limits.MAX_ANSWER_ITEMS:
             raise AnswerError("an answer too deep, or a list too long")
         items = []
         for _ in range(count):
