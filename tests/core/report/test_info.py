@@ -236,3 +236,377 @@ def test_changes_are_counted_as_stock_counts_them(node: LocalNode) -> None:
             assert after[0] - before[0] == after[1] - before[1], line
             before = after
         wire.close()
+
+
+LOOKUPS = r"""
+    SET st v
+    LPUSH l a b
+    SADD s a b
+    SADD s2 b c
+    ZADD z 1 a 2 b
+    HSET h f v
+    XADD x 1-1 a b
+    XADD x 2-1 a b
+    PFADD p a
+    XGROUP CREATE x g 0
+    XREADGROUP GROUP g c COUNT 1 STREAMS x >
+    XREADGROUP GROUP g c STREAMS nox >
+    XREAD STREAMS x 0
+    XREAD STREAMS nox 0
+    XREAD STREAMS x nox 0 0
+    XACK x g 1-1
+    XACK nox g 1-1
+    XACK x nog 1-1
+    XCLAIM x g d 0 1-1
+    XCLAIM nox g d 0 1-1
+    XAUTOCLAIM x g d 0 0
+    XAUTOCLAIM nox g d 0 0
+    DUMP st
+    DUMP no
+    OBJECT ENCODING st
+    OBJECT ENCODING no
+    OBJECT FREQ no
+    OBJECT IDLETIME st
+    OBJECT REFCOUNT st
+    OBJECT HELP
+    SCAN 0 TYPE string COUNT 100
+    SINTER s s2
+    SINTER s no
+    SINTER no s
+    SINTERCARD 2 s s2
+    SINTERCARD 2 s no
+    SINTERSTORE d s s2
+    SINTERSTORE d s no
+    SUNION s no
+    SUNIONSTORE d s no
+    SDIFF s no
+    SDIFFSTORE d s no
+    PFMERGE pm p
+    PFMERGE pm no
+    PFCOUNT p
+    PFCOUNT no
+    PFCOUNT p no
+    GET st
+    GET no
+    MGET st no l
+    GETEX st
+    GETEX no
+    GETDEL no
+    GETSET st v
+    GETSET no1 v
+    SET st v GET
+    SET no2 v GET
+    STRLEN st
+    STRLEN no
+    GETRANGE st 0 1
+    GETRANGE no 0 1
+    SUBSTR no 0 1
+    APPEND st x
+    SETRANGE st 0 a
+    INCR no3
+    EXISTS st no
+    TYPE st
+    TYPE no
+    TTL st
+    TTL no
+    PTTL no
+    EXPIRETIME st
+    EXPIRETIME no
+    TOUCH st no
+    EXPIRE no 1
+    PERSIST no
+    RENAME st st2
+    RENAME st2 st
+    RENAMENX st no
+    RENAME no st
+    COPY st c1
+    COPY no c2
+    MOVE no 1
+    DEL no
+    UNLINK no
+    KEYS *
+    RANDOMKEY
+    SORT l ALPHA
+    SORT no
+    SORT l BY w_* ALPHA
+    SORT l BY nosort GET # GET g_*
+    SORT l ALPHA STORE sd
+    SORT_RO l ALPHA
+    LLEN l
+    LLEN no
+    LRANGE l 0 1
+    LRANGE no 0 1
+    LINDEX l 0
+    LINDEX no 0
+    LPOS l a
+    LPOS no a
+    LPOP no
+    LPUSHX no a
+    LSET l 0 a
+    LREM l 0 q
+    LTRIM l 0 5
+    LINSERT no before a b
+    LMOVE no l left left
+    SCARD s
+    SCARD no
+    SISMEMBER s a
+    SISMEMBER no a
+    SMISMEMBER s a
+    SMISMEMBER no a
+    SMEMBERS s
+    SMEMBERS no
+    SRANDMEMBER s
+    SRANDMEMBER no
+    SRANDMEMBER s 2
+    SPOP no
+    SREM no a
+    SMOVE no s a
+    SSCAN s 0
+    SSCAN no 0
+    HGET h f
+    HGET h nof
+    HGET no f
+    HMGET h f g
+    HMGET no f
+    HGETALL h
+    HGETALL no
+    HKEYS h
+    HVALS no
+    HLEN h
+    HLEN no
+    HEXISTS h f
+    HEXISTS no f
+    HSTRLEN h f
+    HSTRLEN no f
+    HSCAN h 0
+    HSCAN no 0
+    HRANDFIELD h
+    HRANDFIELD no
+    HDEL no f
+    HINCRBY h n 1
+    ZSCORE z a
+    ZSCORE no a
+    ZMSCORE z a
+    ZMSCORE no a
+    ZCARD z
+    ZCARD no
+    ZRANK z a
+    ZRANK no a
+    ZCOUNT z 0 1
+    ZCOUNT no 0 1
+    ZLEXCOUNT z - +
+    ZRANGE z 0 1
+    ZRANGE no 0 1
+    ZRANGEBYSCORE z 0 1
+    ZRANGEBYLEX no - +
+    ZREVRANGE z 0 1
+    ZRANGESTORE d z 0 1
+    ZRANGESTORE d no 0 1
+    ZUNION 2 z no
+    ZINTER 2 z no
+    ZDIFF 2 z no
+    ZINTERCARD 2 z no
+    ZUNIONSTORE d 2 z no
+    ZINTERSTORE d 2 z no
+    ZDIFFSTORE d 2 z no
+    ZRANDMEMBER z
+    ZRANDMEMBER no
+    ZSCAN z 0
+    ZSCAN no 0
+    ZPOPMIN no
+    ZMPOP 1 no MIN
+    ZREM no a
+    ZINCRBY z 1 a
+    GEOADD ge 1 2 m
+    GEOPOS ge m
+    GEOPOS no m
+    GEODIST ge m m
+    GEOHASH no m
+    GEOSEARCH ge FROMMEMBER m BYRADIUS 1 km
+    GEOSEARCH no FROMLONLAT 1 2 BYRADIUS 1 km
+    GEORADIUS ge 1 2 1 km
+    GEORADIUSBYMEMBER no m 1 km
+    GEORADIUS ge 1 2 1 km STORE d
+    GEOSEARCHSTORE d ge FROMLONLAT 1 2 BYRADIUS 1 km
+    XLEN x
+    XLEN no
+    XRANGE x - +
+    XRANGE no - +
+    XREVRANGE x + -
+    XPENDING x g
+    XPENDING no g
+    XINFO STREAM x
+    XINFO STREAM no
+    XINFO GROUPS x
+    XINFO CONSUMERS x g
+    XDEL no 1-1
+    XTRIM no MAXLEN 1
+    XSETID no 1-1
+    XGROUP CREATECONSUMER x g n
+    XGROUP CREATE no g 0
+    GETBIT st 0
+    GETBIT no 0
+    BITCOUNT st
+    BITCOUNT no
+    BITPOS st 1
+    BITPOS no 1
+    BITFIELD st GET u8 0
+    BITFIELD no GET u8 0
+    BITFIELD_RO no GET u8 0
+    BITFIELD bf SET u8 0 1
+    BITOP AND d st no
+    SETBIT no5 0 1
+    LCS st no
+    LCS st st
+    MEMORY USAGE st
+    MEMORY USAGE no
+    DEBUG OBJECT st
+    WATCH st
+    UNWATCH
+    SCAN 0
+    DBSIZE
+    EVAL "return redis.call('get','no')" 0
+    EVAL "return redis.call('get','st')" 0
+    LMPOP 1 no LEFT
+    RESTORE st 0 x
+    SETNX st v
+    SET st v NX
+    SET st v XX
+    MSETNX st v q v
+    GET l
+    HGET st f
+    TYPE l
+    DUMP l
+"""
+
+
+def test_hits_and_misses_are_counted_as_stock_counts_them(node: LocalNode) -> None:
+    client = node.open()
+    with running("redis7") as port:
+        wire = Wire(port)
+
+        def counts() -> tuple[tuple[int, ...], tuple[int, ...]]:
+            found = []
+            for answer in (client.send("INFO", "stats"), wire.call("INFO", "stats")):
+                stats = fields(answer)
+                found.append((int(stats["keyspace_hits"]), int(stats["keyspace_misses"])))
+            return found[0], found[1]
+
+        before = counts()
+        for line in LOOKUPS.strip().splitlines():
+            argv = transcripts.words(line)
+            client.send(*argv)
+            wire.call(*argv)
+            after = counts()
+            ours, theirs = (
+                [new - old for new, old in zip(*pair, strict=True)] for pair in zip(after, before, strict=True)
+            )
+            assert ours == theirs, line
+            before = after
+        wire.close()
+
+
+# Each block begins at CONFIG RESETSTAT.
+COUNTED = r"""
+    GET
+    NOSUCH a
+    GET a
+    SET a
+    CLIENT NOSUCH
+    CLIENT
+    CLIENT LIST x y z
+    CONFIG SET nosuch 1
+    EVAL
+
+    SET l x
+    EVAL "return redis.error_reply('MYCODE foo')" 0
+    EVAL "return redis.error_reply('foo bar')" 0
+    EVAL "return {err='CODE2 x'}" 0
+    EVAL "error('x')" 0
+    EVAL "return redis.call('lpush','l','a')" 0
+    EVAL "return redis.pcall('incr','l')" 0
+    EVAL "redis.pcall('incr','l') return 1" 0
+    EVAL "redis.pcall('incr','l') return redis.error_reply('WRONG x')" 0
+    EVAL "return redis.call('nosuch')" 0
+    EVAL "return redis.call('get')" 0
+    EVAL "x" 0
+    EVALSHA abc 0
+    EVAL "return redis.error_reply('-BAD x')" 0
+    EVAL "error({err='ERRT y'})" 0
+    FCALL nof 0
+    EVAL "return redis.call('set','a')" 0
+    EVAL_RO "return redis.call('set','a','b')" 0
+
+    MULTI
+    GET
+    EXEC
+    MULTI
+    INCR l
+    SET a b
+    WATCH x
+    EXEC
+    EXEC
+    DISCARD
+    MULTI
+    NOSUCH
+    DISCARD
+    MULTI
+    MONITOR
+    PSYNC ? -1
+    EXEC
+
+    ACL SETUSER default -get -client|list
+    GET a
+    CLIENT LIST
+    MULTI
+    GET a
+    EXEC
+    EVAL "return redis.call('get','a')" 0
+    ACL SETUSER default +get +client|list
+
+    AUTH a
+    AUTH a b
+    HELLO 4
+    SELECT 99
+
+    CONFIG SET min-replicas-to-write 1
+    SET a b
+    EVAL "return redis.call('set','a','b')" 0
+    MULTI
+    SET a b
+    EXEC
+    CONFIG SET min-replicas-to-write 0
+
+    BLPOP nokey 0.01
+    XREAD BLOCK 10 STREAMS nokey $
+    WAIT 0 10
+    SUBSCRIBE c
+    UNSUBSCRIBE c
+"""
+
+
+def test_calls_refusals_failures_and_errors_are_counted_as_stock_counts_them(node: LocalNode) -> None:
+    client = node.open()
+    with running("redis7") as port:
+        wire = Wire(port)
+        for block in COUNTED.strip().split("\n\n"):
+            told = []
+            for send, advance in ((client.send, node.advance), (wire.call, None)):
+                send("CONFIG", "RESETSTAT")
+                for line in block.strip().splitlines():
+                    send(*transcripts.words(line))
+                    if advance is not None and line.split()[0] in ("BLPOP", "XREAD"):
+                        advance(20)
+                        client.read()
+                told.append(counted(send("INFO", "everything")))
+            assert told[0] == told[1], block
+        wire.close()
+
+
+def counted(answer: bytes) -> dict[str, str]:
+    """The statistics without times."""
+    found = {}
+    for name, value in fields(answer).items():
+        if name.startswith(("cmdstat_", "errorstat_")) or name in ("total_commands_processed", "total_error_replies"):
+            found[name] = ",".join(part for part in value.split(",") if not part.startswith("usec"))
+    return found
