@@ -44,6 +44,20 @@ Examples:
 """
 
 
+SENTINEL_USAGE = """\
+Usage: replicator sentinel /path/to/sentinel.conf [--directive value ...]
+       replicator server /path/to/sentinel.conf --sentinel
+
+Takes exactly the arguments of redis-sentinel. The file is rewritten as the Sentinel learns: it must be writable.
+
+Example of a file:
+       port 26379
+       sentinel monitor mymaster 127.0.0.1 6379 2
+       sentinel down-after-milliseconds mymaster 5000
+       sentinel failover-timeout mymaster 60000
+"""
+
+
 class LazyCommand(click.Command):
     """A command of another module that is imported only when it is run (or its own --help is asked for)."""
 
@@ -110,8 +124,7 @@ def run_server(arguments: Iterable[str]) -> int:
         click.echo(USAGE, nl=False)
         return 0
     if "--sentinel" in (word.lower() for word in words):
-        click.echo("replicator server: --sentinel: there is no sentinel in this version", err=True)
-        return 1
+        return run_sentinel(words)
     # Nothing that importing makes is garbage: looking for some would be a tenth of the start. serve() enables it.
     gc.disable()
     from replicator.config_file import CannotOpen, ConfigFileError, load
@@ -127,6 +140,20 @@ def run_server(arguments: Iterable[str]) -> int:
     from replicator.server import run
 
     return run(config)
+
+
+def run_sentinel(arguments: Iterable[str]) -> int:
+    """Start a Sentinel with redis-sentinel's arguments and serve until it ends; the exit code."""
+    words = list(arguments)
+    if words[:1] in (["-v"], ["--version"]):
+        return run_server(["--version"])
+    if words[:1] in (["-h"], ["--help"]):
+        click.echo(SENTINEL_USAGE, nl=False)
+        return 0
+    gc.disable()  # as in run_server
+    from replicator.sentinel import run
+
+    return run(words)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -154,6 +181,14 @@ class ServerCommand(click.Command):
 def server(arguments: tuple[str, ...]) -> None:
     """Start a node; takes exactly the arguments of redis-server."""
     sys.exit(run_server(arguments))
+
+
+@main.command(
+    cls=ServerCommand, add_help_option=False, short_help="Start a Sentinel with exactly redis-sentinel's arguments."
+)
+def sentinel(arguments: tuple[str, ...]) -> None:
+    """Start a Sentinel; takes exactly the arguments of redis-sentinel."""
+    sys.exit(run_sentinel(arguments))
 
 
 # (parameter, directive, help) of options that set one directive each

@@ -13,6 +13,10 @@ class CountedError(CommandError):
     """An error reply that was counted where it arose: in a command of the script that now answers with it."""
 
 
+class Redirect(CommandError):
+    """The command does not belong to this node of a cluster. A transaction is over, in this error's own words."""
+
+
 SYNTAX = "ERR syntax error"
 NOT_AN_INTEGER = "ERR value is not an integer or out of range"
 NOT_A_FLOAT = "ERR value is not a valid float"

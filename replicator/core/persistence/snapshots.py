@@ -90,7 +90,8 @@ class Snapshots:
             b"used-mem": b"%d" % node.used_memory(),
         }
         if replication and node.history.window is not None:
-            aux[b"repl-stream-db"] = b"%d" % node.stream_db_now()
+            stream_db = node.replica.stream_db if node.replica.active else max(0, node.outgoing.db)
+            aux[b"repl-stream-db"] = b"%d" % stream_db
             aux[b"repl-id"] = node.history.id.encode()
             aux[b"repl-offset"] = b"%d" % node.history.end
         aux[b"aof-base"] = b"0"
@@ -125,8 +126,8 @@ class Snapshots:
         self.generation += 1
         target = "replicas sockets" if request.diskless else "disk"
         node.turn.log(Level.NOTICE, f"Starting BGSAVE for SYNC with target: {target}")
-        node.flush_stream()
-        node.executor.stream_db = -1  # the new replicas know no database: the stream says it anew
+        node.outgoing.flush()
+        node.outgoing.db = -1  # the new replicas know no database: the stream says it anew
         node.primary.begin_snapshot(request, self.generation)
         self.running = Running(self.generation, True, request.diskless, node.keyspace.changes, node.turn.now.mono_ms)
         effect = self._effect()
@@ -147,7 +148,7 @@ class Snapshots:
     def _start_save(self) -> None:
         self.generation += 1
         node = self.node
-        node.flush_stream()
+        node.outgoing.flush()
         self.last_try_ms = node.turn.now.mono_ms
         self.running = Running(self.generation, False, False, node.keyspace.changes, node.turn.now.mono_ms)
         node.turn.last_effect(self._effect())
@@ -272,7 +273,7 @@ class Snapshots:
         name = f"temp-{node.surroundings.pid}-{self.generation}.rdb"
         self._foreground = name
         first = True
-        node.flush_stream()
+        node.outgoing.flush()
         for chunk in self.chunks():
             node.turn.emit(AppendFile(name, chunk[0] if isinstance(chunk, tuple) else chunk, first=first))
             first = False

@@ -54,7 +54,7 @@ def _server(node: Node) -> Fields:
         ("redis_git_sha1", "00000000"),
         ("redis_git_dirty", 0),
         ("redis_build_id", "0"),
-        ("redis_mode", "standalone"),
+        ("redis_mode", "standalone" if node.cluster is None else "cluster"),
         ("replicator_version", __version__),
         ("os", node.surroundings.system),
         ("arch_bits", 64),
@@ -63,7 +63,7 @@ def _server(node: Node) -> Fields:
         ("process_id", node.surroundings.pid),
         ("process_supervised", "no"),
         ("run_id", node.run_id),
-        ("tcp_port", node.config["port"]),
+        ("tcp_port", node.config["port"] or node.config["tls-port"]),
         ("server_time_usec", node.turn.now.unix_ms * 1000),
         ("uptime_in_seconds", uptime),
         ("uptime_in_days", uptime // 86400),
@@ -83,7 +83,7 @@ def _clients(node: Node) -> Fields:
     biggest_in, biggest_out = node.services.traffic.largest()
     return [
         ("connected_clients", len(node.sessions) - links + (node.following.session is not None)),
-        ("cluster_connections", 0),
+        ("cluster_connections", 0 if node.cluster is None else len(node.cluster.bus.links.by_conn)),
         ("maxclients", node.config["maxclients"]),
         ("client_recent_max_input_buffer", biggest_in),
         ("client_recent_max_output_buffer", biggest_out),
@@ -281,7 +281,7 @@ def _link(node: Node, link: Link) -> str:
 
 def replication_fields(node: Node) -> Fields:
     """The fields of the section Replication."""
-    offset = node.replication_offset()
+    offset = node.outgoing.offset()
     history, replica, primary = node.history, node.replica, node.primary
     fields: Fields = [("role", "slave" if replica.active else "master")]
     if replica.active:
@@ -410,6 +410,6 @@ _SECTIONS: dict[str, tuple[str, Callable[[Node], Fields]]] = {
     "commandstats": ("Commandstats", _commandstats),
     "errorstats": ("Errorstats", _errorstats),
     "latencystats": ("Latencystats", _latencystats),
-    "cluster": ("Cluster", lambda node: [("cluster_enabled", 0)]),
+    "cluster": ("Cluster", lambda node: [("cluster_enabled", int(node.cluster is not None))]),
     "keyspace": ("Keyspace", _keyspace),
 }
