@@ -80,6 +80,25 @@ class AddressType(click.ParamType[Any]):
         return host.strip("[]") or "127.0.0.1", int(port)
 
 
+class SecondsType(click.ParamType[Any]):
+    """A number of seconds between two bounds; nan and the infinities are none."""
+
+    name = "seconds"
+
+    def __init__(self, least: float, most: float) -> None:
+        self._least, self._most = least, most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number of the text."""
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = -1.0
+        if not self._least <= seconds <= self._most:
+            self.fail(f"{value!r} is not a number from {self._least:g} to {self._most:g}", param, ctx)
+        return seconds
+
+
 def run_server(arguments: Iterable[str]) -> int:
     """Start a node with redis-server's arguments and serve until it ends; the exit code."""
     words = list(arguments)
@@ -217,7 +236,8 @@ main.command(context_settings=_FRIENDLY, short_help="Start a replica of the node
 @main.command(short_help="Show the topology as seen from any of its nodes.")
 @click.argument("address", metavar="HOST:PORT", type=AddressType())
 @click.option("--watch", is_flag=True, help="Look again and again until interrupted.")
-@click.option("--interval", default=1.0, show_default=True, help="Seconds between two looks of --watch.")
+@click.option("--interval", default=1.0, show_default=True, type=SecondsType(0.1, 86_400),
+              help="Seconds between two looks of --watch.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one document a look.")
 @click.option("--user", default="", help="The user to log in as, if not the default one.")
 @click.option("--password", default="", envvar="REDISCLI_AUTH", help="Password of the nodes (or REDISCLI_AUTH).")
@@ -235,5 +255,9 @@ def status(address: tuple[str, int], watch: bool, interval: float, as_json: bool
         watch_forever(look, interval, as_json=as_json)
         return
     walk = look()
-    show(walk, as_json=as_json)
-    sys.exit(0 if walk.asked.reachable else 1)
+    told = walk.asked.reachable and walk.asked.role != ""
+    if as_json or told:
+        show(walk, as_json=as_json)
+    else:
+        click.echo(f"{walk.asked.address}: {walk.asked.error}", err=True)
+    sys.exit(0 if told else 1)

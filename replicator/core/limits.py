@@ -11,11 +11,9 @@ FAST_ARGUMENTS_DIGITS = 5
 MAX_BULK = 512 * 1024 * 1024
 # An inline command, or the length line of a request: longer lines without an end are no protocol.
 MAX_INLINE = 64 * 1024
-# All that a client has sent and that no command has consumed yet: stock's client-query-buffer-limit.
-MAX_QUERY_BUFFER = 1024 * 1024 * 1024
 # What a primary's stream may keep open on its replica: a transaction without its EXEC, or half a command. Stock has no
-# bound; ours is what a client of the primary may send in one request (MAX_QUERY_BUFFER). A script's effects may be
-# more: then the data comes by a full synchronization.
+# bound; ours is what a client of the primary may send in one request (stock's client-query-buffer-limit). What a script
+# changes may be more: then the data comes by a full synchronization.
 MAX_UNAPPLIED = 1024 * 1024 * 1024
 # What an argument of such a transaction costs beside its bytes.
 ARGUMENT_WEIGHT = 64
@@ -25,8 +23,6 @@ MAX_LOAD_PERCENT = 90
 # Before a client has authenticated it may only speak small requests.
 UNAUTHENTICATED_ARGUMENTS = 10
 UNAUTHENTICATED_BULK = 16 * 1024
-# How deep a reply that we parse (from a primary, from a script) may nest.
-MAX_REPLY_DEPTH = 9
 # One block of the replication window.
 WINDOW_BLOCK = 64 * 1024
 # How much of the window a driver takes in one pull for one replica.
@@ -58,3 +54,22 @@ MAX_EVAL_SCRIPTS = 10_000
 # which Lua 5.1 does not count: some 130,000 of them end the process, in stock as well. No pattern that means something
 # comes near ours.
 MAX_PATTERN_ITEMS = 10_000
+# A TLS handshake that takes longer is cut: a peer that connects and says nothing must not keep a descriptor.
+TLS_HANDSHAKE_MS = 10_000
+# Connections in their handshake at once (some 60 KiB each once they have spoken). Beyond it the oldest goes, if it has
+# had time enough for any honest peer, and else the listener waits.
+TLS_HANDSHAKES = 512
+TLS_HANDSHAKE_ENOUGH_MS = 1_000
+# Steps of handshakes in one turn (about 1 ms each when a signature is due): a flood of them must leave clients room.
+TLS_STEPS = 8
+# What a peer may make TLS itself answer (new keys) without reading any of it.
+TLS_UNREAD_BYTES = 64 * 1024
+# A message of the cluster bus from somebody of whom we do not know yet that he belongs to the cluster: a header with
+# gossip about some ten thousand nodes. A member may publish whatever its clients may send.
+MAX_BUS_MESSAGE = 1024 * 1024
+# And from a member: what a client may have sent to it in one request.
+MAX_MEMBER_MESSAGE = 1024 * 1024 * 1024
+# Bus connections from others that are not known to be members: more of them than this at a time are turned away.
+MAX_BUS_STRANGERS = 256
+# Nodes of a cluster that gossip may introduce; the public specification recommends up to a thousand.
+MAX_CLUSTER_NODES = 4096

@@ -8,20 +8,10 @@ from __future__ import annotations
 from functools import partial
 
 from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import (
-    DENY_OOM,
-    FAST,
-    NO_NEGATION,
-    NOT_A_FLOAT,
-    NOT_AN_INTEGER,
-    READONLY,
-    SYNTAX,
-    WRITE,
-    CommandError,
-    command,
-)
+from replicator.core.command_table.registry import DENY_OOM, FAST, READONLY, WRITE, command
 from replicator.core.commands.keys.scan import EMPTY_SCAN, parse_cursor, scan_reply
 from replicator.core.commands.strings.counters import add_float
+from replicator.core.errors import NO_NEGATION, NOT_A_FLOAT, NOT_AN_INTEGER, SYNTAX, CommandError
 from replicator.core.keyspace.database import NOTIFY_GENERIC, NOTIFY_HASH, Database
 from replicator.core.keyspace.encoding import is_listpack_hash
 from replicator.core.keyspace.values import OUTGROWN, Hash
@@ -70,6 +60,7 @@ def _set_all(ctx: Context, argv: list[bytes], name: str) -> int:
         made = 0
         for at in range(2, len(argv), 2):
             made += _set(value, argv[at], argv[at + 1])
+        keyspace.dirty += len(argv) // 2 - 2
     if db.hooked or keyspace.notify_flags:
         db.changed(key, b"hset", NOTIFY_HASH)
     else:
@@ -155,6 +146,7 @@ def hdel(ctx: Context, argv: list[bytes]) -> bytes:
         if not value:
             db.remove(key)
         db.changed(key, b"hdel", NOTIFY_HASH)
+        db.keyspace.dirty += removed - 1
         if not value:
             db.notify(NOTIFY_GENERIC, b"del", key)
     return reply.integer(removed)

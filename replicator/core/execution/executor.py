@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from heapq import heapify, heappop, heappush
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from replicator.core.clients.session import REPLY_ON, REPLY_SKIP, REPLY_SKIP_NEXT, Blocked, Session
+from replicator.core.clients.transaction import Transaction
 from replicator.core.command_table.context import PENDING, Context
 from replicator.core.command_table.registry import (
     ADMIN,
@@ -27,12 +28,11 @@ from replicator.core.command_table.registry import (
     SKIP_MONITOR,
     STALE,
     WRITE,
-    WRONG_TYPE,
     Command,
-    CommandError,
 )
-from replicator.core.commands.catalog import FAMILIES
-from replicator.core.errors import shown_in_error, unknown_command
+from replicator.core.effects import Close
+from replicator.core.errors import WRONG_TYPE, CommandError, Redirect, shown_in_error, unknown_command
+from replicator.core.execution.script_flags import flags_of
 from replicator.core.keyspace.database import WrongType
 from replicator.core.limits import MAX_SPELLINGS, OUTPUT_HELD_BYTES, OUTPUT_RETRY_MS, WEIGHED_BYTES, WEIGHED_COMMANDS
 from replicator.core.wire import reply
@@ -40,8 +40,6 @@ from replicator.core.wire.request import Argv, encode
 
 if TYPE_CHECKING:
     from replicator.core.node import Node
-
-assert FAMILIES  # importing the catalog has filled the registry
 
 ANY = 1 << 62  # every command has this bit: a gate that lets nothing through unseen
 
@@ -51,35 +49,19 @@ _ALLOWED_WHILE_SUBSCRIBED = frozenset(
 _NEVER_QUEUED = frozenset(("exec", "discard", "multi", "watch", "quit", "reset"))
 # CLIENT REPLY silences replies; what confirms a subscription is a message.
 _ALWAYS_ANSWERED = frozenset(("subscribe", "unsubscribe", "psubscribe", "punsubscribe", "ssubscribe", "sunsubscribe"))
-_MULTI = encode((b"MULTI",))
-_EXEC = encode((b"EXEC",))
-
-
-class Transaction:
-    """What stands between MULTI and EXEC."""
-
-    __slots__ = ("aborted", "commands", "flags")
-
-    def __init__(self) -> None:
-        self.commands: list[tuple[Command, Argv]] = []
-        self.aborted = False  # a command could not be queued: EXEC will refuse
-        self.flags = 0  # of all queued commands together
 
 
 class Executor:
     """Runs the commands of all sessions of one node."""
 
     def __init__(self, node: Node) -> None:
-        self.server: Any = node
         self.node = node
         self.keyspace = node.keyspace
         # All commands; each is the registry's own until it is first called for, then this node's copy, which counts.
         self.commands = dict(REGISTRY)
         self.table: dict[bytes, Command] = {}  # those called for, by name as spelled by clients
         self.touched: dict[Session, None] = {}  # sessions with output
-        self.stream: list[bytes] = []  # encoded effects not yet in the window
-        self.feeding = False  # effects go to the window
-        self.stream_db = -1  # database the stream is at; -1: the next effect begins with SELECT
+        self.outgoing = node.outgoing
         self.gate = BLOCKING  # command flags that need the careful path now
         self.timeouts: list[tuple[int, int, Session, Blocked]] = []
         self.blocked: dict[Session, None] = {}
@@ -102,7 +84,7 @@ class Executor:
         entry.flags |= ANY
         for sub in entry.subcommands.values():
             sub.flags |= ANY
-        self.node.services.statistics.measure(entry)
+        self.node.statistics.measure(entry)
         self.commands[name] = entry
         self.table[name.encode()] = entry
         self.table[name.upper().encode()] = entry
@@ -143,6 +125,7 @@ class Executor:
         """Run a client's commands in order; stop when one makes it wait (the rest is kept) or ends it."""
         table = self.table
         keyspace = self.keyspace
+        outgoing = self.outgoing
         out = session.out
         if not out:
             self.touched[session] = None
@@ -170,15 +153,15 @@ class Executor:
                     answer = self.failed(command, str(problem))
                 except WrongType:
                     answer = self.failed(command, WRONG_TYPE)
-                if keyspace.effects:
+                if keyspace.recorded:
                     if keyspace.dirty != before and keyspace.verbatim:
-                        keyspace.effects.append((session.db.index, argv))
-                    self.commit()
-                elif keyspace.dirty != before and self.feeding and keyspace.verbatim:
+                        keyspace.recorded.append((session.db.index, argv))
+                    outgoing.commit()
+                elif keyspace.dirty != before and outgoing.feeding and keyspace.verbatim:
                     index = session.db.index
-                    if index != self.stream_db:
-                        self._select(index)
-                    self.stream.append(encode(tuple(argv)))
+                    if index != outgoing.db:
+                        outgoing.select(index)
+                    outgoing.stream.append(encode(tuple(argv)))
             if answer:
                 out.append(answer)
             elif session.blocked is not None:
@@ -194,9 +177,9 @@ class Executor:
         if command is not None and not command.subcommands:
             session.command = command
         self.total_commands += at + 1
-        if self.feeding and keyspace.dirty != dirty_before:
-            session.write_position = -1  # resolved when the stream is flushed; see Node.write_position
-            self.node.writers[session] = None
+        if outgoing.feeding and keyspace.dirty != dirty_before:
+            session.write_position = -1  # until the stream is flushed
+            outgoing.writers[session] = None
 
     def run_weighed(self, session: Session, batch: Sequence[Argv]) -> None:
         """`run` for many commands: some at a time, and what is behind waits when the client has too much to read."""
@@ -218,7 +201,7 @@ class Executor:
 
     def _hold(self, session: Session) -> None:
         """Let a client wait until it has read some of its replies."""
-        now = self.node.now.mono_ms
+        now = self.node.turn.now.mono_ms
         self.park(session, Blocked("output", [], None, now + OUTPUT_RETRY_MS, b"", since_ms=now))
 
     def call(self, ctx: Context, command: Command, argv: Argv, *, commit: bool = True) -> bytes:
@@ -228,16 +211,18 @@ class Executor:
         keyspace.verbatim = True
         before = keyspace.dirty
         index = ctx.db.index
+        keyspace.writes = command.flags & WRITE
         try:
             answer = command.run(ctx, argv)
         except CommandError as problem:
             answer = self.failed(command, str(problem))
         except WrongType:
             answer = self.failed(command, WRONG_TYPE)
+        keyspace.writes = 0
         if keyspace.dirty != before and keyspace.verbatim:
-            keyspace.effects.append((index, argv))
-        if commit and keyspace.effects:
-            self.commit()
+            keyspace.recorded.append((index, argv))
+        if commit and keyspace.recorded:
+            self.outgoing.commit()
         return answer
 
     def failed(self, command: Command | None, text: str) -> bytes:
@@ -251,30 +236,6 @@ class Executor:
         if code in self.errors or len(self.errors) < 128:
             self.errors[code] = self.errors.get(code, 0) + 1
         return reply.error(text)
-
-    def commit(self, *, together: bool = True) -> None:
-        """Hand recorded effects on to the stream; several are kept together by MULTI/EXEC (unless independent)."""
-        keyspace = self.keyspace
-        effects = keyspace.effects
-        keyspace.effects = []
-        if not self.feeding or not effects:
-            return
-        stream = self.stream
-        wrapped = together and len(effects) > 1
-        if wrapped:
-            if effects[0][0] != self.stream_db:
-                self._select(effects[0][0])
-            stream.append(_MULTI)
-        for index, argv in effects:
-            if index != self.stream_db:
-                self._select(index)
-            stream.append(encode(tuple(argv)))
-        if wrapped:
-            stream.append(_EXEC)
-
-    def _select(self, index: int) -> None:
-        self.stream.append(encode((b"SELECT", b"%d" % index)))
-        self.stream_db = index
 
     # -- the careful path --------------------------------------------------------------------------------------------
 
@@ -295,32 +256,33 @@ class Executor:
                 command.rejected += 1
             if command is not None and command.name == "exec":
                 self.end_transaction(session)
-                why = str(problem).removeprefix("ERR ")
-                return self._mode(session, self._error(f"EXECABORT Transaction discarded because of: {why}"))
+                text = str(problem)
+                if not isinstance(problem, Redirect):
+                    text = f"EXECABORT Transaction discarded because of: {text.removeprefix('ERR ')}"
+                return self._mode(session, self._error(text))
             if session.transaction is not None:
                 session.transaction.aborted = True
             return self._mode(session, self._error(str(problem)))
         if self.node.pauses(session, command):
-            self.park(session, Blocked("pause", argv, command, None, b"", since_ms=self.node.now.mono_ms))
+            self.park(session, Blocked("pause", argv, command, None, b"", since_ms=self.node.turn.now.mono_ms))
             return PENDING
         if session.transaction is not None and command.full_name not in _NEVER_QUEUED:
             if command.flags & NO_MULTI:
                 session.transaction.aborted = True
                 return self._mode(session, self._error("ERR Command not allowed inside a transaction"))
             session.transaction.commands.append((command, argv))
-            session.transaction.flags |= command.flags
+            session.transaction.flags |= flags_of(command, argv, self.node.scripting)
             return self._mode(session, reply.QUEUED)
         session.argv = argv
         session.command = command
         monitored = self.node.monitors and not command.flags & ADMIN
         if monitored and command.flags & SKIP_MONITOR:  # a script is shown before what it does
-            self.node.feed_monitors(session, command, argv)
-        call = self._call_untouching if session.no_touch else self.call
-        answer = call(session, command, argv)
+            self.node.watchers.feed(session, command, argv)
+        answer = (self._call_untouching if session.no_touch else self.call)(session, command, argv)
         if monitored and not command.flags & SKIP_MONITOR:
-            self.node.feed_monitors(session, command, argv)
+            self.node.watchers.feed(session, command, argv)
         if session.tracking is not None:
-            self.node.services.tracker.after(session, command, argv)
+            self.node.tracker.after(session, command, argv)
         if session.blocked is None:
             wanted = self._mode(session, answer)
             answer = answer if command.name in _ALWAYS_ANSWERED else wanted
@@ -372,14 +334,16 @@ class Executor:
         flags = command.flags
         if not session.authenticated and not flags & NO_AUTH:
             raise CommandError("NOAUTH Authentication required.")
-        node.check_access(session, command, argv)
+        node.users.check(session, command, argv)
+        if node.cluster is not None:
+            node.cluster.check(session, command, argv)
         writes = self._writes(session, command)
         if session.monitor and flags & (READONLY | WRITE):
             raise CommandError("ERR Replica can't interact with the keyspace")
         if flags & DENY_OOM or (session.transaction is not None and self._needs_memory(session.transaction, command)):
             node.check_memory()
         if writes:
-            node.check_write(session)
+            node.check_write()
         subscribed = session.channels or session.patterns or session.shard_channels
         if subscribed and not session.resp3 and command.name not in _ALLOWED_WHILE_SUBSCRIBED:
             raise CommandError(
@@ -393,7 +357,7 @@ class Executor:
                 raise CommandError("LOADING Redis is loading the dataset in memory")
             if flags & NO_ASYNC_LOADING and node.loading.asynchronous:
                 raise CommandError("LOADING Redis is loading the dataset in memory")
-        node.check_busy(command)
+        node.busy_scripts.check(command)
         return command
 
     def identify(self, command: Command | None, argv: Argv) -> Command:
@@ -432,8 +396,9 @@ class Executor:
             and session.tracking is None
             and not session.monitor
             and not session.no_touch
+            and not session.asking
             and not session.is_replica
-            and self.node.is_unrestricted(session)
+            and self.node.users.is_unrestricted(session)
         )
         session.gate = 0 if plain else ANY
         session.decoder.trusted = session.authenticated
@@ -443,30 +408,29 @@ class Executor:
     def execute_transaction(self, session: Session) -> bytes:
         """EXEC: run what was queued, as one; its effects are handed on together."""
         transaction = session.transaction
-        self.end_transaction(session)
+        assert transaction is not None
+        self.unwatch(session)
         answers: list[bytes] = []
         session.deny_blocking = True
         try:
-            for command, argv in transaction.commands:
-                session.argv = argv
-                session.command = command
-                answers.append(self._exec_one(session, command, argv))
+            answers += [self._exec_one(session, command, argv) for command, argv in transaction.commands]
         finally:
             session.deny_blocking = False
+            self.end_transaction(session)  # until here the client is shown as one that runs it
         self.keyspace.verbatim = False
         return reply.array(answers)
 
     def _exec_one(self, session: Session, command: Command, argv: Argv) -> bytes:
         if not session.is_primary_link:
             try:
-                self.node.services.users.check_queued(session, command, argv)
+                self.node.users.check_queued(session, command, argv)
             except CommandError as problem:
                 return self.failed(command, str(problem))
         answer = self.call(session, command, argv, commit=False)
         if self.node.monitors and not command.flags & (ADMIN | SKIP_MONITOR):
-            self.node.feed_monitors(session, command, argv)
+            self.node.watchers.feed(session, command, argv)
         if session.tracking is not None:
-            self.node.services.tracker.remember(session, command, argv)
+            self.node.tracker.remember(session, command, argv)
         return answer
 
     def end_transaction(self, session: Session) -> None:
@@ -511,7 +475,8 @@ class Executor:
 
     def unpark(self, session: Session) -> Blocked:
         """The session waits no more; its further commands will run at the end of this turn."""
-        blocked: Blocked = session.blocked
+        blocked = session.blocked
+        assert blocked is not None
         session.blocked = None
         self.blocked.pop(session, None)
         if blocked.keys:
@@ -558,7 +523,7 @@ class Executor:
             db = self.keyspace.databases[index]
             there = key in db.values
             for session in list(db.awaited.get(key, ())):
-                blocked: Blocked | None = session.blocked
+                blocked = session.blocked
                 if blocked is None or not (there or blocked.on_delete):
                     continue
                 assert blocked.command is not None
@@ -574,7 +539,7 @@ class Executor:
                     self.unblock(session, answer)
                     if self.behind and before is not session:
                         self._push_behind(session)
-                    self.node.writers[session] = None
+                    self.outgoing.writers[session] = None
                 there = key in db.values
 
     def resume(self, run_bytes: Callable[[Session], None]) -> None:
@@ -594,4 +559,4 @@ class Executor:
 
     def close_session(self, session: Session, why: str, after_reply: bool) -> None:
         """Close a session's connection."""
-        self.node.connections.close_connection(session.conn, why, after_reply)
+        self.node.turn.emit(Close(session.conn, why, after_reply))

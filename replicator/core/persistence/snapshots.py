@@ -23,7 +23,7 @@ from replicator.core.effects import (
 from replicator.core.events import SnapshotDone, SnapshotFailed, SnapshotStarted
 from replicator.core.keyspace.database import Keyspace
 from replicator.core.persistence.rdb import snapshot_chunks
-from replicator.core.replication.primary import SnapshotRequest
+from replicator.core.replication.primary import WHOLE, SnapshotRequest
 
 if TYPE_CHECKING:
     from replicator.core.node import Node
@@ -38,7 +38,7 @@ class Running:
     generation: int
     for_replicas: bool
     diskless: bool
-    dirty_at_start: int
+    changes_at_start: int
     started_ms: int
     pid: int = 0
     cancelled: bool = False
@@ -53,7 +53,7 @@ class Snapshots:
         self.requested_save = False  # a BGSAVE begins at the end of this turn
         self.scheduled = False  # BGSAVE SCHEDULE: when the child is free
         self.generation = 0
-        self.saved_dirty = 0  # keyspace.dirty at the last good save
+        self.saved_changes = 0  # keyspace.changes at the last good save
         self.last_save_s = 0
         self.last_ok = True
         self.last_try_ms = 0
@@ -69,7 +69,7 @@ class Snapshots:
     @property
     def changes(self) -> int:
         """Changes since the last save."""
-        return self.node.keyspace.dirty - self.saved_dirty
+        return self.node.keyspace.changes - self.saved_changes
 
     @property
     def saving(self) -> bool:
@@ -78,24 +78,27 @@ class Snapshots:
 
     # -- content -----------------------------------------------------------------------------------------------------
 
-    def chunks(self, *, replication: bool = True, version: int = 9, keys: bool = True) -> Iterator[bytes]:
-        """The bytes of a snapshot of the data as it is; keys: with them, not the functions alone."""
+    def chunks(
+        self, *, replication: bool = True, version: int = 9, keys: bool = True, functions: bool = True
+    ) -> Iterator[bytes]:
+        """The bytes of a snapshot of the data as it is, with its keys and with the functions, or without."""
         node = self.node
         aux: dict[bytes, bytes] = {
             b"redis-ver": node.redis_version.encode(),
             b"redis-bits": b"64",
-            b"ctime": b"%d" % (node.now.unix_ms // 1000),
+            b"ctime": b"%d" % (node.turn.now.unix_ms // 1000),
             b"used-mem": b"%d" % node.used_memory(),
         }
         if replication and node.history.window is not None:
-            aux[b"repl-stream-db"] = b"%d" % node.stream_db_now()
+            stream_db = node.replica.stream_db if node.replica.active else max(0, node.outgoing.db)
+            aux[b"repl-stream-db"] = b"%d" % stream_db
             aux[b"repl-id"] = node.history.id.encode()
             aux[b"repl-offset"] = b"%d" % node.history.end
         aux[b"aof-base"] = b"0"
         return snapshot_chunks(
             node.keyspace if keys else Keyspace(1),
             aux=aux,
-            functions=node.function_codes(),
+            functions=node.scripting.library_codes() if functions else [],
             version=version,
             compress=bool(node.config["rdbcompression"]),
             checksum=bool(node.config["rdbchecksum"]),
@@ -110,7 +113,7 @@ class Snapshots:
         if self.running is not None:
             return
         if node.primary.links:
-            request = node.primary.wanted_snapshot(node.now)
+            request = node.primary.wanted_snapshot(node.turn.now)
             if request is not None:
                 self._start_for_replicas(request)
                 return
@@ -122,11 +125,11 @@ class Snapshots:
         node = self.node
         self.generation += 1
         target = "replicas sockets" if request.diskless else "disk"
-        node.log(Level.NOTICE, f"Starting BGSAVE for SYNC with target: {target}")
-        node.flush_stream()
-        node.executor.stream_db = -1  # the new replicas know no database: the stream says it anew
+        node.turn.log(Level.NOTICE, f"Starting BGSAVE for SYNC with target: {target}")
+        node.outgoing.flush()
+        node.outgoing.db = -1  # the new replicas know no database: the stream says it anew
         node.primary.begin_snapshot(request, self.generation)
-        self.running = Running(self.generation, True, request.diskless, node.keyspace.dirty, node.now.mono_ms)
+        self.running = Running(self.generation, True, request.diskless, node.keyspace.changes, node.turn.now.mono_ms)
         effect = self._effect()
         if request.diskless:
             mark = f"{node.random.getrandbits(160):040x}".encode()
@@ -137,17 +140,18 @@ class Snapshots:
                 prefix=b"$EOF:" + mark + b"\r\n",
                 suffix=mark,
             )
-            if request.functions_only:
-                effect = replace(effect, chunks=partial(self.chunks, keys=False))
-        node.last_effect(effect)
+            if request.content != WHOLE:
+                keys, functions = request.content.keys, request.content.functions
+                effect = replace(effect, chunks=partial(self.chunks, keys=keys, functions=functions))
+        node.turn.last_effect(effect)
 
     def _start_save(self) -> None:
         self.generation += 1
         node = self.node
-        node.flush_stream()
-        self.last_try_ms = node.now.mono_ms
-        self.running = Running(self.generation, False, False, node.keyspace.dirty, node.now.mono_ms)
-        node.last_effect(self._effect())
+        node.outgoing.flush()
+        self.last_try_ms = node.turn.now.mono_ms
+        self.running = Running(self.generation, False, False, node.keyspace.changes, node.turn.now.mono_ms)
+        node.turn.last_effect(self._effect())
 
     def _effect(self) -> StartSnapshot:
         node = self.node
@@ -175,9 +179,9 @@ class Snapshots:
         running.pid = event.pid
         self.last_fork_us = event.fork_us
         self.total_forks += 1
-        self.node.services.statistics.forked(event.fork_us)
+        self.node.statistics.forked(event.fork_us)
         kind = "Background RDB transfer" if running.diskless else "Background saving"
-        self.node.log(Level.NOTICE, f"{kind} started by pid {event.pid}")
+        self.node.turn.log(Level.NOTICE, f"{kind} started by pid {event.pid}")
 
     def done(self, event: SnapshotDone) -> None:
         """The snapshot is whole."""
@@ -189,18 +193,18 @@ class Snapshots:
         self.last_cow = event.cow_bytes
         if running.diskless:
             up = sum(1 for link in node.primary.links.values() if link.generation == event.generation)
-            node.log(Level.WARNING, f"Diskless rdb transfer, done reading from pipe, {up} replicas still up.")
-            node.log(Level.NOTICE, "Background RDB transfer terminated with success")
+            node.turn.log(Level.WARNING, f"Diskless rdb transfer, done reading from pipe, {up} replicas still up.")
+            node.turn.log(Level.NOTICE, "Background RDB transfer terminated with success")
         else:
-            self.saved_dirty = running.dirty_at_start
-            self.last_save_s = node.now.unix_ms // 1000
+            self.saved_changes = running.changes_at_start
+            self.last_save_s = node.turn.now.unix_ms // 1000
             self.last_ok = True
             self.saves += 1
-            self.last_duration_s = (node.now.mono_ms - running.started_ms) // 1000
-            node.log(Level.NOTICE, "Background saving terminated with success")
+            self.last_duration_s = (node.turn.now.mono_ms - running.started_ms) // 1000
+            node.turn.log(Level.NOTICE, "Background saving terminated with success")
             node.regate()
         if running.for_replicas:
-            node.primary.snapshot_done(event.generation, str(node.config["dbfilename"]), node.now)
+            node.primary.snapshot_done(event.generation, str(node.config["dbfilename"]), node.turn.now)
 
     def failed(self, event: SnapshotFailed) -> None:
         """The snapshot came to nothing."""
@@ -210,15 +214,15 @@ class Snapshots:
             return
         self.running = None
         if running.diskless:
-            node.log(Level.WARNING, f"Background transfer terminated: {event.why}")
+            node.turn.log(Level.WARNING, f"Background transfer terminated: {event.why}")
         else:
-            node.log(Level.WARNING, f"Background saving terminated: {event.why}")
+            node.turn.log(Level.WARNING, f"Background saving terminated: {event.why}")
             if not running.cancelled:
                 self.last_ok = False
-                self.last_duration_s = (node.now.mono_ms - running.started_ms) // 1000
-            self.last_try_ms = node.now.mono_ms
+                self.last_duration_s = (node.turn.now.mono_ms - running.started_ms) // 1000
+            self.last_try_ms = node.turn.now.mono_ms
             node.regate()
-        node.emit(Announce("snapshot.failed", (("generation", event.generation), ("why", event.why))))
+        node.turn.emit(Announce("snapshot.failed", (("generation", event.generation), ("why", event.why))))
         if running.for_replicas:
             node.primary.snapshot_failed(event.generation)
 
@@ -226,7 +230,7 @@ class Snapshots:
         """Kill the child."""
         if self.running is not None and not self.running.cancelled:
             self.running.cancelled = True
-            self.node.emit(CancelSnapshot(self.running.generation))
+            self.node.turn.emit(CancelSnapshot(self.running.generation))
 
     def cancel_without_receivers(self) -> None:
         """A diskless snapshot whose last replica has gone is of no use to anybody."""
@@ -235,10 +239,10 @@ class Snapshots:
             return
         if not self.node.primary.has_receivers():
             if running.diskless:
-                self.node.log(Level.NOTICE, "Diskless rdb transfer, last replica dropped, killing fork child.")
+                self.node.turn.log(Level.NOTICE, "Diskless rdb transfer, last replica dropped, killing fork child.")
                 self.cancel()
             elif not self.node.config["save"]:
-                self.node.log(Level.NOTICE, "Killing running BGSAVE child: its last replica has gone")
+                self.node.turn.log(Level.NOTICE, "Killing running BGSAVE child: its last replica has gone")
                 self.cancel()
 
     # -- clocks ------------------------------------------------------------------------------------------------------
@@ -251,10 +255,10 @@ class Snapshots:
         for seconds, changes in node.config["save"]:
             if (
                 self.changes >= changes
-                and node.now.unix_ms // 1000 - self.last_save_s > seconds
-                and (self.last_ok or node.now.mono_ms - self.last_try_ms > _RETRY_MS)
+                and node.turn.now.unix_ms // 1000 - self.last_save_s > seconds
+                and (self.last_ok or node.turn.now.mono_ms - self.last_try_ms > _RETRY_MS)
             ):
-                node.log(Level.NOTICE, f"{changes} changes in {seconds} seconds. Saving...")
+                node.turn.log(Level.NOTICE, f"{changes} changes in {seconds} seconds. Saving...")
                 self.requested_save = True
                 return
 
@@ -267,11 +271,11 @@ class Snapshots:
         name = f"temp-{node.surroundings.pid}-{self.generation}.rdb"
         self._foreground = name
         first = True
-        node.flush_stream()
+        node.outgoing.flush()
         for chunk in self.chunks():
-            node.emit(AppendFile(name, chunk[0] if isinstance(chunk, tuple) else chunk, first=first))
+            node.turn.emit(AppendFile(name, chunk[0] if isinstance(chunk, tuple) else chunk, first=first))
             first = False
-        node.emit(CommitFile(name, str(node.config["dbfilename"])))
+        node.turn.emit(CommitFile(name, str(node.config["dbfilename"])))
 
     def foreground_ended(self, name: str, why: str) -> bool:
         """Whether this file event belongs to a save in the foreground; why: "" for success."""
@@ -280,13 +284,13 @@ class Snapshots:
         node = self.node
         self._foreground = ""
         if why:
-            node.log(Level.WARNING, f"Error saving DB on disk: {why}")
-            node.emit(RemoveFile(name))
+            node.turn.log(Level.WARNING, f"Error saving DB on disk: {why}")
+            node.turn.emit(RemoveFile(name))
             self.last_ok = False
         else:
-            node.log(Level.NOTICE, "DB saved on disk")
-            self.saved_dirty = node.keyspace.dirty
-            self.last_save_s = node.now.unix_ms // 1000
+            node.turn.log(Level.NOTICE, "DB saved on disk")
+            self.saved_changes = node.keyspace.changes
+            self.last_save_s = node.turn.now.unix_ms // 1000
             self.last_ok = True
             self.saves += 1
         node.regate()

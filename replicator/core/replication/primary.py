@@ -23,10 +23,12 @@ from dataclasses import dataclass
 from enum import Enum
 from random import Random
 
-from replicator.core.effects import Announce, Close, Effect, Level, Log, NoDelay, SendSnapshot, Stream
+from replicator.core import limits
+from replicator.core.effects import Announce, Close, Level, NoDelay, SendSnapshot, Stream
 from replicator.core.now import Now
 from replicator.core.replication.backlog import Cursor
 from replicator.core.replication.history import History, Refusal, Settings, Verdict
+from replicator.core.turn import Turn
 from replicator.core.wire import reply
 
 CAPA_EOF = 1
@@ -47,6 +49,15 @@ class LinkState(Enum):
         self.shown = value.rstrip()  # as INFO shows it
 
 
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a snapshot holds (REPLCONF rdb-filter-only; redis-cli asks for nothing, or for functions alone)."""
+
+    keys: bool = True
+    functions: bool = True
+
+
+WHOLE = Content()
 _ONLINE = LinkState.ONLINE  # an enumeration's member takes long to look up
 
 
@@ -61,7 +72,7 @@ class Link:
     announced_port: int = 0
     capabilities: int = 0
     rdb_only: bool = False
-    functions_only: bool = False  # its snapshot holds no keys (redis-cli --functions-rdb)
+    content: Content = WHOLE  # what it asked its snapshot to hold
     old_sync: bool = False  # came by SYNC: knows no offsets, sends no ACK
     cursor: Cursor | None = None
     generation: int = 0  # of the snapshot it waits for or receives
@@ -85,6 +96,10 @@ class Link:
             self.announced_port = port
         self.listed_acked = -1
 
+    def restrict(self, *, functions: bool) -> None:
+        """REPLCONF rdb-filter-only: its snapshot holds no keys, and functions only if these are asked for."""
+        self.content = Content(keys=False, functions=functions)
+
     def list_anew(self) -> bytes:
         """ROLE's line about the replica, encoded; it is kept."""
         host = (self.announced_host or self.host).encode()
@@ -106,7 +121,7 @@ class SnapshotRequest:
 
     diskless: bool
     links: tuple[Link, ...]
-    functions_only: bool = False
+    content: Content
 
 
 class Primary:
@@ -117,13 +132,15 @@ class Primary:
         history: History,
         settings: Settings,
         chance: Random,
-        emit: Callable[[Effect], None],
+        turn: Turn,
         send: Callable[[int, bytes], None],
     ) -> None:
         self.history = history
         self.settings = settings
         self.chance = chance
-        self.emit = emit
+        self.turn = turn
+        self.emit = turn.emit
+        self.log = turn.log
         self.send = send
         self.links: dict[int, Link] = {}  # those past HANDSHAKE, in order of arrival
         self.waiting = False  # one of them may be in WAIT_START
@@ -133,6 +150,7 @@ class Primary:
         self.sync_partial_ok = 0
         self.sync_partial_err = 0
         self.alone_since_ms: int | None = None  # no replica since, with a window kept
+        self._limits_due = 0  # when our offset is here, the output of replicas is weighed
         self.refusals: list[tuple[int, Verdict]] = []  # the latest, for status and reports
 
     # -- settings ---------------------------------------------------------------------------------------------------
@@ -146,10 +164,6 @@ class Primary:
     def window_size(self) -> int:
         """repl-backlog-size."""
         return self._number("repl-backlog-size")
-
-    def log(self, level: Level, message: str) -> None:
-        """One line for the log."""
-        self.emit(Log(level, message))
 
     # -- a replica arrives -------------------------------------------------------------------------------------------
 
@@ -258,7 +272,7 @@ class Primary:
                     if other.state is LinkState.WAIT_END
                     and other.generation == self.snapshot_generation
                     and other.cursor is not None
-                    and other.functions_only == link.functions_only
+                    and other.content == link.content
                 ),
                 None,
             )
@@ -281,7 +295,7 @@ class Primary:
 
     def _wants_diskless(self, link: Link) -> bool:
         # A snapshot with a part of the data only must never become the dump file.
-        wanted = self.settings["repl-diskless-sync"] or link.functions_only
+        wanted = self.settings["repl-diskless-sync"] or link.content != WHOLE
         return bool(wanted) and bool(link.capabilities & CAPA_EOF)
 
     # -- snapshots ---------------------------------------------------------------------------------------------------
@@ -295,14 +309,14 @@ class Primary:
         if not waiting:
             return None
         # Those that asked for different contents do not share a snapshot.
-        waiting = [link for link in waiting if link.functions_only == waiting[0].functions_only]
+        waiting = [link for link in waiting if link.content == waiting[0].content]
         diskless = all(self._wants_diskless(link) for link in waiting)
         if diskless:
             due = waiting[0].since_ms + 1000 * self._number("repl-diskless-sync-delay")
             most = self._number("repl-diskless-sync-max-replicas")
             if now.mono_ms < due and not (most and len(waiting) >= most):
                 return None
-        return SnapshotRequest(diskless, tuple(waiting), diskless and waiting[0].functions_only)
+        return SnapshotRequest(diskless, tuple(waiting), waiting[0].content)
 
     def snapshot_due_ms(self) -> int | None:
         """When `wanted_snapshot` will next say something new (mono ms), or None."""
@@ -437,10 +451,6 @@ class Primary:
         """How many online replicas have acknowledged this position."""
         return sum(link.state is LinkState.ONLINE and link.acked >= position for link in self.links.values())
 
-    def slowest_position(self) -> int | None:
-        """The lowest acknowledged position of online replicas, or None without any."""
-        return min((link.acked for link in self.links.values() if link.state is LinkState.ONLINE), default=None)
-
     # -- ends --------------------------------------------------------------------------------------------------------
 
     def closed(self, conn: int, now: Now) -> bool:
@@ -490,11 +500,21 @@ class Primary:
                 self.log(Level.WARNING, f"Disconnecting timedout replica (full sync): {link.address}")
                 self.emit(Close(link.conn, "replica timed out"))
 
-    def check_limits(self, now: Now, hard: int, soft: int, soft_s: int) -> None:
+    def append(self, data: bytes | bytearray) -> None:
+        """Bytes of our own stream, into the window (a replication.outgoing.Sink)."""
+        self.history.append(data)
+        if self.links and self.history.end >= self._limits_due:
+            self.check_limits(self.turn.now)
+
+    def check_limits(self, now: Now) -> None:
         """Hold replicas to client-output-buffer-limit: the distance between cursor and end is their output buffer."""
+        self._limits_due = self.history.end + limits.WEIGHED_BYTES
         window = self.history.window
         if window is None:
             return
+        by_kind = self.settings["client-output-buffer-limit"]
+        assert isinstance(by_kind, dict)
+        hard, soft, soft_s = by_kind["replica"]
         for link in list(self.links.values()):
             if link.cursor is None:
                 continue

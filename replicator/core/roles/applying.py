@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replicator.core import limits
-from replicator.core.clients.session import Session
-from replicator.core.command_table.registry import WRITE, WRONG_TYPE, Command, CommandError
+from replicator.core.clients.session import Blocked, Session
+from replicator.core.command_table.registry import ADMIN, MAY_REPLICATE, WRITE, Command
 from replicator.core.effects import Announce, Level, PauseReading, RemoveFile, StopReading
+from replicator.core.errors import WRONG_TYPE, CommandError
 from replicator.core.keyspace.database import WrongType
 from replicator.core.persistence.loading import RdbError
 from replicator.core.replication.transfer import LoadError
@@ -37,10 +38,12 @@ class Following:
     def __init__(self, node: Node) -> None:
         self.node = node
         self.session: Session | None = None  # the context in which the stream is applied
+        self.local = ""  # our end of the link, as host:port
         # Received, not applied yet (half a command, an open transaction): a bytearray, for it may grow piece by piece.
         # What comes when nothing waits stands here as it came until it is applied.
         self.unapplied: bytes | bytearray = b""
         self.queue: list[Argv] = []  # commands of an open transaction
+        self.held: list[Argv] = []  # commands that CLIENT PAUSE keeps from being applied
         self._queued = 0  # their bytes in the stream
         self._queued_arguments = 0
 
@@ -63,7 +66,8 @@ class Following:
             password = str(config["masterauth"]).encode()
             user = str(config["masteruser"]).encode()
             lines.append((b"AUTH", user, password) if user else (b"AUTH", password))
-        port = config["replica-announce-port"] or config["port"]
+        own_port = config["tls-port"] if config["tls-replication"] and config["tls-port"] else config["port"]
+        port = config["replica-announce-port"] or own_port
         lines.append((b"REPLCONF", b"listening-port", b"%d" % port))
         if config["replica-announce-ip"]:
             lines.append((b"REPLCONF", b"ip-address", str(config["replica-announce-ip"]).encode()))
@@ -78,9 +82,8 @@ class Following:
         return bool(mode == "swapdb")
 
     def full_sync_begins(self) -> None:
-        """Our history ends here: our replicas ask anew, once we have the new one."""
+        """A payload will come; until our old data goes, our replicas are served and our history can be continued."""
         self.node.handover.succeeded()
-        self.node.primary.drop_all("our primary gives us another history")
 
     def history_renamed(self) -> None:
         """Our replicas learn the new id by asking again (and continue partially)."""
@@ -98,7 +101,7 @@ class Following:
         snapshots.requested_save = snapshots.scheduled = False
         if snapshots.saving:
             assert snapshots.running is not None
-            self.node.log(
+            self.node.turn.log(
                 Level.NOTICE,
                 "Replica is about to load the RDB file received from the master, but there is a pending RDB child "
                 f"running. Killing process {snapshots.running.pid} and removing its temp file to avoid any race",
@@ -109,7 +112,7 @@ class Following:
         """Drop the old data, then load the file chunk by chunk."""
         node = self.node
         self._flush_old()
-        node.log(Level.NOTICE, "MASTER <-> REPLICA sync: Loading DB in memory")
+        node.turn.log(Level.NOTICE, "MASTER <-> REPLICA sync: Loading DB in memory")
         node.loads.begin("file", name, asynchronous=False)
         node.loads.read(name)
 
@@ -119,20 +122,27 @@ class Following:
         swap = node.config["repl-diskless-load"] == "swapdb"
         if not swap:
             self._flush_old()
-        node.log(Level.NOTICE, "MASTER <-> REPLICA sync: Loading DB in memory")
+        node.turn.log(Level.NOTICE, "MASTER <-> REPLICA sync: Loading DB in memory")
         # Old data of another history is kept in case the load fails, but nobody should take it for the primary's.
         node.loads.begin("socket", "", asynchronous=swap and node.replica.full_id == node.history.id)
 
+    def _leave_history(self) -> None:
+        """From now on nothing continues our old history: not we, and not our replicas."""
+        if self.node.replica.resumable:
+            self.node.turn.log(Level.NOTICE, "Discarding previously cached master state.")
+        self.node.primary.drop_all("our primary gives us another history")
+
     def _flush_old(self) -> None:
         node = self.node
-        node.log(Level.NOTICE, "MASTER <-> REPLICA sync: Flushing old data")
+        self._leave_history()
+        node.turn.log(Level.NOTICE, "MASTER <-> REPLICA sync: Flushing old data")
         for db in node.keyspace.databases:
             db.clear()
         # An empty node is no continuation of anything.
         node.history.drop_window()
         node.history.forget(node.random)
         node.replica.resumable = False
-        node.emit(Announce("replication.data-dropped", ()))
+        node.turn.emit(Announce("replication.data-dropped", ()))
 
     def feed_loader(self, data: bytes) -> bytes | None:
         """Payload bytes from the socket."""
@@ -146,13 +156,13 @@ class Following:
             raise LoadError(f"{share} is in use, with {loading.read} bytes of the payload read")
         waited = loading.resume_ms is not None
         try:
-            rest = loading.feed(data, node.now, node.config["key-load-delay"])
+            rest = loading.feed(data, node.turn.now, node.config["key-load-delay"])
         except RdbError as problem:
             node.loads.end()
             raise LoadError(str(problem)) from None
         waits = loading.resume_ms is not None
         if waits != waited:
-            node.emit(PauseReading(node.replica.conn, waits))
+            node.turn.emit(PauseReading(node.replica.conn, waits))
         return rest
 
     def loader_waits(self) -> bool:
@@ -168,16 +178,16 @@ class Following:
         """The payload broke off."""
         loading = self.node.loading
         if loading is not None:
-            self.node.log(Level.NOTICE, f"MASTER <-> REPLICA sync: Discarding the unfinished load ({why})")
+            self.node.turn.log(Level.NOTICE, f"MASTER <-> REPLICA sync: Discarding the unfinished load ({why})")
             if loading.source == "file":
-                self.node.emit(StopReading(loading.name))
+                self.node.turn.emit(StopReading(loading.name))
             self.node.loads.end()
 
     def file_loaded(self, name: str) -> None:
         """The payload has been loaded from its file."""
         node = self.node
         if node.config["rdb-del-sync-files"] and not node.config["save"] and not node.config["appendonly"]:
-            node.emit(RemoveFile(name))
+            node.turn.emit(RemoveFile(name))
         self._adopt()
 
     def _adopt(self) -> None:
@@ -186,8 +196,10 @@ class Following:
         assert loading is not None
         text = loading.loader.aux.get(b"repl-stream-db", b"0")
         stream_db = int(text) if text.isdigit() and int(text) < len(node.keyspace.databases) else 0
+        if node.replica.resumable:  # swapdb: nothing was flushed
+            self._leave_history()
         node.loads.adopt()
-        node.replica.payload_loaded(stream_db, node.now)
+        node.replica.payload_loaded(stream_db, node.turn.now)
 
     # -- the stream --------------------------------------------------------------------------------------------------
 
@@ -200,9 +212,9 @@ class Following:
         session.decoder = RequestDecoder()
         session.id = node.connections.next_client_id()
         session.peer = f"{node.replica.primary_host}:{node.replica.primary_port}"
-        session.created_ms = session.last_ms = node.now.mono_ms
+        session.local = self.local
+        session.created_ms = session.last_ms = node.turn.now.mono_ms
         session.db = node.keyspace.databases[node.replica.stream_db]
-        session.flags |= 1
         self.session = session
         self.unapplied = b""
         self._empty_queue()
@@ -215,10 +227,27 @@ class Following:
         node = self.node
         if self.session is not None:
             node.by_id.pop(self.session.id, None)
+            self._let_go(self.session)
             self.session = None
         self.unapplied = b""
         self._empty_queue()
         node.regate()
+
+    def pause_ended(self) -> None:
+        """Apply what a pause has held back."""
+        session = self.session
+        if session is not None and session.blocked is not None:
+            self._let_go(session, keep=True)
+            if self.held:
+                self.apply_stream(b"")
+
+    def _let_go(self, session: Session, *, keep: bool = False) -> None:
+        """Nothing is held back any more; keep: because it is to be applied now."""
+        if session.blocked is not None:
+            self.node.executor.unpark(session)
+            self.node.turn.emit(PauseReading(session.conn, False))
+        if not keep:
+            self.held = []
 
     def apply_stream(self, data: bytes) -> None:
         """Bytes of the stream: run the whole commands, then put their bytes into our window."""
@@ -226,13 +255,16 @@ class Following:
         node = self.node
         if session is None:
             return
-        session.last_ms = node.now.mono_ms
+        session.last_ms = node.turn.now.mono_ms
         if self.unapplied:
             self.unapplied += data
         else:
             self.unapplied = data
         unapplied = self.unapplied
         batch = session.decoder.feed(data)
+        if self.held:
+            batch = [*self.held, *batch]
+            self.held = []
         keyspace = node.keyspace
         keyspace.applying = True
         keyspace.expires_keys = False
@@ -241,20 +273,20 @@ class Following:
         finally:
             keyspace.applying = False
         if session.decoder.error is not None:
-            node.log(Level.WARNING, f"Protocol error from master: {session.decoder.error}")
+            node.turn.log(Level.WARNING, f"Protocol error from master: {session.decoder.error}")
             node.replica.resumable = False  # where in the history our data stands cannot be told any more
-            node.replica.disconnect("protocol error", node.now)
+            node.replica.disconnect("protocol error", node.turn.now)
             return
         if self.session is not session:
             return  # the stream itself made us leave
         done = len(unapplied) - session.decoder.pending - open_size
         if done == len(unapplied):
-            node.history.append(unapplied)
+            node.outgoing.verbatim(unapplied)
             self.unapplied = b""
             node.replica.stream_db = session.db.index
             return
         if done > 0:
-            node.history.append(unapplied[:done])
+            node.outgoing.verbatim(unapplied[:done])
             node.replica.stream_db = session.db.index
         if done > 0 or unapplied is data:
             self.unapplied = bytearray(memoryview(unapplied)[done:])
@@ -267,13 +299,13 @@ class Following:
         arguments = self._queued_arguments + session.decoder.pending_arguments
         if size + arguments * limits.ARGUMENT_WEIGHT > limits.MAX_UNAPPLIED:
             what = "a transaction without its EXEC" if self.queue else "a command without its end"
-            node.log(
+            node.turn.log(
                 Level.WARNING,
                 f"The master has sent {what} of {size} bytes and {arguments} arguments, more than a replica keeps: "
                 "leaving it, to ask for a full resynchronization.",
             )
             node.replica.resumable = False
-            node.replica.disconnect("too much of the stream is open", node.now)
+            node.replica.disconnect("too much of the stream is open", node.turn.now)
 
     def _apply(self, session: Session, batch: list[Argv]) -> int:
         """Run commands of the stream; how many bytes of an open transaction remain unapplied at the end."""
@@ -282,8 +314,11 @@ class Following:
         table = executor.table
         queue = self.queue
         session.deny_blocking = True
+        pausing = self.node.handover.pausing_clients
         for at, argv in enumerate(batch):
             command = table.get(argv[0]) or executor.find(argv[0])
+            if pausing and command is not None and self._is_held(session, command, argv):
+                return self._hold(session, batch[at:]) + self._queued
             if command is not None and command.flags & WRITE and not queue and not command.subcommands:
                 self._write(session, command, argv)
                 if keyspace.ready:
@@ -294,6 +329,9 @@ class Following:
                 continue
             name = command.name
             if queue or name == "multi":
+                command.calls += name in ("multi", "exec")
+                if name == "multi":
+                    self._show(session, command, argv)
                 queue.append(argv)
                 self._queued += encoded_size(argv)
                 self._queued_arguments += len(argv)
@@ -301,23 +339,46 @@ class Following:
                     for inner in queue[1:-1]:
                         self._run(session, inner)
                     self._empty_queue()
+                    self._show(session, command, argv)
                     if keyspace.ready:
                         executor.serve_ready()
                 continue
             if name == "replconf":
+                command.calls += 1
                 # GETACK asks for the offset before itself: what stands behind it in this batch is not applied yet.
                 behind = sum(map(encoded_size, batch[at:]))
                 position = self.node.history.end + len(self.unapplied) - session.decoder.pending - behind
                 if len(argv) > 1 and argv[1].lower() == b"getack":
-                    self.node.replica.acknowledge(self.node.now, position)
+                    self.node.replica.acknowledge(self.node.turn.now, position)
                 continue
             self._run(session, argv)
             if keyspace.ready:
                 executor.serve_ready()
-        if keyspace.effects:
-            keyspace.effects.clear()
+        if keyspace.recorded:
+            keyspace.recorded.clear()
         executor.total_commands += len(batch)
+        if batch:
+            session.command = executor.resolve(batch[-1])
         return self._queued
+
+    def _is_held(self, session: Session, command: Command, argv: Argv) -> bool:
+        """Whether CLIENT PAUSE holds this command of the stream back, as it would a client's."""
+        if session.blocked is not None or self.node.handover.client_pause_all:
+            return True
+        if self.queue or command.name == "exec":
+            return command.name == "exec"
+        resolved = self.node.executor.resolve(argv) or command
+        return bool(resolved.flags & (WRITE | MAY_REPLICATE))
+
+    def _hold(self, session: Session, batch: list[Argv]) -> int:
+        """Keep these, and all that come behind them, until the pause ends; their bytes in the stream."""
+        node = self.node
+        self.held = batch
+        if session.blocked is None:
+            node.executor.park(session, Blocked("stream", [], None, None, b"", since_ms=node.turn.now.mono_ms))
+        if len(self.unapplied) > limits.MAX_UNAPPLIED // 4:
+            node.turn.emit(PauseReading(session.conn, True))
+        return sum(map(encoded_size, batch))
 
     def _empty_queue(self) -> None:
         self.queue.clear()
@@ -343,19 +404,26 @@ class Following:
         except (CommandError, WrongType) as problem:
             text = WRONG_TYPE if isinstance(problem, WrongType) else str(problem)
             answer = self.node.executor.failed(command, text)
+        if self.node.monitors:
+            self._show(session, command, argv)
         if answer[:1] == b"-":
             self._complain(argv, answer[1:-2].decode("utf-8", "backslashreplace"))
-        if keyspace.effects:
-            keyspace.effects.clear()
+        if keyspace.recorded:
+            keyspace.recorded.clear()
+
+    def _show(self, session: Session, command: Command, argv: Argv) -> None:
+        """To those who watch this node; what the primary shows of a client, we show of the link."""
+        if self.node.monitors and not command.flags & ADMIN:
+            self.node.watchers.feed(session, command, argv)
 
     def _complain(self, argv: Argv, why: str) -> None:
-        self.node.log(
+        self.node.turn.log(
             Level.WARNING,
             f"== CRITICAL == This replica is sending an error to its master: '{why}' after processing the command "
             f"'{argv[0].decode('utf-8', 'backslashreplace').lower()}'",
         )
         if self.node.config["propagation-error-behavior"] != "ignore":
-            self.node.log(
+            self.node.turn.log(
                 Level.WARNING, "Replica cannot apply its primary's command: it must not go on with other data."
             )
-            self.node.crash()
+            self.node.turn.crash()

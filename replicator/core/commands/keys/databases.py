@@ -3,16 +3,8 @@
 from __future__ import annotations
 
 from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import (
-    FAST,
-    LOADING,
-    NOT_AN_INTEGER,
-    STALE,
-    SYNTAX,
-    WRITE,
-    CommandError,
-    command,
-)
+from replicator.core.command_table.registry import FAST, LOADING, STALE, WRITE, command
+from replicator.core.errors import NOT_AN_INTEGER, SYNTAX, CommandError
 from replicator.core.keyspace.database import Database
 from replicator.core.wire import reply
 from replicator.core.wire.numbers import parse_int
@@ -75,9 +67,15 @@ def _check_flush(argv: list[bytes]) -> None:
 def flushdb(ctx: Context, argv: list[bytes]) -> bytes:
     """FLUSHDB [ASYNC | SYNC]"""
     _check_flush(argv)
-    # Counted even if nothing was there: a flush always reaches the replicas.
-    ctx.keyspace.dirty += max(1, ctx.db.clear())
+    _count(ctx, ctx.db.clear())
     return reply.OK
+
+
+def _count(ctx: Context, removed: int) -> None:
+    keyspace = ctx.keyspace
+    if not removed:
+        keyspace.uncounted += 1  # changes nothing, and reaches the replicas all the same
+    keyspace.dirty += removed or 1
 
 
 @command(
@@ -102,7 +100,7 @@ def flushall(ctx: Context, argv: list[bytes]) -> bytes:
     for db in ctx.keyspace.databases:
         if db.values or db.watched or db.awaited:
             removed += db.clear()
-    ctx.keyspace.dirty += max(1, removed)
+    _count(ctx, removed)
     return reply.OK
 
 
@@ -143,18 +141,9 @@ def _index(text: bytes, problem: str, too_wide: str = "") -> int:
 
 def _swap(left: Database, right: Database) -> None:
     """Exchange the data of two databases. Sessions stay: their watched and awaited keys see other data."""
-    concerned = [
-        (db, key)
-        for db in (left, right)
-        for key in (*db.watched, *db.awaited)
-        if key in left.values or key in right.values
-    ]
     left.values, right.values = right.values, left.values
     left.expires, right.expires = right.expires, left.expires
     left.schedule, right.schedule = right.schedule, left.schedule
     left.key_index, right.key_index = right.key_index, left.key_index
-    for db, key in concerned:
-        db.tell(key)
-    for told in left.keyspace.on_replaced:
-        told(left)
-        told(right)
+    left.tell_replaced(right.values)
+    right.tell_replaced(left.values)

@@ -5,18 +5,10 @@ from __future__ import annotations
 from copy import deepcopy
 
 from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import (
-    DENY_OOM,
-    FAST,
-    NO_SUCH_KEY,
-    READONLY,
-    SYNTAX,
-    WRITE,
-    CommandError,
-    command,
-)
+from replicator.core.command_table.registry import DENY_OOM, FAST, READONLY, WRITE, command
 from replicator.core.commands.keys.databases import parse_database
 from replicator.core.commands.keys.scan import kind_name
+from replicator.core.errors import NO_SUCH_KEY, SYNTAX, CommandError
 from replicator.core.keyspace.database import NOTIFY_GENERIC, Database
 from replicator.core.keyspace.sorted_set import SortedSet
 from replicator.core.keyspace.values import Hash, List, Set, Value
@@ -51,7 +43,8 @@ def del_(ctx: Context, argv: list[bytes]) -> bytes:
     count = 0
     for at in range(1, len(argv)):
         key = argv[at]
-        if key in db.expires and db.find(key) is None:
+        # A writable replica counts (and deletes) what has only logically expired, as stock does.
+        if ctx.keyspace.expires_keys and key in db.expires and db.find(key) is None:
             continue
         if db.remove(key):
             db.changed(key, b"del", NOTIFY_GENERIC)
@@ -163,7 +156,7 @@ def keys(ctx: Context, argv: list[bytes]) -> bytes:
         match = matcher(pattern)
         found = [key for key in db.values if match(key)]
     if db.expires:
-        found = [key for key in found if db.find(key) is not None]
+        found = [key for key in found if not db.is_past(key)]
     return reply.bulks(found)
 
 
@@ -186,10 +179,12 @@ def randomkey(ctx: Context, argv: list[bytes]) -> bytes:
     while len(index):
         key = index.choose(ctx.server.random)
         if db.find(key) is not None:
+            ctx.let_stand_apart()
             return reply.bulk(key)
         tries += 1
         if tries >= _RANDOM_TRIES and not ctx.keyspace.expires_keys:
             return reply.bulk(key)
+    ctx.let_stand_apart()
     return ctx.null
 
 
@@ -269,6 +264,7 @@ def _rename(ctx: Context, key: bytes, new_key: bytes, *, replace: bool) -> bool:
     _move(db, key, db, new_key, value)
     db.changed(key, b"rename_from", NOTIFY_GENERIC)
     db.changed(new_key, b"rename_to", NOTIFY_GENERIC)
+    ctx.keyspace.dirty -= 1  # counts as one change
     return True
 
 
@@ -300,6 +296,7 @@ def move(ctx: Context, argv: list[bytes]) -> bytes:
     _move(db, key, target, key, value)
     db.changed(key, b"move_from", NOTIFY_GENERIC)
     target.changed(key, b"move_to", NOTIFY_GENERIC)
+    ctx.keyspace.dirty -= 1  # counts as one change
     return reply.ONE
 
 

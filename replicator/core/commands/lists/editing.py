@@ -6,15 +6,9 @@ Source: https://redis.io/docs/latest/commands/?group=list
 from __future__ import annotations
 
 from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import (
-    DENY_OOM,
-    NO_SUCH_KEY,
-    OUT_OF_RANGE,
-    SYNTAX,
-    WRITE,
-    CommandError,
-)
+from replicator.core.command_table.registry import DENY_OOM, WRITE
 from replicator.core.commands.lists.lists import integer_argument, one_key, shrunk, span
+from replicator.core.errors import NO_SUCH_KEY, OUT_OF_RANGE, SYNTAX, CommandError
 from replicator.core.keyspace.database import NOTIFY_LIST
 from replicator.core.keyspace.values import List
 from replicator.core.wire import reply
@@ -91,7 +85,7 @@ def lrem(ctx: Context, argv: list[bytes]) -> bytes:
         return reply.ZERO
     removed = _remove(value, element, count)
     if removed:
-        shrunk(ctx.db, argv[1], value, b"lrem")
+        shrunk(ctx.db, argv[1], value, b"lrem", removed)
     return reply.integer(removed)
 
 
@@ -141,8 +135,9 @@ def ltrim(ctx: Context, argv: list[bytes]) -> bytes:
     if value is None:
         return reply.OK
     first, count = span(len(value), start, stop)
-    if count == len(value):
+    removed = len(value) - count
+    if not removed:
         ctx.replicate_nothing()  # watchers and listeners are told all the same, as stock does
     value.keep(first, count)
-    shrunk(ctx.db, argv[1], value, b"ltrim")
+    shrunk(ctx.db, argv[1], value, b"ltrim", removed)
     return reply.OK

@@ -3,15 +3,7 @@
 from __future__ import annotations
 
 from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import (
-    BLOCKING,
-    FAST,
-    MOVABLE_KEYS,
-    NO_SCRIPT,
-    SYNTAX,
-    WRITE,
-    CommandError,
-)
+from replicator.core.command_table.registry import BLOCKING, FAST, MOVABLE_KEYS, NO_SCRIPT, WRITE
 from replicator.core.commands.blocking import counted_keys, positive, timeout_ms
 from replicator.core.commands.sorted_sets.sorted_sets import (
     KEY,
@@ -20,6 +12,7 @@ from replicator.core.commands.sorted_sets.sorted_sets import (
     removed_from,
     sorted_set_command,
 )
+from replicator.core.errors import SYNTAX, CommandError
 from replicator.core.keyspace.sorted_set import SortedSet
 from replicator.core.wire import reply
 from replicator.core.wire.numbers import parse_int
@@ -28,7 +21,7 @@ from replicator.core.wire.numbers import parse_int
 def _take(ctx: Context, key: bytes, zset: SortedSet, highest: bool, count: int) -> list[tuple[float, bytes]]:
     """Pop up to count members and tell so."""
     taken = [zset.pop(highest) for _ in range(min(count, len(zset.scores)))]
-    removed_from(ctx.db, key, zset, b"zpopmax" if highest else b"zpopmin")
+    removed_from(ctx.db, key, zset, b"zpopmax" if highest else b"zpopmin", len(taken))
     return taken
 
 

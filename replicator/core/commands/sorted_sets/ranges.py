@@ -7,15 +7,7 @@ from math import isnan
 from typing import NamedTuple
 
 from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import (
-    DENY_OOM,
-    FAST,
-    NOT_AN_INTEGER,
-    READONLY,
-    SYNTAX,
-    WRITE,
-    CommandError,
-)
+from replicator.core.command_table.registry import DENY_OOM, FAST, READONLY, WRITE
 from replicator.core.commands.sorted_sets.sorted_sets import (
     KEY,
     pairs_reply,
@@ -23,6 +15,7 @@ from replicator.core.commands.sorted_sets.sorted_sets import (
     sorted_set_command,
     store_set,
 )
+from replicator.core.errors import NOT_AN_INTEGER, SYNTAX, CommandError
 from replicator.core.keyspace.sorted_set import FLAT_LENGTH, LexRange, ScoreRange, SortedSet
 from replicator.core.wire import reply
 from replicator.core.wire.numbers import parse_float, parse_int
@@ -360,7 +353,7 @@ def _remove_range(ctx: Context, argv: list[bytes], by: str, event: bytes) -> byt
         start, stop = zset.lex_window(wanted.members)
     removed = zset.remove_slice(start, stop) if start < stop else 0
     if removed:
-        removed_from(ctx.db, key, zset, event)
+        removed_from(ctx.db, key, zset, event, removed)
     return reply.integer(removed)
 
 

@@ -8,8 +8,9 @@ from math import isinf, isnan
 from typing import TYPE_CHECKING
 
 from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import DENY_OOM, FAST, READONLY, SYNTAX, WRITE, CommandError, command
+from replicator.core.command_table.registry import DENY_OOM, FAST, READONLY, WRITE, command
 from replicator.core.commands.keys.scan import EMPTY_SCAN, parse_cursor, scan_reply
+from replicator.core.errors import SYNTAX, CommandError
 from replicator.core.keyspace.database import NOTIFY_GENERIC, NOTIFY_SORTED_SET, Database
 from replicator.core.keyspace.sorted_set import SortedSet
 from replicator.core.wire import reply
@@ -60,8 +61,9 @@ def pairs_reply(pairs: Iterable[tuple[float, bytes]], with_scores: bool, resp3: 
     return reply.array(items)
 
 
-def removed_from(db: Database, key: bytes, zset: SortedSet, event: bytes) -> None:
-    """Members were taken out of the set at key: tell so, and remove the key if none is left."""
+def removed_from(db: Database, key: bytes, zset: SortedSet, event: bytes, count: int) -> None:
+    """So many members were taken out of the set at key: tell so, and remove the key if none is left."""
+    db.keyspace.dirty += count - 1
     emptied = not zset.scores
     if emptied:
         db.remove(key)
@@ -191,6 +193,7 @@ def _add_many(ctx: Context, key: bytes, pairs: list[tuple[bytes, float]], option
             updated += 1
     if added or updated:
         db.changed(key, b"zadd", NOTIFY_SORTED_SET)
+        db.keyspace.dirty += added + updated - 1
     return reply.integer(added + updated if options.count_changed else added)
 
 
@@ -262,7 +265,7 @@ def zrem(ctx: Context, argv: list[bytes]) -> bytes:
         if zset.remove(argv[at]):
             removed += 1
     if removed:
-        removed_from(db, key, zset, b"zrem")
+        removed_from(db, key, zset, b"zrem", removed)
     return reply.integer(removed)
 
 

@@ -12,23 +12,12 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import (
-    DENY_OOM,
-    FAST,
-    NO_SUCH_KEY,
-    NOT_AN_INTEGER,
-    READONLY,
-    SYNTAX,
-    WRITE,
-    CommandError,
-    command,
-)
+from replicator.core.command_table.registry import DENY_OOM, FAST, READONLY, WRITE, command
+from replicator.core.errors import NO_SUCH_KEY, NOT_AN_INTEGER, SYNTAX, CommandError
 from replicator.core.keyspace.database import NOTIFY_STREAM
 from replicator.core.keyspace.stream import (
     LARGEST_ID,
     LARGEST_PART,
-    NODE_BYTES,
-    NODE_ENTRIES,
     TRIM_LIMIT,
     ZERO_ID,
     Fields,
@@ -226,8 +215,8 @@ class _Trim:
 def node_limits(ctx: Context) -> tuple[int, int]:
     """The most entries and the most bytes of a node, as configured (0: no limit)."""
     config = ctx.server.config
-    entries: int = config.get("stream-node-max-entries", NODE_ENTRIES)
-    size: int = config.get("stream-node-max-bytes", NODE_BYTES)
+    entries: int = config["stream-node-max-entries"]
+    size: int = config["stream-node-max-bytes"]
     return entries, size
 
 
@@ -334,6 +323,7 @@ def xtrim(ctx: Context, argv: list[bytes]) -> bytes:
     trimmed = trim.apply(stream)
     if trimmed:
         db.changed(key, b"xtrim", NOTIFY_STREAM)
+        ctx.keyspace.dirty += trimmed - 1
         if trim.approximate:
             ctx.replicate(*trim.exact(argv, stream))
     return reply.integer(trimmed)
@@ -364,6 +354,7 @@ def xdel(ctx: Context, argv: list[bytes]) -> bytes:
     deleted = sum([stream.delete(id) for id in ids])
     if deleted:
         db.changed(key, b"xdel", NOTIFY_STREAM)
+        ctx.keyspace.dirty += deleted - 1
     return reply.integer(deleted)
 
 

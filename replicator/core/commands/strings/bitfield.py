@@ -8,17 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import (
-    DENY_OOM,
-    FAST,
-    NOT_AN_INTEGER,
-    READONLY,
-    SYNTAX,
-    WRITE,
-    CommandError,
-    command,
-)
+from replicator.core.command_table.registry import DENY_OOM, FAST, READONLY, WRITE, command
 from replicator.core.commands.strings.bits import parse_bit_offset
+from replicator.core.errors import NOT_AN_INTEGER, SYNTAX, CommandError
 from replicator.core.keyspace.database import NOTIFY_STRING
 from replicator.core.keyspace.encoding import marked
 from replicator.core.wire import reply
@@ -137,9 +129,11 @@ def _bitfield(ctx: Context, key: bytes, steps: list[_Step]) -> bytes:
         data = bytearray(before)
         if need > len(data):
             data.extend(bytes(need - len(data)))
+        grown = len(data) != len(before)
     else:
         data = bytearray(b"")
         before = db.string(key) or b""
+        grown = False
     answers = []
     changes = 0
     for step in steps:
@@ -156,12 +150,12 @@ def _bitfield(ctx: Context, key: bytes, steps: list[_Step]) -> bytes:
         if new is None:
             answers.append(ctx.null)
             continue
-        if new != old:
+        if new != old or grown:  # every write counts that a longer string was made for
             _write(data, step, new)
             changes += 1
         answers.append(reply.integer(old if step.name == b"SET" else new))
     if writing:
-        _keep(ctx, key, bytes(data), changes, grown=len(data) != len(before))
+        _keep(ctx, key, bytes(data), changes, grown=grown)
     return reply.array(answers)
 
 
@@ -170,6 +164,7 @@ def _keep(ctx: Context, key: bytes, made: bytes, changes: int, *, grown: bool) -
     db.put(key, marked(ctx.keyspace, made))
     if changes or grown:
         db.changed(key, b"setbit", NOTIFY_STRING)
+        ctx.keyspace.dirty += max(0, changes - 1)
 
 
 def _read(data: bytes | bytearray, step: _Step) -> int:

@@ -9,16 +9,8 @@ Source: https://redis.io/docs/latest/commands/?group=hyperloglog
 from __future__ import annotations
 
 from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import (
-    ADMIN,
-    DENY_OOM,
-    FAST,
-    MAY_REPLICATE,
-    READONLY,
-    WRITE,
-    CommandError,
-    command,
-)
+from replicator.core.command_table.registry import ADMIN, DENY_OOM, FAST, MAY_REPLICATE, READONLY, WRITE, command
+from replicator.core.errors import CommandError
 from replicator.core.keyspace import hyperloglog as hll
 from replicator.core.keyspace.database import NOTIFY_STRING
 from replicator.core.keyspace.encoding import marked
@@ -58,14 +50,19 @@ def pfadd(ctx: Context, argv: list[bytes]) -> bytes:
     key = argv[1]
     value = db.for_write(key, bytes)
     sketch = _sketch(ctx, hll.EMPTY if value is None else _checked(value))
+    changes = int(value is None)
     try:
         for at in range(2, len(argv)):
             sketch.add(argv[at])
+            if sketch.changed:
+                changes += 1
+                sketch.changed = False
     except hll.Corrupt:
         raise CommandError(_CORRUPT) from None
-    if value is not None and not sketch.changed:
+    if not changes:
         return reply.ZERO
     _keep(ctx, key, sketch.encoded(), b"pfadd")
+    ctx.keyspace.dirty += changes - 1
     return reply.ONE
 
 
@@ -103,9 +100,9 @@ def pfcount(ctx: Context, argv: list[bytes]) -> bytes:
         count = hll.cached_count(_checked(value))
         if count is None:
             count = hll.estimate(hll.registers(value))
-            if ctx.keyspace.expires_keys or ctx.is_primary_link or ctx.keyspace.applying:
-                db.put(key, hll.with_count(value, count))
-                db.changed(key)
+            # On a replica as well: the count is no part of what the key holds.
+            db.put(key, hll.with_count(value, count))
+            db.changed(key)
         return reply.integer(count)
     except hll.Corrupt:
         raise CommandError(_CORRUPT) from None
