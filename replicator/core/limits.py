@@ -50,3 +50,13 @@ CLOSE_FLUSH_MS = 10_000
 MAX_SCRIPT_MEMORY = 1024 * 1024 * 1024
 # Scripts remembered because EVAL ran them (those of SCRIPT LOAD stay): the oldest go first.
 MAX_EVAL_SCRIPTS = 10_000
+# A TLS handshake that takes longer is cut: a peer that connects and says nothing must not keep a descriptor.
+TLS_HANDSHAKE_MS = 10_000
+# Connections in their handshake at once (some 60 KiB each once they have spoken). Beyond it the oldest goes, if it has
+# had time enough for any honest peer, and else the listener waits.
+TLS_HANDSHAKES = 512
+TLS_HANDSHAKE_ENOUGH_MS = 1_000
+# Steps of handshakes in one turn (about 1 ms each when a signature is due): a flood of them must leave clients room.
+TLS_STEPS = 8
+# What a peer may make TLS itself answer (new keys) without reading any of it.
+TLS_UNREAD_BYTES = 64 * 1024

@@ -56,6 +56,7 @@ from replicator.core.persistence.loading import Loading
 from replicator.core.persistence.loads import Loads
 from replicator.core.persistence.snapshots import Snapshots
 from replicator.core.replication.history import History
+from replicator.core.replication.outgoing import Outgoing
 from replicator.core.replication.primary import Primary
 from replicator.core.replication.replica import Replica
 from replicator.core.roles.applying import Following
@@ -65,7 +66,6 @@ from replicator.core.scripting.state import Scripting
 from replicator.core.services import Services
 from replicator.core.surroundings import Surroundings, standing_still
 from replicator.core.turn import Turn
-from replicator.core.wire.request import encode
 
 REDIS_VERSION = "7.0.15"
 _CRON_MS = 1000
@@ -86,11 +86,48 @@ class Node:
 
     # Behind thirty attributes an instance's dictionary is no longer shared, and all access to it slower.
     __slots__ = (
-        "_handlers", "busy_scripts", "by_id", "clients", "config", "connections", "cron_ms", "evictor", "executor",
-        "exiting", "following", "handover", "history", "keyspace", "last_connection", "limits_due", "loading", "loads",
-        "meter", "monitors", "orders", "ping_ms", "primary", "pubsub", "pull", "random", "ready", "replica", "run_id",
-        "scripting", "second_ms", "server", "services", "sessions", "snapshots", "started", "statistics",
-        "surroundings", "tracker", "turn", "users", "watchers", "writers",
+        "_handlers",
+        "busy_scripts",
+        "by_id",
+        "clients",
+        "config",
+        "connections",
+        "cron_ms",
+        "evictor",
+        "executor",
+        "exiting",
+        "following",
+        "handover",
+        "history",
+        "keyspace",
+        "last_connection",
+        "loading",
+        "loads",
+        "meter",
+        "monitors",
+        "orders",
+        "outgoing",
+        "ping_ms",
+        "primary",
+        "pubsub",
+        "pull",
+        "random",
+        "ready",
+        "replica",
+        "run_id",
+        "scripting",
+        "second_ms",
+        "server",
+        "services",
+        "sessions",
+        "snapshots",
+        "started",
+        "statistics",
+        "surroundings",
+        "tracker",
+        "turn",
+        "users",
+        "watchers",
     )  # fmt: skip
 
     redis_version = REDIS_VERSION
@@ -105,15 +142,14 @@ class Node:
         self.keyspace = Keyspace(config["databases"])
         self.sessions: dict[int, Session] = {}
         self.by_id: dict[int, Session] = {}
-        self.limits_due = 0  # when our offset is here, the output of replicas is weighed
         self.monitors: dict[Session, None] = {}
-        self.writers: dict[Session, None] = {}  # sessions that wrote in this turn
         self.last_connection = 0
         self.connections = Connections(self)
         self.loads = Loads(self)
-        self.executor = Executor(self)
         self.history = History(chance)
-        self.primary = Primary(self.history, config, chance, self.turn.emit, self.send)
+        self.primary = Primary(self.history, config, chance, self.turn, self.send)
+        self.outgoing = Outgoing(self.history, self.keyspace, self.primary.append)
+        self.executor = Executor(self)
         self.pull = self.primary.pull  # (conn, limit): bytes of the replication stream for a replica's connection
         self.following = Following(self)
         self.replica = Replica(self.history, config, chance, self.turn.emit, self.following)
@@ -184,8 +220,7 @@ class Node:
             orders=self.orders,
             handover=self.handover,
             services=self.services,
-            flush_stream=self.flush_stream,
-            feed=self.feed,
+            outgoing=self.outgoing,
         )
 
     # -- the surface -------------------------------------------------------------------------------------------------
@@ -240,14 +275,15 @@ class Node:
     def _finish(self) -> list[Effect]:
         """End a turn: go on with the unblocked, flush the stream and the replies, start what must start last."""
         executor = self.executor
+        outgoing = self.outgoing
         if self.keyspace.ready:
             executor.serve_ready()
         if executor.resumed:
             executor.resume(self.connections.run_unread)
         if self.keyspace.on_touch is not None:
             self.tracker.settle()
-        if executor.stream or self.writers:
-            self.flush_stream()
+        if outgoing.stream or outgoing.writers:
+            outgoing.flush()
         snapshots = self.snapshots
         if self.primary.waiting or snapshots.requested_save or snapshots.scheduled:
             snapshots.begin_due()
@@ -287,7 +323,7 @@ class Node:
 
     def become_replica(self, host: str, port: int, *, why: str) -> None:
         """Follow host:port from now on: this sets every field of the role."""
-        self.flush_stream()
+        self.outgoing.flush()
         was_primary = not self.replica.active
         if was_primary:
             self.handover.resume_all_for_role_change()
@@ -300,11 +336,11 @@ class Node:
                     )
                 if not self.replica.resumable and why:
                     self.replica.resumable = True
-                    self.replica.stream_db = max(0, self.executor.stream_db)
+                    self.replica.stream_db = max(0, self.outgoing.db)
                 if self.history.window is None:
                     self.history.open_window(self.config["repl-backlog-size"])
         self.keyspace.expires_keys = False
-        self.executor.feeding = False
+        self.outgoing.feed_window(False)
         self.replica.follow(host, port, self.turn.now)
         self.primary.alone_since_ms = None
         self.services.unblock_for_role_change()
@@ -333,7 +369,7 @@ class Node:
         )
         self.replica.resumable = False
         self.keyspace.own_volatile.clear()
-        self.executor.stream_db = -1
+        self.outgoing.db = -1
         self.primary.drop_all("a new history begins")
         self.primary.alone_since_ms = self.turn.now.mono_ms
         self.set_feeding()
@@ -341,42 +377,15 @@ class Node:
         self.surroundings.set_role("M")
         self.turn.announce("role.primary", ("id", self.history.id), ("offset", self.history.end), ("why", why))
 
-    def set_feeding(self) -> None:
-        """Effects go to the window when this node is a primary that keeps one."""
-        self.executor.feeding = not self.replica.active and self.history.window is not None
-
     # -- the stream --------------------------------------------------------------------------------------------------
 
-    def flush_stream(self) -> None:
-        """Put recorded effects into the window; afterwards history.end is this node's offset."""
-        executor = self.executor
-        if executor.stream:
-            stream = executor.stream
-            self.history.append(stream[0] if len(stream) == 1 else b"".join(stream))
-            stream.clear()
-            if len(self.primary.links) and self.history.end >= self.limits_due:
-                self.services.check_replica_limits()
-        if self.writers:
-            end = self.history.end
-            for session in self.writers:
-                session.write_position = end
-            self.writers.clear()
-
-    def stream_db_now(self) -> int:
-        """The database that the stream is at, at our offset."""
-        if self.replica.active:
-            return self.replica.stream_db
-        return max(0, self.executor.stream_db)
+    def set_feeding(self) -> None:
+        """The window is fed when this node is a primary that keeps one."""
+        self.outgoing.feed_window(not self.replica.active and self.history.window is not None)
 
     def replication_offset(self) -> int:
         """This node's offset, with everything done so far."""
-        self.flush_stream()
-        return self.history.end
-
-    def feed(self, *argv: bytes) -> None:
-        """Put a command of our own into the stream (PING, REPLCONF GETACK)."""
-        if self.executor.feeding:
-            self.executor.stream.append(encode(argv))
+        return self.outgoing.offset()
 
     # -- gates -------------------------------------------------------------------------------------------------------
 
@@ -444,7 +453,7 @@ class Node:
             if database.schedule and left:
                 left -= database.purge_expired(left)
         if self.keyspace.recorded:
-            self.executor.commit(together=False)
+            self.outgoing.commit(together=False)
 
     def _expiry_deadline(self) -> int | None:
         if not self.keyspace.expires_keys or not self.services.active_expire or self.loading is not None:
@@ -465,10 +474,10 @@ class Node:
             period = 1000 * self.config["repl-ping-replica-period"]
             if not self.replica.active and now.mono_ms - self.ping_ms >= period and not self.handover.pausing_writes:
                 self.ping_ms = now.mono_ms
-                self.feed(b"PING")
+                self.outgoing.tell_replicas((b"PING",))
             primary.keep_alive()
             primary.check_timeouts(now)
-            self.services.check_replica_limits()
+            primary.check_limits(now)
         primary.forget_backlog_if_alone(now, is_primary=not self.replica.active)
         if self.history.window is None:
             self.set_feeding()
@@ -488,10 +497,10 @@ class Node:
         if window is not None:
             assert window.end == end
             window.check_invariants()
-        assert not self.executor.stream
+        assert not self.outgoing.stream
         assert not self.keyspace.recorded
         if self.replica.active:
-            assert not self.executor.feeding
+            assert not self.outgoing.windowed
             assert not self.keyspace.expires_keys
         if self.primary.links:
             for link in self.primary.links.values():

@@ -42,6 +42,9 @@ from replicator.runtime.links import GONE_BY_PEER, Links
 from replicator.runtime.listeners import Listener
 from replicator.runtime.snapshot import Snapshots
 from replicator.runtime.sockets import Door, reason
+from replicator.runtime.tls.channel import Channel
+from replicator.runtime.tls.context import Tls
+from replicator.runtime.tls.handshakes import Handshakes
 
 # Ready sockets taken in one turn: the clock is read once a turn, so a turn must not grow with the number of clients.
 READY_MOST: Final = 128
@@ -81,12 +84,14 @@ class Hub:
         relisten: Callable[[int], str | None] = lambda port: "no listener can be changed here",
         child_log: Callable[[do.Level, str], None] = lambda level, message: None,
         petted: Callable[[bool], None] | None = None,
+        tls: Tls | None = None,
     ) -> None:
         """log: takes what effects.Log says. announce: takes effects.Announce. directory: where relative file names lie.
 
         keepalive_s: the tcp-keepalive directive (0: off). linger_s: LINGER_S for a process of its own, 0 where several
         hubs share a thread. relisten: carries effects.Listen out. child_log: takes what a snapshot's child has to say,
-        in the child. petted: told True when a turn begins and False before the loop sleeps (a watchdog).
+        in the child. petted: told True when a turn begins and False before the loop sleeps (a watchdog). tls: the
+        contexts of TLS listeners and of connections that are to be encrypted.
         """
         self.machine = machine
         self.log = log
@@ -101,7 +106,7 @@ class Hub:
         self._epoll = select.epoll()
         self._others: dict[int, Callable[[int], None]] = {}  # by descriptor: what to do when it is ready
         self._told: deque[told.Event] = deque()
-        self._dying: list[socket.socket | int] = []
+        self._dying: list[socket.socket | Channel | int] = []
         self._timers: list[tuple[int, int, Callable[[], None]]] = []
         self._ticket = 0
         self._last_conn = 0
@@ -111,10 +116,16 @@ class Hub:
         self.watch(self._wake_fd, IN, self._woken)
         self.links = Links(self, self._epoll)
         self.door = Door(self, keepalive_s)
+        self.tls = Tls() if tls is None else tls
+        self.handshakes = Handshakes(self)
         self.files = Files(self._told.append, directory)
         self.snapshots = Snapshots(self, self.files)
         self.connector = Connector(self)
-        self._carry: dict[type[Any], Callable[[Any], None]] = {
+        self._carry = self._duties()
+
+    def _duties(self) -> dict[type[Any], Callable[[Any], None]]:
+        """How each kind of effect is carried out."""
+        return {
             do.Send: self.links.send,
             do.Close: self.links.close,
             do.PauseReading: self.links.pause_reading,
@@ -149,8 +160,9 @@ class Hub:
         if self._others.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
-    def close_later(self, item: socket.socket | int) -> None:
-        """Close a socket or descriptor at the end of the turn, so that its number is not used again inside it."""
+    def close_later(self, item: socket.socket | Channel | int) -> None:
+        """Close a socket, an encrypted connection or a descriptor at the end of the turn, so that its number is not
+        used again inside it."""
         self._dying.append(item)
 
     def after(self, delay_ms: int, call: Callable[[], None]) -> None:
@@ -451,7 +463,9 @@ class Hub:
 
     def _shut(self) -> None:
         """Close everything; each part is tried even if another fails."""
-        parts: list[Callable[[], None]] = [self.snapshots.shut, self.connector.shut, self.door.shut, self.files.shut]
+        parts: list[Callable[[], None]] = [
+            self.snapshots.shut, self.connector.shut, self.handshakes.shut, self.door.shut, self.files.shut,
+        ]  # fmt: skip
         for link in self.links.by_fd.values():
             parts += [link.drop_queue, link.sock.close]
         parts.append(self._close_dying)

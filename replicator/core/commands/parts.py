@@ -25,6 +25,7 @@ from replicator.core.keyspace.eviction import Evictor
 from replicator.core.keyspace.values import Value
 from replicator.core.persistence.snapshots import Snapshots
 from replicator.core.replication.history import History
+from replicator.core.replication.outgoing import Outgoing
 from replicator.core.replication.primary import Link, Primary
 from replicator.core.replication.replica import Replica
 from replicator.core.scripting.state import Scripting
@@ -160,8 +161,7 @@ class Server:
     orders: Orders
     handover: Handover
     services: Services
-    flush_stream: Callable[[], None]
-    feed: Callable[..., None]
+    outgoing: Outgoing
     cron_paused: bool = False  # DEBUG PAUSE-CRON
 
     def reads_all_keys(self, ctx: Context, argv: list[bytes], /) -> bool:

@@ -49,8 +49,6 @@ _ALLOWED_WHILE_SUBSCRIBED = frozenset(
 _NEVER_QUEUED = frozenset(("exec", "discard", "multi", "watch", "quit", "reset"))
 # CLIENT REPLY silences replies; what confirms a subscription is a message.
 _ALWAYS_ANSWERED = frozenset(("subscribe", "unsubscribe", "psubscribe", "punsubscribe", "ssubscribe", "sunsubscribe"))
-_MULTI = encode((b"MULTI",))
-_EXEC = encode((b"EXEC",))
 
 
 class Executor:
@@ -63,9 +61,7 @@ class Executor:
         self.commands = dict(REGISTRY)
         self.table: dict[bytes, Command] = {}  # those called for, by name as spelled by clients
         self.touched: dict[Session, None] = {}  # sessions with output
-        self.stream: list[bytes] = []  # encoded effects not yet in the window
-        self.feeding = False  # effects go to the window
-        self.stream_db = -1  # database the stream is at; -1: the next effect begins with SELECT
+        self.outgoing = node.outgoing
         self.gate = BLOCKING  # command flags that need the careful path now
         self.timeouts: list[tuple[int, int, Session, Blocked]] = []
         self.blocked: dict[Session, None] = {}
@@ -129,6 +125,7 @@ class Executor:
         """Run a client's commands in order; stop when one makes it wait (the rest is kept) or ends it."""
         table = self.table
         keyspace = self.keyspace
+        outgoing = self.outgoing
         out = session.out
         if not out:
             self.touched[session] = None
@@ -159,12 +156,12 @@ class Executor:
                 if keyspace.recorded:
                     if keyspace.dirty != before and keyspace.verbatim:
                         keyspace.recorded.append((session.db.index, argv))
-                    self.commit()
-                elif keyspace.dirty != before and self.feeding and keyspace.verbatim:
+                    outgoing.commit()
+                elif keyspace.dirty != before and outgoing.feeding and keyspace.verbatim:
                     index = session.db.index
-                    if index != self.stream_db:
-                        self._select(index)
-                    self.stream.append(encode(tuple(argv)))
+                    if index != outgoing.db:
+                        outgoing.select(index)
+                    outgoing.stream.append(encode(tuple(argv)))
             if answer:
                 out.append(answer)
             elif session.blocked is not None:
@@ -180,9 +177,9 @@ class Executor:
         if command is not None and not command.subcommands:
             session.command = command
         self.total_commands += at + 1
-        if self.feeding and keyspace.dirty != dirty_before:
-            session.write_position = -1  # resolved when the stream is flushed; see Node.write_position
-            self.node.writers[session] = None
+        if outgoing.feeding and keyspace.dirty != dirty_before:
+            session.write_position = -1  # until the stream is flushed
+            outgoing.writers[session] = None
 
     def run_weighed(self, session: Session, batch: Sequence[Argv]) -> None:
         """`run` for many commands: some at a time, and what is behind waits when the client has too much to read."""
@@ -225,7 +222,7 @@ class Executor:
         if keyspace.dirty != before and keyspace.verbatim:
             keyspace.recorded.append((index, argv))
         if commit and keyspace.recorded:
-            self.commit()
+            self.outgoing.commit()
         return answer
 
     def failed(self, command: Command | None, text: str) -> bytes:
@@ -239,31 +236,6 @@ class Executor:
         if code in self.errors or len(self.errors) < 128:
             self.errors[code] = self.errors.get(code, 0) + 1
         return reply.error(text)
-
-    def commit(self, *, together: bool = True) -> None:
-        """Hand recorded effects on to the stream; several are kept together by MULTI/EXEC (unless independent)."""
-        keyspace = self.keyspace
-        effects = keyspace.recorded
-        keyspace.recorded = []
-        if not self.feeding or not effects:
-            return
-        stream = self.stream
-        wrapped = together and len(effects) > 1 and not keyspace.apart
-        keyspace.apart = False
-        if wrapped:
-            if effects[0][0] != self.stream_db:
-                self._select(effects[0][0])
-            stream.append(_MULTI)
-        for index, argv in effects:
-            if index != self.stream_db:
-                self._select(index)
-            stream.append(encode(tuple(argv)))
-        if wrapped:
-            stream.append(_EXEC)
-
-    def _select(self, index: int) -> None:
-        self.stream.append(encode((b"SELECT", b"%d" % index)))
-        self.stream_db = index
 
     # -- the careful path --------------------------------------------------------------------------------------------
 
@@ -562,7 +534,7 @@ class Executor:
                     self.unblock(session, answer)
                     if self.behind and before is not session:
                         self._push_behind(session)
-                    self.node.writers[session] = None
+                    self.outgoing.writers[session] = None
                 there = key in db.values
 
     def resume(self, run_bytes: Callable[[Session], None]) -> None:

@@ -336,7 +336,8 @@ class Keyspace:
     def __init__(self, count: int = 16) -> None:
         self.now_ms = 0  # the unix time of the event being handled
         self.late_ms = 0  # how much later it is by now (DEBUG SLEEP)
-        self.dirty = 0  # changes ever made
+        self.dirty = 0  # grows with every change, by as many elements as were changed
+        self.uncounted = 0  # how much of it is no change of data (what goes to replicas for other reasons)
         self.scheduled = False  # a database may have an expiry in its schedule
         self.recorded: list[tuple[int, list[bytes]]] = []  # what replicas must be told, not yet handed on
         self.verbatim = True  # the running command is its own effect
@@ -364,6 +365,11 @@ class Keyspace:
         self.expired = 0
         self.evicted = 0
         self.databases = [Database(self, i) for i in range(count)]
+
+    @property
+    def changes(self) -> int:
+        """Changes of data ever made, as save points count them."""
+        return self.dirty - self.uncounted
 
     def catch_up(self) -> None:
         """The time that has passed within this turn counts from here on (a transaction sees one instant)."""

@@ -48,7 +48,7 @@ class Loads:
         loading.loader.finish()
         self.node.keyspace.adopt(loading.keyspace)
         self.node.evictor.adopt_uses(loading.loader.uses)
-        self.node.snapshots.saved_dirty = self.node.keyspace.dirty
+        self.node.snapshots.saved_changes = self.node.keyspace.changes
         self.node.services.adopt_functions(loading.loader.functions)
         self.node.snapshots.last_keys_loaded = loading.loader.keys
         self.node.snapshots.last_keys_expired = loading.loader.expired
@@ -158,7 +158,7 @@ class Loads:
             self.node.set_feeding()
             keyspace = self.node.keyspace  # replicas hold what had expired, and continue: they are told
             keyspace.recorded += [(index, [keyspace.delete_name, key]) for index, key in dropped]
-            self.node.executor.commit(together=False)
+            self.node.outgoing.commit(together=False)
 
     def _become_ready(self) -> None:
         if self.node.config["replicaof"]:

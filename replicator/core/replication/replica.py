@@ -245,7 +245,8 @@ class Replica:
             self._log(Level.NOTICE, f"Connecting to MASTER {self.primary_host}:{self.primary_port}")
         self._reconnecting = False
         source = str(self.settings["bind-source-addr"] or "")
-        self.emit(Connect(self.conn, self.primary_host, self.primary_port, source, self._timeout_ms()))
+        tls = bool(self.settings["tls-replication"])
+        self.emit(Connect(self.conn, self.primary_host, self.primary_port, source, self._timeout_ms(), tls))
         self._log(Level.NOTICE, "MASTER <-> REPLICA sync started")
 
     def connected(self, now: Now) -> None:

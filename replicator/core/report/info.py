@@ -63,7 +63,7 @@ def _server(node: Node) -> Fields:
         ("process_id", node.surroundings.pid),
         ("process_supervised", "no"),
         ("run_id", node.run_id),
-        ("tcp_port", node.config["port"]),
+        ("tcp_port", node.config["port"] or node.config["tls-port"]),
         ("server_time_usec", node.turn.now.unix_ms * 1000),
         ("uptime_in_seconds", uptime),
         ("uptime_in_days", uptime // 86400),
@@ -253,7 +253,7 @@ def _link(node: Node, link: Link) -> str:
 
 def replication_fields(node: Node) -> Fields:
     """The fields of the section Replication."""
-    offset = node.replication_offset()
+    offset = node.outgoing.offset()
     history, replica, primary = node.history, node.replica, node.primary
     fields: Fields = [("role", "slave" if replica.active else "master")]
     if replica.active:

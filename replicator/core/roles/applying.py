@@ -66,7 +66,8 @@ class Following:
             password = str(config["masterauth"]).encode()
             user = str(config["masteruser"]).encode()
             lines.append((b"AUTH", user, password) if user else (b"AUTH", password))
-        port = config["replica-announce-port"] or config["port"]
+        own_port = config["tls-port"] if config["tls-replication"] and config["tls-port"] else config["port"]
+        port = config["replica-announce-port"] or own_port
         lines.append((b"REPLCONF", b"listening-port", b"%d" % port))
         if config["replica-announce-ip"]:
             lines.append((b"REPLCONF", b"ip-address", str(config["replica-announce-ip"]).encode()))
@@ -280,12 +281,12 @@ class Following:
             return  # the stream itself made us leave
         done = len(unapplied) - session.decoder.pending - open_size
         if done == len(unapplied):
-            node.history.append(unapplied)
+            node.outgoing.verbatim(unapplied)
             self.unapplied = b""
             node.replica.stream_db = session.db.index
             return
         if done > 0:
-            node.history.append(unapplied[:done])
+            node.outgoing.verbatim(unapplied[:done])
             node.replica.stream_db = session.db.index
         if done > 0 or unapplied is data:
             self.unapplied = bytearray(memoryview(unapplied)[done:])

@@ -120,7 +120,7 @@ class Handover:
     def wait(self, session: Session, wanted: int, timeout_ms: int) -> bytes:
         """WAIT: how many replicas have acknowledged the caller's last write; waits for more if they are too few."""
         node = self.node
-        node.flush_stream()
+        node.outgoing.flush()
         position = session.write_position
         if node.keyspace.dirty != node.executor.batch_dirty:
             # The write came in the same packet: its session learns its place after the batch.
@@ -145,10 +145,9 @@ class Handover:
     def ask_acks(self) -> None:
         """Ask all replicas for an ACK now, through the stream."""
         node = self.node
-        if node.executor.feeding and node.primary.links:
-            begin = node.replication_offset()
-            node.feed(b"REPLCONF", b"GETACK", b"*")
-            node.flush_stream()
+        if node.outgoing.windowed and node.primary.links:
+            begin = node.outgoing.offset()
+            node.outgoing.tell_replicas((b"REPLCONF", b"GETACK", b"*"))
             self._asked = (begin, node.history.end)
 
     def _has_all(self, link: Link) -> bool:
@@ -156,7 +155,7 @@ class Handover:
 
         A GETACK is answered with the offset before itself, and who has answered it has read it: nothing is missing.
         """
-        end = self.node.replication_offset()
+        end = self.node.outgoing.offset()
         begin, asked = self._asked
         return link.state is LinkState.ONLINE and (link.acked == end or (asked == end and link.acked >= begin))
 
@@ -197,7 +196,7 @@ class Handover:
         to = f" to {target[0]}:{target[1]}" if target else ""
         node.turn.log(Level.NOTICE, f"FAILOVER requested{to}.")
         node.turn.emit(Announce("failover.requested", (("target", to.strip()),)))
-        node.flush_stream()
+        node.outgoing.flush()
         node.regate()
         self.replicas_changed()
         if self.state is FailoverState.WAITING:

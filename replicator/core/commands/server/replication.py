@@ -69,7 +69,7 @@ for _name, _since in (("replicaof", "5.0.0"), ("slaveof", "1.0.0")):
 def role(ctx: Client, argv: list[bytes]) -> bytes:
     """ROLE"""
     server = ctx.server
-    server.flush_stream()
+    server.outgoing.flush()
     offset = server.history.end
     replica = server.replica
     if replica.active:
