@@ -45,6 +45,7 @@ def run(config: Config) -> int:
 def _options(config: Config) -> ServeOptions:
     return ServeOptions(
         port=config["port"],
+        bus_port=(config["cluster-port"] or config["port"] + 10000) if config["cluster-enabled"] else 0,
         addresses=tuple(config["bind"]),
         tls_port=config["tls-port"],
         tls=tls_settings(config),
@@ -155,7 +156,8 @@ def _greet(config: Config, services: Services) -> None:
             "Warning: no config file specified, using the default config. In order to specify a config file use "
             "replicator server /path/to/redis.conf",
         )
+    mode = "cluster" if config["cluster-enabled"] else "standalone"
     services.log.raw(
         f"\n    replicator {__version__} (compatible with Redis {REDIS_VERSION}) 64 bit\n\n"
-        f"    Running in standalone mode\n    Port: {config['port'] or config['tls-port']}\n    PID: {services.pid}\n\n"
+        f"    Running in {mode} mode\n    Port: {config['port'] or config['tls-port']}\n    PID: {services.pid}\n\n"
     )

@@ -50,6 +50,8 @@ for _room in ("sessions", "server", "scripts", "about"):
     ALLOWED[f"commands.{_room}"] = {*ALLOWED["commands.parts"], "commands", "commands.parts"}
 ALLOWED["commands.catalog"] = {"commands", *(room for room in ALLOWED if room.startswith("commands."))}
 ALLOWED["commands.about"] |= {"commands.catalog"}  # the manual is of all commands
+# The cluster's bus, joined to data, replication and clients.
+ALLOWED["membership"] = {"cluster", *CLIENTS}
 ALLOWED["node"] = ALLOWED["services"] = {*ALLOWED, "services", "package"} - {"sentinel"}
 CORE = set(ALLOWED)
 ALLOWED |= {

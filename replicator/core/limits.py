@@ -60,3 +60,12 @@ TLS_HANDSHAKE_ENOUGH_MS = 1_000
 TLS_STEPS = 8
 # What a peer may make TLS itself answer (new keys) without reading any of it.
 TLS_UNREAD_BYTES = 64 * 1024
+# A message of the cluster bus from somebody of whom we do not know yet that he belongs to the cluster: a header with
+# gossip about some ten thousand nodes. A member may publish whatever its clients may send.
+MAX_BUS_MESSAGE = 1024 * 1024
+# And from a member: what a client may have sent to it in one request.
+MAX_MEMBER_MESSAGE = 1024 * 1024 * 1024
+# Bus connections from others that are not known to be members: more of them than this at a time are turned away.
+MAX_BUS_STRANGERS = 256
+# Nodes of a cluster that gossip may introduce; the public specification recommends up to a thousand.
+MAX_CLUSTER_NODES = 4096

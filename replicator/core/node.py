@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from replicator.core.clients.listing import Clients
 from replicator.core.clients.monitors import Monitors
@@ -67,6 +67,9 @@ from replicator.core.services import Services
 from replicator.core.surroundings import Surroundings, standing_still
 from replicator.core.turn import Turn
 
+if TYPE_CHECKING:
+    from replicator.core.membership import Membership
+
 REDIS_VERSION = "7.0.15"
 _CRON_MS = 1000
 assert FAMILIES  # importing the catalog has filled the registry
@@ -90,6 +93,7 @@ class Node:
         "busy_scripts",
         "by_id",
         "clients",
+        "cluster",
         "config",
         "connections",
         "cron_ms",
@@ -173,6 +177,7 @@ class Node:
         self.statistics = Statistics(self)
         self.busy_scripts = Busy(self)
         self.services = Services(self)
+        self.cluster: Membership | None = None
         self.server = self._visible()
         self._handlers: dict[type, Callable[[Any], None]] = {
             Started: self._started,
@@ -192,6 +197,10 @@ class Node:
             FileCommitted: self.loads.file_committed,
             Signalled: self._signalled,
         }
+        if config["cluster-enabled"]:
+            from replicator.core.membership import join_cluster  # plain nodes start without it
+
+            self.cluster = self.server.cluster = join_cluster(self, self._handlers)
         self.services.install()
         self.regate()
 
@@ -246,6 +255,8 @@ class Node:
             self.cron_ms = now.mono_ms + _CRON_MS
             if not self.server.cron_paused:
                 self._cron()
+        if self.cluster is not None:
+            self.cluster.advance(now)
         return self._finish()
 
     def deadline_ms(self) -> int | None:
@@ -263,6 +274,8 @@ class Node:
         if self.keyspace.scheduled and (other := self._expiry_deadline()) is not None and other < soonest:
             soonest = other
         if self.primary.waiting and (other := self.snapshots.deadline_ms()) is not None and other < soonest:
+            soonest = other
+        if self.cluster is not None and (other := self.cluster.deadline_ms()) is not None and other < soonest:
             soonest = other
         return soonest
 
@@ -288,6 +301,8 @@ class Node:
         if self.primary.waiting or snapshots.requested_save or snapshots.scheduled:
             snapshots.begin_due()
         effects = self.turn.effects
+        if self.cluster is not None:
+            effects += self.cluster.settle()
         if executor.touched:
             for session in executor.touched:
                 out = session.out
@@ -309,6 +324,12 @@ class Node:
         self.snapshots.last_save_s = self.turn.now.unix_ms // 1000
         self.turn.log(Level.WARNING, "Server initialized")
         self.services.started()
+        if self.cluster is not None:
+            self.cluster.begin(self._load)
+        else:
+            self._load()
+
+    def _load(self) -> None:
         self.loads.begin("start", str(self.config["dbfilename"]), asynchronous=False)
         self.loads.read(str(self.config["dbfilename"]))
 
@@ -399,6 +420,7 @@ class Node:
             or self.is_stale()
             or self.exiting
             or not self.ready
+            or self.cluster is not None
         ):
             gate |= ANY
         if (

@@ -28,11 +28,13 @@ class ListenError(Exception):
 
 @dataclass(slots=True)
 class Listener:
-    """One listening socket. unix_path: "" for TCP. tls: what it accepts begins with a handshake."""
+    """One listening socket. unix_path: "" for TCP. tls: what it accepts begins with a handshake. bus: other nodes of a
+    cluster come here, not clients."""
 
     sock: socket.socket
     unix_path: str = ""
     tls: bool = False
+    bus: bool = False
     resting: bool = False  # taken out of the poll because the process had no descriptor to accept with
 
     def close(self) -> None:
@@ -93,6 +95,23 @@ def _bind(host: str, port: int, backlog: int) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def listen_bus(addresses: Iterable[str], port: int, backlog: int) -> list[Listener]:
+    """Bind the port of a cluster's bus on every address. Raises ListenError; then nothing is bound."""
+    if port > 65535:
+        raise ListenError(
+            "Redis port number too high for cluster mode. Cluster communication port, which is usually the port "
+            f"number plus 10000, can't exceed 65535: {port}"
+        )
+    try:
+        made = listen_tcp(addresses, port, backlog)
+    except ListenError as error:
+        *lines, _ = error.lines
+        raise ListenError(*lines, f"Failed listening on port {port} (cluster), aborting.") from error
+    for listener in made:
+        listener.bus = True
+    return made
 
 
 def listen_unix(path: str, permissions: int, backlog: int) -> Listener:

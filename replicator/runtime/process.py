@@ -20,7 +20,7 @@ from replicator.core.events import Signalled
 from replicator.core.machine import Machine
 from replicator.runtime import observe
 from replicator.runtime.hub import LINGER_S, Ended, Hub
-from replicator.runtime.listeners import DEFAULT_ADDRESSES, Listener, ListenError, listen_tcp, listen_unix
+from replicator.runtime.listeners import DEFAULT_ADDRESSES, Listener, ListenError, listen_bus, listen_tcp, listen_unix
 from replicator.runtime.logfile import LogFile, flush_standard_output
 from replicator.runtime.tls.context import Tls, TlsError, TlsSettings
 from replicator.runtime.watchdog import Watchdog
@@ -39,13 +39,14 @@ class ServeOptions:
     """What of the configuration concerns the process and not the machine.
 
     port: 0 for no TCP listener. addresses: as the bind directive has them ("*", "::*", "-" before one that may be
-    missing). tls_port, tls: the same for connections that are encrypted, and how. unix_path: "" for none;
-    unix_permissions: its mode, 0 to leave it. directory: made the working directory. log_path: "" for standard output.
-    role: the log's role character at the start. pid_path: "" for none. descriptors: how many the process may need
-    (maxclients + 32); the soft limit is raised to it as far as the hard limit allows.
+    missing). tls_port, tls: the same for connections that are encrypted, and how. bus_port: of a cluster's bus, 0
+    for none. unix_path: "" for none; unix_permissions: its mode, 0 to leave it. directory: made the working directory.
+    log_path: "" for standard output. role: the log's role character at the start. pid_path: "" for none. descriptors:
+    how many the process may need (maxclients + 32); the soft limit is raised to it as far as the hard limit allows.
     """
 
     port: int = 6379
+    bus_port: int = 0
     addresses: tuple[str, ...] = DEFAULT_ADDRESSES
     tls_port: int = 0
     tls: TlsSettings = field(default_factory=TlsSettings)
@@ -134,7 +135,8 @@ class Services:
         assert self.hub is not None, "listeners change while the machine runs, not before"
         door, backlog = self.hub.door, self.options.backlog
         moving = [tls for tls in (False, True) if addresses != self.addresses or ports[tls] != self.ports[tls]]
-        old = [listener for listener in door.listeners if not listener.unix_path and listener.tls in moving]
+        clients = [listener for listener in door.listeners if not listener.unix_path and not listener.bus]
+        old = [listener for listener in clients if listener.tls in moving]
         # On the same port the addresses that stay could not be bound a second time: the old listeners go first, and
         # come back if the new ones cannot be made.
         early = [listener for listener in old if ports[listener.tls] == self.ports[listener.tls]]
@@ -242,6 +244,8 @@ def serve(
         try:
             if options.tls_port:
                 listeners += listen_tcp(options.addresses, options.tls_port, options.backlog, tls=True)
+            if options.bus_port:
+                listeners += listen_bus(options.addresses, options.bus_port, options.backlog)
             if options.unix_path:
                 listeners.append(listen_unix(options.unix_path, options.unix_permissions, options.backlog))
         except ListenError:

@@ -31,7 +31,7 @@ from replicator.core.command_table.registry import (
     Command,
 )
 from replicator.core.effects import Close
-from replicator.core.errors import WRONG_TYPE, CommandError, shown_in_error, unknown_command
+from replicator.core.errors import WRONG_TYPE, CommandError, Redirect, shown_in_error, unknown_command
 from replicator.core.execution.script_flags import flags_of
 from replicator.core.keyspace.database import WrongType
 from replicator.core.limits import MAX_SPELLINGS, OUTPUT_HELD_BYTES, OUTPUT_RETRY_MS, WEIGHED_BYTES, WEIGHED_COMMANDS
@@ -256,8 +256,10 @@ class Executor:
                 command.rejected += 1
             if command is not None and command.name == "exec":
                 self.end_transaction(session)
-                why = str(problem).removeprefix("ERR ")
-                return self._mode(session, self._error(f"EXECABORT Transaction discarded because of: {why}"))
+                text = str(problem)
+                if not isinstance(problem, Redirect):
+                    text = f"EXECABORT Transaction discarded because of: {text.removeprefix('ERR ')}"
+                return self._mode(session, self._error(text))
             if session.transaction is not None:
                 session.transaction.aborted = True
             return self._mode(session, self._error(str(problem)))
@@ -333,6 +335,8 @@ class Executor:
         if not session.authenticated and not flags & NO_AUTH:
             raise CommandError("NOAUTH Authentication required.")
         node.users.check(session, command, argv)
+        if node.cluster is not None:
+            node.cluster.check(session, command, argv)
         writes = self._writes(session, command)
         if session.monitor and flags & (READONLY | WRITE):
             raise CommandError("ERR Replica can't interact with the keyspace")
@@ -392,6 +396,7 @@ class Executor:
             and session.tracking is None
             and not session.monitor
             and not session.no_touch
+            and not session.asking
             and not session.is_replica
             and self.node.users.is_unrestricted(session)
         )

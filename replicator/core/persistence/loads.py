@@ -34,7 +34,12 @@ class Loads:
 
     def is_replica_by_config(self) -> bool:
         """Whether this node follows, or is configured to follow, a primary."""
-        return self.node.replica.active or bool(self.node.config["replicaof"])
+        cluster = self.node.cluster
+        return (
+            self.node.replica.active
+            or bool(self.node.config["replicaof"])
+            or (cluster is not None and cluster.is_replica)
+        )
 
     def end(self) -> None:
         """No load is under way any more."""
@@ -166,6 +171,8 @@ class Loads:
             self.node.become_replica(host, int(port), why="")
         self.node.ready = True
         self.node.regate()
+        if self.node.cluster is not None:
+            self.node.cluster.ready(self.node.turn.now)
         self.node.turn.log(Level.NOTICE, "Ready to accept connections")
 
     def file_failed(self, event: FileFailed) -> None:

@@ -54,7 +54,7 @@ def _server(node: Node) -> Fields:
         ("redis_git_sha1", "00000000"),
         ("redis_git_dirty", 0),
         ("redis_build_id", "0"),
-        ("redis_mode", "standalone"),
+        ("redis_mode", "standalone" if node.cluster is None else "cluster"),
         ("replicator_version", __version__),
         ("os", node.surroundings.system),
         ("arch_bits", 64),
@@ -84,7 +84,7 @@ def _clients(node: Node) -> Fields:
     biggest_out = max((session.pending_output for session in node.sessions.values()), default=0)
     return [
         ("connected_clients", len(node.sessions) - links + (node.following.session is not None)),
-        ("cluster_connections", 0),
+        ("cluster_connections", 0 if node.cluster is None else len(node.cluster.bus.links.by_conn)),
         ("maxclients", node.config["maxclients"]),
         ("client_recent_max_input_buffer", biggest_in),
         ("client_recent_max_output_buffer", biggest_out),
@@ -381,6 +381,6 @@ _SECTIONS: dict[str, tuple[str, Callable[[Node], Fields]]] = {
     "commandstats": ("Commandstats", _commandstats),
     "errorstats": ("Errorstats", _errorstats),
     "latencystats": ("Latencystats", _latencystats),
-    "cluster": ("Cluster", lambda node: [("cluster_enabled", 0)]),
+    "cluster": ("Cluster", lambda node: [("cluster_enabled", int(node.cluster is not None))]),
     "keyspace": ("Keyspace", _keyspace),
 }
