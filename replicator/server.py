@@ -79,7 +79,7 @@ def _surroundings(config: Config, services: Services) -> Surroundings:
         meter=services.meter,
         resident=services.memory,
         memory=read_memory_bound(),
-        cpu_seconds=_cpu_seconds,
+        cpu_seconds=cpu_seconds,
         system=f"{machine.sysname} {machine.release} {machine.machine}",
         set_role=services.set_role,
         acl_file=_TextFile(config["aclfile"]) if config["aclfile"] else None,
@@ -108,7 +108,8 @@ class _TextFile:
         self._store.write(text)
 
 
-def _cpu_seconds() -> tuple[float, float, float, float]:
+def cpu_seconds() -> tuple[float, float, float, float]:
+    """What this process and its children have used: system, user, children's system, children's user."""
     own = resource.getrusage(resource.RUSAGE_SELF)
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return own.ru_stime, own.ru_utime, children.ru_stime, children.ru_utime

@@ -227,6 +227,22 @@ class Exit:
     crash: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class RunScript:
+    """Run a program of the operator's with these arguments (argv[0] is its path), and nothing of ours: no descriptor,
+    no input. ScriptStarted follows, and ScriptEnded when it is gone. number: names it, given by the machine."""
+
+    number: int
+    argv: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KillScript:
+    """Kill the script of that number, if it still runs; ScriptEnded follows."""
+
+    number: int
+
+
 Effect: TypeAlias = (
     Send
     | Close
@@ -247,5 +263,7 @@ Effect: TypeAlias = (
     | Announce
     | Listen
     | Sleep
+    | RunScript
+    | KillScript
     | Exit
 )

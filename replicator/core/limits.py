@@ -50,6 +50,24 @@ CLOSE_FLUSH_MS = 10_000
 MAX_SCRIPT_MEMORY = 1024 * 1024 * 1024
 # Scripts remembered because EVAL ran them (those of SCRIPT LOAD stay): the oldest go first.
 MAX_EVAL_SCRIPTS = 10_000
+# An answer to a question that we asked another server (a Sentinel's INFO, the longest, takes some kilobytes): whoever
+# sends more is no server that we asked.
+MAX_ANSWER = 4 * 1024 * 1024
+# How deep it may nest.
+MAX_ANSWER_DEPTH = 9
+# And the items of one list in it: it is decoded anew with each read until it is whole.
+MAX_ANSWER_ITEMS = 1024
+# Questions to one monitored instance (times those who share its link) that wait for their answers; behind them no more
+# are asked, as in stock Sentinels.
+MAX_SENTINEL_ASKS = 100
+# Scripts of a Sentinel that wait to be run, and that run at once; stock's bounds. The oldest that waits goes first.
+MAX_SENTINEL_SCRIPTS = 256
+MAX_SENTINEL_RUNNING_SCRIPTS = 16
+# Replicas and Sentinels that a Sentinel remembers of one primary: they come from INFO and from a channel on which
+# anybody may publish. Stock has no bound; ours is far above what one primary can feed.
+MAX_SENTINEL_KNOWN = 1000
+# A request to a Sentinel that is not whole yet: SENTINEL SET with all its options takes far less.
+MAX_SENTINEL_REQUEST = 1024 * 1024
 # A TLS handshake that takes longer is cut: a peer that connects and says nothing must not keep a descriptor.
 TLS_HANDSHAKE_MS = 10_000
 # Connections in their handshake at once (some 60 KiB each once they have spoken). Beyond it the oldest goes, if it has

@@ -40,6 +40,7 @@ from replicator.runtime.files import Files
 from replicator.runtime.link import IN, READ_BYTES, READ_BYTES_MOST, FileItem
 from replicator.runtime.links import GONE_BY_PEER, Links
 from replicator.runtime.listeners import Listener
+from replicator.runtime.scripts import Scripts
 from replicator.runtime.snapshot import Snapshots
 from replicator.runtime.sockets import Door, reason
 from replicator.runtime.tls.channel import Channel
@@ -108,8 +109,7 @@ class Hub:
         self._told: deque[told.Event] = deque()
         self._dying: list[socket.socket | Channel | int] = []
         self._timers: list[tuple[int, int, Callable[[], None]]] = []
-        self._ticket = 0
-        self._last_conn = 0
+        self._ticket = self._last_conn = 0
         self.more = False  # work is left over: do not sleep
         self._posted: deque[told.Event] = deque()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -121,6 +121,7 @@ class Hub:
         self.files = Files(self._told.append, directory)
         self.snapshots = Snapshots(self, self.files)
         self.connector = Connector(self)
+        self.scripts = Scripts(self)
         self._carry = self._duties()
 
     def _duties(self) -> dict[type[Any], Callable[[Any], None]]:
@@ -145,6 +146,8 @@ class Hub:
             do.Announce: lambda effect: self._announce(effect.name, effect.fields),
             do.Listen: lambda effect: self._listen(effect.port),
             do.Sleep: self._sleep,
+            do.RunScript: self.scripts.run,
+            do.KillScript: lambda effect: self.scripts.kill(effect.number),
             do.Exit: self._exit,
         }
 
@@ -464,7 +467,8 @@ class Hub:
     def _shut(self) -> None:
         """Close everything; each part is tried even if another fails."""
         parts: list[Callable[[], None]] = [
-            self.snapshots.shut, self.connector.shut, self.handshakes.shut, self.door.shut, self.files.shut,
+            self.snapshots.shut, self.scripts.shut, self.connector.shut, self.handshakes.shut, self.door.shut,
+            self.files.shut,
         ]  # fmt: skip
         for link in self.links.by_fd.values():
             parts += [link.drop_queue, link.sock.close]
