@@ -50,6 +50,10 @@ CLOSE_FLUSH_MS = 10_000
 MAX_SCRIPT_MEMORY = 1024 * 1024 * 1024
 # Scripts remembered because EVAL ran them (those of SCRIPT LOAD stay): the oldest go first.
 MAX_EVAL_SCRIPTS = 10_000
+# Repetitions (* + - ?) in a pattern of string.find and its like. Each may take a level of C's stack, about 60 bytes,
+# which Lua 5.1 does not count: some 130,000 of them end the process, in stock as well. No pattern that means something
+# comes near ours.
+MAX_PATTERN_ITEMS = 10_000
 # An answer to a question that we asked another server (a Sentinel's INFO, the longest, takes some kilobytes): whoever
 # sends more is no server that we asked.
 MAX_ANSWER = 4 * 1024 * 1024
