@@ -169,6 +169,23 @@ class SyncFile:
 
 
 @dataclass(frozen=True, slots=True)
+class SyncLater:
+    """Begin to make all that was appended to the file so far durable, beside the loop: FileSynced with this ticket
+    follows. What is appended meanwhile may or may not be durable then."""
+
+    name: str
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class TruncateFile:
+    """Cut the file back to its first `length` bytes. Not durable before SyncFile. On trouble FileFailed follows."""
+
+    name: str
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
 class CommitFile:
     """Make the file durable, then rename it to final_name (durably). FileCommitted or FileFailed follows."""
 
@@ -239,6 +256,8 @@ Effect: TypeAlias = (
     | StopReading
     | AppendFile
     | SyncFile
+    | SyncLater
+    | TruncateFile
     | CommitFile
     | RemoveFile
     | Log

@@ -54,3 +54,9 @@ CLOSE_FLUSH_MS = 10_000
 MAX_SCRIPT_MEMORY = 1024 * 1024 * 1024
 # Scripts remembered because EVAL ran them (those of SCRIPT LOAD stay): the oldest go first.
 MAX_EVAL_SCRIPTS = 10_000
+# A manifest of an append-only file: two lines, a few more in a rewrite. One that is larger is something else.
+MAX_MANIFEST_BYTES = 1024 * 1024
+# One of its lines, and a comment between commands: stock's own bound.
+MAX_MANIFEST_LINE = 1024
+# One argument in an append-only file: proto-max-bulk-len could be raised when it was written. More is a damaged length.
+MAX_AOF_BULK = 2**32

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final
 from replicator.core import events as told
 from replicator.core.effects import StartSnapshot
 from replicator.runtime import snapshot_child
-from replicator.runtime.files import Files, sync_directory, text_of
+from replicator.runtime.files import Files
 from replicator.runtime.link import FeedItem, Link
+from replicator.runtime.syncer import sync_directory, text_of
 
 if TYPE_CHECKING:
     from replicator.runtime.hub import Hub
