@@ -29,6 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "sentinel": {*VOCABULARY, "wire"},
     "cluster": {*VOCABULARY, "wire"},
     "errors": {"wire"},
+    "config": {*VOCABULARY, "wire", "errors", "command_table"},
 }
 ALLOWED["node"] = {*ALLOWED, "package"}
 CORE = set(ALLOWED)
@@ -37,7 +38,8 @@ ALLOWED |= {
     "runtime": {*CORE, "package"},
     "simulation": {*CORE, "package"},
     # A scenario knows bytes, and its clients are machines (events, effects); only its stages reach further.
-    "scenario": {*VOCABULARY, "wire", "package"},
+    # What a file may set in its nodes' configuration is asked of the table of directives.
+    "scenario": {*VOCABULARY, "wire", "config", "package"},
     "live stage": {*VOCABULARY, "wire", "scenario", "runtime", "package"},
     "simulated stage": {*CORE, "scenario", "simulation", "package"},
     "testing": {*CORE, "scenario", "live stage", "simulated stage", "runtime", "simulation", "package"},
@@ -164,7 +166,7 @@ def test_the_walk_sees_what_runs_and_not_what_only_types_need(tmp_path: Path, so
 
 def test_rooms_are_told_apart() -> None:
     assert room("replicator.core.wire.rdb.reader") == "wire"
-    assert room("replicator.core.config.table") == "node"
+    assert room("replicator.core.config.table") == "config"
     assert room("replicator.core.keyspace.digest") == "keyspace"
     assert room("replicator.runtime.hub") == "runtime"
     assert room("replicator.scenario.play.player") == "scenario"

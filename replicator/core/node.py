@@ -416,7 +416,7 @@ class Node:
         ):
             gate |= ANY
         if (
-            (self.replica.active and self.config["replica-read-only"])
+            self.replica.active  # read-only or not: a write of its own meets expired keys in another way
             or self.config["min-replicas-to-write"]
             or not self.snapshots.last_ok
         ):

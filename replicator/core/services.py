@@ -350,4 +350,7 @@ class Services:
         reader.feed(data)
         reader.close()
         node.keyspace.adopt(keyspace)
+        delete = node.keyspace.delete_name
+        node.keyspace.effects += [(index, [delete, key]) for index, key in loader.dropped]
+        node.executor.commit(together=False)
         node.log(Level.WARNING, "DB reloaded by DEBUG RELOAD")

@@ -20,6 +20,7 @@ from replicator.scenario.play.stage import Stage, StageError
 from replicator.scenario.report.html import page
 from replicator.scenario.report.terminal import Terminal
 from replicator.scenario.running import MakeStage, run_file
+from replicator.scenario.script.directives import without_effect
 from replicator.scenario.script.load import ScriptError, load
 from replicator.scenario.script.script import Script
 from replicator.scenario.verdict.agreement import disagreements, same_place
@@ -59,10 +60,11 @@ def scenario() -> None:
               help="Every operation, one JSON line each, for `replicator history check`.")  # fmt: skip
 @click.option("--keep", type=click.Path(path_type=Path), metavar="FOLDER",
               help="Keep the nodes' data and logs there (live and stock).")  # fmt: skip
+@click.option("--variant", "only", metavar="NAME", help="Play this variant alone.")
 @click.option("--quiet", is_flag=True, help="Tell the verdicts alone.")
 def run(
     files: tuple[Path, ...], on: str | None, engine: str | None, seed: int, json_to: str | None, report: Path | None,
-    history_to: Path | None, keep: Path | None, quiet: bool,
+    history_to: Path | None, keep: Path | None, only: str | None, quiet: bool,
 ) -> None:  # fmt: skip
     """Play scenario FILEs. Exit 0: every expectation held; 1: one failed; 2: a file is wrong."""
     if engine is not None and on not in (None, "stock"):
@@ -70,9 +72,12 @@ def run(
     make_stage = stage_maker(on or ("stock" if engine else "live"), engine, keep)
     for file in files:
         try:
-            load(file)
+            names = [name for name, _ in load(file)[1]]
         except ScriptError as wrong:
             _refuse(str(wrong))
+        if only is not None and only not in names:
+            known = ", ".join(filter(None, names)) or "it has none"
+            _refuse(f"{file}: --variant {only}: there is no such variant; allowed: {known}")
     targets = [path for path in (Path(json_to) if json_to != "-" and json_to else None, report, history_to) if path]
     for target in (*map(unwritable, targets), unusable(keep) if keep is not None else ""):
         if target:
@@ -84,7 +89,7 @@ def run(
         lines = stack.enter_context(history_to.open("w", encoding="utf-8")) if history_to else None
         for file in files:
             try:
-                scenarios.append(run_file(file, make_stage, seed, terminal, lines))
+                scenarios.append(run_file(file, make_stage, seed, terminal, lines, only))
             except StageError as problem:
                 _refuse(f"{file}: {problem}")
             except KeyboardInterrupt:
@@ -175,6 +180,8 @@ def check(files: tuple[Path, ...]) -> None:
         nodes, clients = len(script.upstreams()), len(script.client_names())
         more = f", {len(variants)} variants" if script.variants else ""
         click.echo(f"{file}: fine ({nodes} nodes, {clients} clients, {len(script.steps)} steps{more})")
+        if idle := list(dict.fromkeys(name for _, each in variants for name in without_effect(each))):
+            click.echo(f"{file}: without effect in our nodes (on live and sim): {', '.join(idle)}")
     if wrong:
         sys.exit(WRONG_FILE)
 

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 from replicator.scenario.play.player import Player
 from replicator.scenario.play.stage import Stage
 from replicator.scenario.report.terminal import Terminal
-from replicator.scenario.script.load import load
+from replicator.scenario.script.load import alone, load
 from replicator.scenario.script.script import Script
 from replicator.scenario.verdict import expect
 from replicator.scenario.verdict.history import History
@@ -21,14 +21,18 @@ MakeStage = Callable[[Script, str, int], Stage]
 
 
 def run_file(
-    path: str | Path, make_stage: MakeStage, seed: int, terminal: Terminal | None = None, history: TextIO | None = None
-) -> list[Outcome]:
-    """The outcomes of all variants, judged. history: where each play's history goes, a JSON document a line.
+    path: str | Path, make_stage: MakeStage, seed: int, terminal: Terminal | None = None, history: TextIO | None = None,
+    only: str | None = None,
+) -> list[Outcome]:  # fmt: skip
+    """The outcomes of all variants, judged. history: where each play's history goes, a JSON document a line. only: the
+    one variant to play; what compares it with another is then not judged.
 
     Raises ScriptError (the file is wrong) and StageError (the stage cannot be set up).
     """
     script, variants = load(path)
     abouts = {variant.name: variant.about for variant in script.variants}
+    if only is not None:
+        variants = [(name, alone(variant, name)) for name, variant in variants if name == only]
     outcomes = [
         run_one(variant, name, abouts.get(name, ""), make_stage, seed, terminal, history) for name, variant in variants
     ]

@@ -7,34 +7,35 @@ import math
 import shlex
 import signal
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
-from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NoReturn, cast, get_args
+from typing import NoReturn, cast, get_args
 
 import click
 import msgspec
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from replicator.output_paths import as_interrupt, unusable, unwritable
 from replicator.scenario.script.dump import as_toml
 from replicator.scenario.script.load import MAX_FAULTS, ScriptError, load
 from replicator.scenario.script.script import Expect, FaultKind, Faults, Script
-from replicator.scenario.script.units import Milliseconds
+from replicator.scenario.script.units import Milliseconds, human_ms
 from replicator.scenario.verdict.expect import of_file
 from replicator.search.draw import ALL_KINDS
+from replicator.search.page import page
 from replicator.search.run import Seed, play, prepared, try_seed
 from replicator.search.shrink import RUNS_MOST, shrink
+from replicator.search.sweep import Group, Sweep
 from replicator.search.workers import NoDask, Tasks, loaded, play_all, play_on_dask
 from replicator.simulation.patience import Hangs
 
 FAILED, WRONG_FILE, INTERRUPTED = 1, 2, 130
+# How far behind its range a search may go on: more than can be played.
+SEEDS_MOST = 1 << 40
 PER_MINUTE = 60.0
 # What must hold of any run.
 HELD_TO = [
@@ -115,34 +116,51 @@ def _given(kinds: str | None, per_minute: float | None, vary: bool) -> Faults | 
 @click.option("--shrink-runs", type=click.IntRange(1), default=RUNS_MOST, show_default=True,
               help="Runs to spend on that.")  # fmt: skip
 @click.option("--stop-after", type=click.IntRange(1), metavar="N", help="End the search after N failing seeds.")
+@click.option("--until", nargs=2, metavar="worst TIME",
+              help='Go on behind the range for this long ("30s"), looking for a worse run.')  # fmt: skip
+@click.option("--runs", "records", is_flag=True, help="With --json: one record for every run.")
+@click.option("--report", type=click.Path(path_type=Path), metavar="FILE.html", help="What the runs cost, as a page.")
 def simulate(
     files: tuple[Path, ...], seeds: str, jobs: int, json_to: str | None, kinds: str | None, per_minute: float | None,
     vary: bool, cluster: str | None, keep: Path, shrinking: bool, shrink_runs: int, stop_after: int | None,
+    until: tuple[str, str] | None, records: bool, report: Path | None,
 ) -> None:  # fmt: skip
-    """Search seeds for a run of scenario FILEs in which something that must hold does not.
+    """Search seeds for a run of scenario FILEs in which something that must hold does not, and tell what runs cost.
 
     Every seed draws faults as the file's [faults] says (or --faults), plays in virtual time, heals everything and
     demands that all nodes agree. What the file expects is judged as well, unless the faults are those of --faults.
+    At the end each file and variant has a line: writes lost and time without service as median, 99th percentile and
+    worst, with the command that plays the worst.
     Exit 0: no seed failed; 1: one did; 2: a file or an option is wrong; 130: interrupted before one failed.
     """
     try:
         begin, end = parse_seeds(seeds)
         faults = _given(kinds, per_minute, vary)
+        longer_s = 0.0 if until is None else parse_until(*until)
     except ValueError as problem:
         _refuse(f"replicator simulate: {problem}")
+    if records and json_to is None:
+        _refuse("replicator simulate: --runs goes with --json")
     texts = _texts(files)
-    for wrong in (unwritable(Path(json_to)) if json_to not in (None, "-") else "", unusable(keep) if shrinking else ""):
+    targets = [path for path in (Path(json_to) if json_to not in (None, "-") else None, report) if path is not None]
+    for wrong in (*map(unwritable, targets), unusable(keep) if shrinking else ""):
         if wrong:
             _refuse(wrong)
     signal.signal(signal.SIGTERM, as_interrupt)
     console = Console(stderr=json_to == "-", highlight=False, soft_wrap=True)
-    tasks = Tasks(list(texts), faults, begin, end)
-    results = play_on_dask(tasks, cluster, texts) if cluster is not None else play_all(tasks, jobs)
+
+    def played(tasks: Tasks) -> Iterator[list[Seed]]:
+        return play_on_dask(tasks, cluster, texts) if cluster is not None else play_all(tasks, jobs)
+
     drawn = "" if faults is None else f" --faults {shlex.quote(kinds or '')} --per-minute {faults.per_minute:.17g}"
-    sweep = Sweep(faults, drawn + " --vary" if vary else drawn)
+    drawing = {file for file in texts if any(script.faults.kinds for _, script in loaded(file, None))}
+    sweep = Sweep(faults, drawn + " --vary" if vary else drawn, drawing, records)
     began = perf_counter()
     try:
-        _gather(sweep, results, len(tasks), console, stop_after)
+        tasks = Tasks(list(texts), faults, begin, end)
+        _gather(sweep, played(tasks), len(tasks), console, stop_after)
+        if longer_s and (stop_after is None or sweep.failed < stop_after):
+            _look_for_worse(sweep, played(Tasks(list(texts), faults, end, end + SEEDS_MOST)), console, longer_s)
     except NoDask as problem:
         _refuse(f"replicator simulate: {problem}")
     except KeyboardInterrupt:
@@ -156,9 +174,42 @@ def simulate(
     except KeyboardInterrupt:
         sweep.ended = "interrupted"
         console.print("interrupted")
+    sweep.tell_costs(console)
+    if report is not None:
+        report.write_text(page(sweep), "utf-8")
+        console.print(f"report: {report}", markup=False)
     if json_to is not None:
         _write(json.dumps(sweep.plain(), indent=2), json_to)
     sys.exit(FAILED if sweep.groups else INTERRUPTED if sweep.ended else 0)
+
+
+def parse_until(what: str, how_long: str) -> float:
+    """"worst", "30s" -> 30.0. Raises ValueError."""
+    if what != "worst":
+        raise ValueError(f"--until {what}: allowed is `--until worst TIME`")
+    try:
+        seconds = Milliseconds.parse(how_long) / 1000
+    except ValueError as problem:
+        raise ValueError(f"--until worst {how_long}: {problem}") from None
+    if not seconds:
+        raise ValueError(f"--until worst {how_long}: is no time")
+    return seconds
+
+
+def _look_for_worse(sweep: Sweep, results: Iterator[list[Seed]], console: Console, seconds: float) -> None:
+    """Further seeds for so long; says each time the worst so far is passed."""
+    stop, before, begun = perf_counter() + seconds, sweep.ledger.worst(), sweep.runs
+    for batch in results:
+        for seed in batch:
+            sweep.take(seed)
+        now = sweep.ledger.worst()
+        if now != before:
+            lost, silence_ms = before = now
+            console.print(f"worse, after {sweep.runs - begun} runs more: {lost} lost, {human_ms(silence_ms)} without "
+                          "service", markup=False)  # fmt: skip
+        if perf_counter() >= stop:
+            break
+    console.print(f"looked at {sweep.runs - begun} runs behind the range", markup=False)
 
 
 def _texts(files: tuple[Path, ...]) -> dict[str, str]:
@@ -218,109 +269,19 @@ def _gather(
                 return
 
 
-class Group:
-    """Failures of one kind. seeds: those of each file."""
-
-    def __init__(self, name: str, first: Seed, text: str) -> None:
-        self.name, self.first, self.text = name, first, text
-        self.count = 0
-        self.seeds: dict[str, set[int]] = {}
-        self.kept = ""
-        self.command = ""
-
-    def take(self, seed: Seed, text: str) -> None:
-        self.count += 1
-        self.seeds.setdefault(seed.file, set()).add(seed.seed)
-        if (seed.seed, seed.file) < (self.first.seed, self.first.file):
-            self.first, self.text = seed, text
-
-    def told(self) -> str:
-        """Which seeds failed, of which file where there are several."""
-        parts = []
-        for file, seeds in sorted(self.seeds.items()):
-            more = ", ..." if len(seeds) > 10 else ""
-            shown = ", ".join(map(str, sorted(seeds)[:10])) + more
-            parts.append(f"seeds {shown}" + (f" of {file}" if len(self.seeds) > 1 else ""))
-        return f"{self.count} times; " + "; ".join(parts)
-
-    def plain(self) -> dict[str, Any]:
-        return {
-            "violated": self.name, "count": self.count, "first": asdict(self.first),
-            "seeds": sorted(set[int]().union(*self.seeds.values()))[:100],
-            "files": {file: sorted(seeds)[:100] for file, seeds in sorted(self.seeds.items())},
-            "scenario_file": self.kept, "replay": self.command,
-        }  # fmt: skip
-
-
-class Sweep:
-    """All results of a search. drawn: the options by which its faults were drawn, if not as the files say.
-
-    ended: why it is over although seeds are left, "" if it is not.
-    """
-
-    def __init__(self, faults: Faults | None, drawn: str = "") -> None:
-        self.given, self._drawn = faults, drawn
-        self.groups: dict[str, Group] = {}
-        self.faults: Counter[str] = Counter()
-        self.paths: Counter[str] = Counter()
-        self.sums: Counter[str] = Counter()
-        self.ended = ""
-        self.runs = self.failed = 0
-        self.seconds = 0.0
-
-    def take(self, seed: Seed) -> None:
-        """One more result."""
-        self.runs += 1
-        self.failed += not seed.ok
-        self.faults.update(seed.faults)
-        self.paths.update(seed.paths)
-        for name in ("events", "virtual_ms", "writes", "lost", "compared_bytes", "compared_data"):
-            self.sums[name] += getattr(seed, name)
-        for name, text in seed.objections:
-            self.groups.setdefault(name, Group(name, seed, text)).take(seed, text)
-
-    def replay(self, seed: Seed) -> str:
-        """The command that plays one seed again."""
-        file = shlex.quote(seed.file)
-        return f"replicator simulate {file}{self._drawn} --seeds {seed.seed}:{seed.seed + 1} --no-shrink"
-
-    def tell(self, console: Console) -> None:
-        seconds, sums = max(0.001, self.seconds), self.sums
-        console.print(
-            f"{self.runs} runs in {seconds:.1f} s ({self.runs / seconds:.1f} a second, "
-            f"{sums['virtual_ms'] / 1000 / seconds:.0f} virtual seconds and "
-            f"{sums['events'] / seconds:.0f} events a second); {sums['writes']} writes acknowledged, "
-            f"{sums['lost']} lost; {sums['compared_bytes']} bytes and {sums['compared_data']} data sets compared"
-        )
-        if self.faults:
-            console.print("faults: " + ", ".join(f"{name} {count}" for name, count in sorted(self.faults.items())))
-        console.print("paths: " + ", ".join(f"{name} {count}" for name, count in sorted(self.paths.items())))
-        if self.ended:
-            console.print(self.ended)
-        if not self.groups:
-            console.print("no seed failed" + (" so far" if self.ended else ""))
-        for group in self.groups.values():
-            console.print(f"[red]{escape(group.name)}[/red]: {escape(group.told())}")
-            console.print(group.text.strip()[-2000:], markup=False)
-
-    def plain(self) -> dict[str, Any]:
-        return {
-            "runs": self.runs, "failed": self.failed, "seconds": round(self.seconds, 3), **self.sums,
-            "faults": dict(sorted(self.faults.items())), "paths": dict(sorted(self.paths.items())),
-            "failures": [group.plain() for group in self.groups.values()], "ended": self.ended,
-            "ok": not self.groups and not self.ended,
-        }  # fmt: skip
-
-
 def _shrink(sweep: Sweep, group: Group, keep: Path, console: Console, runs_most: int) -> None:
     """Make the group's first failure small and write it down, with the command that plays it."""
     first = group.first
     scripts = dict(loaded(first.file, sweep.given))
-    script = prepared(scripts[first.variant], first.seed)
+    said = scripts[first.variant]
+    script = prepared(said, first.seed)
+
+    def violated(candidate: Script) -> str | None:
+        found = try_seed(candidate, first.file, first.variant, first.seed)
+        return next((text for name, text in found.objections if name == group.name), None)
 
     def fails(candidate: Script) -> bool:
-        found = try_seed(candidate, first.file, first.variant, first.seed)
-        return any(name == group.name for name, _ in found.objections)
+        return violated(candidate) is not None
 
     why_not = ""
     if Hangs.__name__ in group.name:
@@ -331,14 +292,15 @@ def _shrink(sweep: Sweep, group: Group, keep: Path, console: Console, runs_most:
         console.print(f"  not shrunk: {why_not}")
         return
     before, clients = len(script.faults.plan), len(script.client_names())
-    small = shrink(script, fails, runs_most)
+    own = _of_the_file(script, group.name, first)
+    small = shrink(script, fails, runs_most, said, steps_stay=bool(own))
     script = small.script
     text = f"Violated: {group.name}. Drawn from seed {first.seed} of {first.file} {first.variant}".strip()
     script = msgspec.structs.replace(
         script,
         title=f"Found by simulation: {group.name[:80]}",
-        about=f"{text}.\n{group.text.strip()[:1500]}",
-        expect=_held_to(script, group.name, first),
+        about=f"{text}.\n{(violated(script) or group.text).strip()[:1500]}",
+        expect=_held_to(script, own),
         variants=[],
     )
     keep.mkdir(parents=True, exist_ok=True)
@@ -358,16 +320,20 @@ def _shrink(sweep: Sweep, group: Group, keep: Path, console: Console, runs_most:
         console.print(told, markup=False)
 
 
-def _held_to(script: Script, violated: str, first: Seed) -> list[Expect]:
+def _of_the_file(script: Script, violated: str, first: Seed) -> list[Expect]:
+    """The file's expectation that failed, if it is one of the file's."""
+    if not script.expect:
+        return []
+    judged = of_file(play(script, first.variant, first.seed))
+    return [
+        msgspec.structs.replace(one, variant=None)
+        for one, verdict in zip(script.expect, judged, strict=True)
+        if verdict.name == violated
+    ]
+
+
+def _held_to(script: Script, own: list[Expect]) -> list[Expect]:
     """What an archived failure is held to when it is played again: the file's expectation that failed, and what must
     hold of any run. The simulation's own findings count always."""
-    own: list[Expect] = []
-    if script.expect:
-        judged = of_file(play(script, first.variant, first.seed))
-        own = [
-            msgspec.structs.replace(one, variant=None)
-            for one, verdict in zip(script.expect, judged, strict=True)
-            if verdict.name == violated
-        ]
     alone = len(script.upstreams()) == 1
     return own + [one for one in HELD_TO if one not in own and not (alone and one.consistent)]

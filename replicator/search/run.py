@@ -12,9 +12,10 @@ import msgspec
 
 from replicator.core.config.config import Config
 from replicator.core.node import Node, Surroundings
+from replicator.scenario.report.summary import silence_ms
 from replicator.scenario.running import run_one
-from replicator.scenario.script.load import load
-from replicator.scenario.script.script import CHECKS, Expect, Faults, Script
+from replicator.scenario.script.load import alone, load
+from replicator.scenario.script.script import Faults, Script
 from replicator.scenario.script.units import Milliseconds
 from replicator.scenario.stages.simulated import SimulatedStage
 from replicator.scenario.verdict import expect
@@ -43,6 +44,7 @@ class Seed:
     virtual_ms: int = 0
     writes: int = 0
     lost: int = 0
+    silence_ms: int = 0
     faults: dict[str, int] = field(default_factory=dict)
     paths: dict[str, int] = field(default_factory=dict)
     compared_bytes: int = 0
@@ -88,6 +90,7 @@ def try_seed(script: Script, file: str, variant: str, seed: int, make_node: Make
     details = outcome.details
     found.trace_hash, found.events, found.virtual_ms = details["trace_hash"], details["events"], details["virtual_ms"]
     found.writes, found.lost = outcome.verdict.acknowledged, len(outcome.verdict.lost)
+    found.silence_ms = silence_ms(outcome)
     found.faults, found.paths = details["faults"], details["counts"]
     found.compared_bytes, found.compared_data = details["compared_bytes"], details["compared_data"]
     return found
@@ -140,18 +143,8 @@ def scripts_of(path: str | Path, faults: Faults | None) -> list[tuple[str, Scrip
     _, variants = load(path)
     found: list[tuple[str, Script]] = []
     for name, script in variants:
-        own = [one for one in script.expect if one.variant in (None, name) and not _compares(one)]
-        script = msgspec.structs.replace(script, expect=own)
+        script = alone(script, name)
         if faults is not None and not script.faults.plan:
             script = msgspec.structs.replace(script, faults=faults, expect=[])
         found.append((name, script))
     return found
-
-
-def _compares(one: Expect) -> bool:
-    """Whether an expectation compares with another variant: a seed of one variant knows no other."""
-    for name in CHECKS:
-        check = getattr(one, name)
-        if isinstance(check, str) and check[:1] in ("<", ">", "=", "!") and not check.lstrip("<>=! ").isdigit():
-            return True
-    return False

@@ -1,4 +1,8 @@
-"""Makes a failing run small: fewer faults (delta debugging), simpler ones, fewer clients, a shorter play."""
+"""Makes a failing run small: fewer faults (delta debugging), fewer clients, a shorter play, fewer drawn settings.
+
+What the file itself says stays: its [config], its [topology], and, where what failed is an expectation of the file, its
+steps. A counterexample to another question than the one that was asked answers nothing.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +32,13 @@ def with_plan(script: Script, plan: list[Fault]) -> Script:
     return msgspec.structs.replace(script, faults=faults)
 
 
-def shrink(script: Script, fails: Callable[[Script], bool], runs_most: int = RUNS_MOST) -> Shrunk:
-    """fails: whether a script still fails as the first one did."""
+def shrink(
+    script: Script, fails: Callable[[Script], bool], runs_most: int = RUNS_MOST, said: Script | None = None,
+    steps_stay: bool = True,
+) -> Shrunk:  # fmt: skip
+    """fails: whether a script still fails as the first one did. said: the file's own script, before anything was drawn.
+    steps_stay: what failed depends on the file's steps."""
+    said = script if said is None else said
     runs = 0
 
     def still(candidate: Script) -> bool:
@@ -40,13 +49,14 @@ def shrink(script: Script, fails: Callable[[Script], bool], runs_most: int = RUN
         return fails(candidate)
 
     script = _fewer_faults(script, still)
+    script = _as_said(script, still, said)
     for clients in (1, 2):
         candidate = shorter_load(script, clients)
         if candidate != script and still(candidate):
             script = candidate
             break
-    script = _shorter(script, still)
-    script = _plainer(script, still)
+    script = _shorter(script, still, steps_stay)
+    script = _plainer(script, still, said)
     if len(script.faults.plan) > 1:
         script = _fewer_faults(script, still)
     return Shrunk(script, runs)
@@ -73,26 +83,43 @@ def _fewer_faults(script: Script, still: Callable[[Script], bool]) -> Script:
     return with_plan(script, plan) if plan else script
 
 
-def _shorter(script: Script, still: Callable[[Script], bool]) -> Script:
-    """End the load soon after the last fault; leave out steps from the end."""
-    last = max((int(fault.at) for fault in script.faults.plan), default=0)
-    for more in (200, 1000):
-        if last + more < script.play_ms():
-            candidate = msgspec.structs.replace(script, duration=Milliseconds(last + more), steps=[])
-            if still(candidate):
-                return candidate
-    steps = list(script.steps)
-    while steps:
-        candidate = msgspec.structs.replace(script, steps=steps[:-1])
-        if not still(candidate):
-            break
-        script, steps = candidate, steps[:-1]
+def _as_said(script: Script, still: Callable[[Script], bool], said: Script) -> Script:
+    """Topology and load as the file has them, where they were drawn and need not have been."""
+    named = {fault.node for fault in script.faults.plan} | {fault.other for fault in script.faults.plan}
+    if (script.topology, script.nodes) != (said.topology, said.nodes) and named <= {*said.upstreams(), "clients", ""}:
+        candidate = msgspec.structs.replace(script, topology=said.topology, nodes=said.nodes)
+        if still(candidate):
+            script = candidate
+    if script.workload != said.workload:
+        candidate = msgspec.structs.replace(script, workload=said.workload)
+        if still(candidate):
+            script = candidate
     return script
 
 
-def _plainer(script: Script, still: Callable[[Script], bool]) -> Script:
-    """Leave out settings one by one."""
-    for name in list(script.config):
+def _shorter(script: Script, still: Callable[[Script], bool], steps_stay: bool) -> Script:
+    """End the load soon after the last fault (and the last step, if they stay); leave out steps from the end."""
+    last = max((int(fault.at) for fault in script.faults.plan), default=0)
+    if steps_stay:
+        last = max([last, *(int(step.at) for step in script.steps if step.at is not None)])
+    for more in (200, 1000):
+        # A step without a time of its own waits for what the load brings about: such a play keeps its length.
+        if last + more < script.play_ms() and not (steps_stay and any(step.at is None for step in script.steps)):
+            steps = script.steps if steps_stay else []
+            candidate = msgspec.structs.replace(script, duration=Milliseconds(last + more), steps=steps)
+            if still(candidate):
+                return candidate
+    while script.steps and not steps_stay:
+        candidate = msgspec.structs.replace(script, steps=script.steps[:-1])
+        if not still(candidate):
+            break
+        script = candidate
+    return script
+
+
+def _plainer(script: Script, still: Callable[[Script], bool], said: Script) -> Script:
+    """Leave out drawn settings one by one."""
+    for name in [one for one in script.config if one not in said.config]:
         config = {key: value for key, value in script.config.items() if key != name}
         candidate = msgspec.structs.replace(script, config=config)
         if still(candidate):

@@ -100,6 +100,58 @@ def test_a_script_survives_its_way_through_a_file() -> None:
         assert loads(as_toml(prepared(script, 1)))[0] == prepared(script, 1)
 
 
+QUESTION = """
+title = "What does a cut before the crash lose?"
+about = "The replica is cut off, the primary goes on, is killed, and the replica promoted."
+duration = "1500ms"
+[topology]
+replicas = 1
+[config]
+min-replicas-max-lag = 7
+repl-timeout = 2
+[workload]
+clients = 2
+rate = 30
+timeout = "300ms"
+[[steps]]
+at = "300ms"
+cut = { between = ["a", "b"] }
+[[steps]]
+at = "700ms"
+kill = "a"
+[[steps]]
+at = "800ms"
+promote = "b"
+[[expect]]
+lost = 0
+[faults]
+per_minute = 300
+start = "100ms"
+longest = "200ms"
+vary = true
+[faults.kinds]
+delay = 1
+stop = 1
+config = 1
+"""
+
+
+def test_a_shrunk_failure_still_answers_the_files_question_with_the_number_that_it_quotes(tmp_path: Path) -> None:
+    file = tmp_path / "question.toml"
+    file.write_text(QUESTION)
+    options = ["simulate", str(file), "--seeds", "0:1", "--shrink-runs", "40", "--keep", str(tmp_path / "found")]
+    result = CliRunner().invoke(main, [*options, "--json", "-"])
+    assert result.exit_code == 1, result.output
+    (failure,) = json.loads(result.stdout)["failures"]
+    small, said = load(failure["scenario_file"])[0], load(file)[0]
+    assert {name: small.config.get(name) for name in said.config} == said.config
+    assert small.steps == said.steps and small.topology == said.topology
+    assert len(small.config) < len(prepared(said, 0).config) and not small.faults.plan
+    replay = CliRunner().invoke(main, [*shlex.split(failure["replay"])[1:], "--json", "-"])
+    lost = len(json.loads(replay.stdout)["lost"])
+    assert replay.exit_code == 1 and lost and f"actual {lost}" in small.about, small.about
+
+
 def test_a_failure_is_shrunk_to_few_faults_and_fails_again_from_its_file() -> None:
     (mutant,) = (one for one in MUTANTS if one.name == "an open transaction is counted")
     script = prepared(ARENAS["transactions"], 6)
@@ -258,7 +310,7 @@ def test_a_files_own_expectation_that_fails_is_shrunk_and_its_printed_commands_f
     assert "[never] a word: 2 times; seeds 3, 4" in found.output
     (replay,) = [line.partition("replay: ")[2] for line in found.output.splitlines() if "replay: " in line]
     small, _ = load(tmp_path / "kept here" / "a file-never--a-word-3.toml")
-    assert len(small.client_names()) == 1 and not small.faults.plan and not small.steps
+    assert len(small.client_names()) == 1 and not small.faults.plan and small.steps == load(file)[0].steps
     assert small.expect[0].name == "[never] a word"
     again = _shell(replay, Path("/"))
     assert again.returncode == 1 and "✗ [never] a word: expected == 0, actual" in again.stdout, again

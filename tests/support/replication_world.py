@@ -203,6 +203,11 @@ class Member:
     def _announce(self, effect: do.Announce) -> None:
         self.world.announced.append((self.number, effect.name, dict(effect.fields)))
 
+    def _sleep(self, effect: do.Sleep) -> None:
+        now = self.world.now
+        ms = effect.duration_us // 1000
+        self.world.now = Now(now.mono_ms + ms, now.unix_ms + ms)
+
     def _exit(self, effect: do.Exit) -> None:
         assert effect.code == 0, self.log[-10:]
         self.stop()
@@ -255,6 +260,27 @@ class Member:
             answers += [None] * (len(commands) - len(answers))
         return answers
 
+    def client(self) -> Client:
+        """Another client, which stays."""
+        self._conns += 1
+        end = End(self, self._conns)
+        self.ends[end.conn] = end
+        self.tell(told.Opened(end.conn, "127.0.0.1", 50000 + self._conns, "127.0.0.1", self.port))
+        return Client(end)
+
+    def stream_since(self, offset: int) -> list[str]:
+        """What stands in the replication stream behind that offset, a command a string."""
+        window = self.node.history.window
+        assert window is not None
+        reader = hiredis.Reader()
+        while data := window.read(offset, 1 << 20):
+            reader.feed(data)
+            offset += len(data)
+        found = []
+        while (argv := reader.gets()) is not False:
+            found.append(b" ".join(argv).decode())
+        return found
+
     # -- what can happen by itself -----------------------------------------------------------------------------------
 
     def work(self, chance: Random) -> bool:
@@ -286,6 +312,27 @@ class Member:
             self.tell(told.FileChunk(name, at, part, len(data), eof))
             return True
         return False
+
+
+class Client:
+    """A connection to a member, of somebody who may have to wait."""
+
+    def __init__(self, end: End) -> None:
+        self.end = end
+        self._reader = hiredis.Reader()
+
+    def send(self, *argv: bytes | str | int) -> None:
+        self.end.member.tell(told.Received(self.end.conn, hiredis.pack_command(tuple(argv))))
+
+    def read(self) -> Any:
+        """The next reply; False: there is none yet."""
+        self._reader.feed(bytes(self.end.replies))
+        self.end.replies.clear()
+        return self._reader.gets()
+
+    def call(self, *argv: bytes | str | int) -> Any:
+        self.send(*argv)
+        return self.read()
 
 
 class World:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 # What one client takes beside its buffers, in bytes: a Session with its decoder and dictionaries.
 _BASE = 1800
-_QUEUED = 20  # and each queued command beside its arguments
+_QUEUED = 8  # and each argument of a queued command beside its bytes
 _UNBLOCKABLE = ("keys", "replicas")
 _MODES = {b"on": REPLY_ON, b"off": REPLY_OFF, b"skip": REPLY_SKIP_NEXT}
 
@@ -68,6 +68,8 @@ class Clients:
 
     def user_name(self, session: Session) -> bytes:
         """The ACL user of a client."""
+        if session.is_primary_link:
+            return b"(superuser)"
         name: bytes = b"default" if session.user is None else session.user.name
         return name
 
@@ -83,10 +85,12 @@ class Clients:
         argv = session.blocked.argv if session.blocked is not None else session.argv if session is caller else []
         argv_memory = sum(map(len, argv))
         queued = [] if session.transaction is None else session.transaction.commands
-        queued_memory = sum(sum(map(len, words)) + _QUEUED for _, words in queued)
+        queued_memory = sum(sum(map(len, words)) + _QUEUED * len(words) for _, words in queued)
         link = self.node.primary.links.get(session.conn)
         out = link.pending if link is not None else session.pending_output
         pending = session.decoder.pending + sum(map(len, session.unread))
+        if session is self.node.executor.current:
+            pending = max(pending, session.reading)  # what runs now is in the buffer until all of the read has run
         tracking = session.tracking
         fields = (
             ("id", session.id),

@@ -60,6 +60,7 @@ class Session(Context):
         "pending_output",
         "pushed",
         "queue",
+        "reading",
         "reply_mode",
         "soft_since_ms",
         "total_received",
@@ -78,6 +79,7 @@ class Session(Context):
         self.queue: list[Argv] = []  # commands that came while blocked
         self.unread: deque[bytes] = deque()  # bytes that came while blocked
         self.unread_size = 0
+        self.reading = 0  # bytes of the read whose commands run (or ran last)
         self.gate = 0  # command flags that need the careful path for this session
         self.reply_mode = REPLY_ON
         self.link: Link | None = None  # REPLCONF / PSYNC attributes, once it has spoken of them

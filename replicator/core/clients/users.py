@@ -119,7 +119,11 @@ class Users:
         for name, *words in node.config.users:
             encoded = [word.encode("utf-8", "surrogateescape") for word in words]
             key = name.encode("utf-8", "surrogateescape")
+            if any(byte in b" \0" for byte in key):
+                raise ValueError("Spaces not allowed in ACL usernames")
             user = self.users[key] if key == b"default" else User(key, self._fresh())
+            if user is self.default:  # a line for it says all: what it may do unsaid (everything) counts no more
+                user.apply(b"reset", self._fresh)
             try:
                 rules = merge_selectors(encoded)
             except RuleError as problem:
@@ -228,7 +232,9 @@ class Users:
         return self.node.surroundings.acl_file
 
     def load_file(self) -> None:
-        """ACL LOAD: the users of the file, or none of them; all clients but those of the default user are sent away."""
+        """ACL LOAD: the users of the file, or none of them. Clients go on as the user of their name; those whose user
+        is gone, and subscribers of what the user may no longer listen to, are sent away.
+        """
         self._file()
         self._adopt(self._read_file())
 
@@ -280,12 +286,19 @@ class Users:
                 return
 
     def _adopt(self, found: dict[bytes, User]) -> None:
-        default = found.pop(b"default", None) or self._default()
-        self.default.take(default)
-        old, self.users = self.users, {b"default": self.default, **found}
-        for name, user in old.items():
-            if name != b"default":
-                self._send_away(user)
+        found.setdefault(b"default", self._default())
+        old, self.users = self.users, {}
+        for name, user in found.items():
+            there = old.pop(name, None)
+            if there is None:
+                self.users[name] = user
+                continue
+            before = there.channel_reach()
+            there.take(user)
+            self.users[name] = there
+            self._close_subscribers(there, before)
+        for user in old.values():
+            self._send_away(user)
         self._changed()
 
     def save_file(self) -> None:

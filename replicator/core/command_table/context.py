@@ -126,6 +126,11 @@ class Context:
         """The command changed something that replicas need not know (or recorded all they need by `replicate`)."""
         self.keyspace.verbatim = False
 
+    def let_stand_apart(self) -> None:
+        """What the command has recorded so far (expired keys that it met) needs no MULTI; in one it stays in it."""
+        if self.keyspace.effects and not self.deny_blocking:
+            self.keyspace.apart = True
+
     def force_replication(self) -> None:
         """The command goes to replicas as it was sent although it changed no key (PUBLISH, SCRIPT LOAD ...)."""
         self.keyspace.dirty += 1

@@ -123,7 +123,8 @@ _TIPS = """
 = nondeterministic_output
 client|info client|list dump hrandfield hscan lastsave migrate object|encoding object|freq object|idletime
 object|refcount pttl spop srandmember sscan time ttl xadd xautoclaim xclaim xinfo|consumers xpending xtrim
-zrandmember zscan
+zrandmember zscan cluster|bumpepoch cluster|count-failure-reports cluster|getkeysinslot cluster|info cluster|links
+cluster|nodes cluster|replicas cluster|shards cluster|slaves cluster|slots
 = nondeterministic_output request_policy:all_nodes response_policy:special
 latency|doctor latency|graph latency|histogram latency|history latency|latest
 = nondeterministic_output request_policy:all_shards response_policy:special
@@ -131,7 +132,8 @@ function|stats info memory|doctor memory|malloc-stats memory|stats
 = nondeterministic_output request_policy:special
 scan
 = nondeterministic_output_order
-command command|docs command|info command|list function|list hgetall hkeys hvals sdiff sinter smembers sunion
+command command|docs command|info command|list function|list hgetall hkeys hvals sdiff sinter smembers
+sunion module|list
 = request_policy:all_nodes nondeterministic_output
 slowlog|get
 = request_policy:all_nodes response_policy:agg_sum nondeterministic_output

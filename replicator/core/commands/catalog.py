@@ -7,7 +7,17 @@ from replicator.core.commands.about import command
 from replicator.core.commands.keys import databases, dump, expire, keys, object, scan, sort
 from replicator.core.commands.lists import blocking, editing, lists
 from replicator.core.commands.scripts import functions, scripting
-from replicator.core.commands.server import config, debug, latency, memory, replication, server, slowlog
+from replicator.core.commands.server import (
+    cluster,
+    config,
+    debug,
+    latency,
+    memory,
+    modules,
+    replication,
+    server,
+    slowlog,
+)
 from replicator.core.commands.sessions import acl, clients, connection, monitor, pubsub, tracking, transactions
 from replicator.core.commands.sets import algebra as sets_algebra
 from replicator.core.commands.sets import sets
@@ -21,10 +31,10 @@ from replicator.core.commands.strings import ranges as string_ranges
 
 # fmt: off
 FAMILIES = (
-    acl, bitfield, bits, blocking, clients, command, config, connection, counters, databases, debug, dump, editing,
-    expire, functions, geo, geo_search, groups, hashes, hyperloglog, keys, latency, lcs, lists, memory, monitor,
-    object, pops, pubsub, read, replication, scan, scripting, server, sets, sets_algebra, slowlog, sort,
-    sorted_sets, sorted_sets_algebra, sorted_sets_ranges, streams, streams_info, string_ranges, strings, tracking,
-    transactions,
+    acl, bitfield, bits, blocking, clients, cluster, command, config, connection, counters, databases, debug,
+    dump, editing, expire, functions, geo, geo_search, groups, hashes, hyperloglog, keys, latency, lcs, lists,
+    memory, modules, monitor, object, pops, pubsub, read, replication, scan, scripting, server, sets,
+    sets_algebra, slowlog, sort, sorted_sets, sorted_sets_algebra, sorted_sets_ranges, streams, streams_info,
+    string_ranges, strings, tracking, transactions,
 )
 # fmt: on

@@ -73,6 +73,7 @@ class Connections:
 
     def _run_bytes(self, session: Session, data: bytes) -> None:
         decoder = session.decoder
+        session.reading = len(data)
         if session.link is not None and not data.strip(b"\r\n"):
             session.link.acked_ms = self.node.now.mono_ms  # a replica that loads shows life by line ends
         if not decoder.trusted:
@@ -185,6 +186,7 @@ class Connections:
     def connected(self, event: Connected) -> None:
         """The link to our primary stands."""
         if event.conn == self.node.replica.conn:
+            self.node.following.local = address(event.local_host, event.local_port)
             self.node.replica.connected(self.node.now)
 
     def connect_failed(self, event: ConnectFailed) -> None:

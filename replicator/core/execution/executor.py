@@ -228,12 +228,14 @@ class Executor:
         keyspace.verbatim = True
         before = keyspace.dirty
         index = ctx.db.index
+        keyspace.writes = command.flags & WRITE
         try:
             answer = command.run(ctx, argv)
         except CommandError as problem:
             answer = self.failed(command, str(problem))
         except WrongType:
             answer = self.failed(command, WRONG_TYPE)
+        keyspace.writes = 0
         if keyspace.dirty != before and keyspace.verbatim:
             keyspace.effects.append((index, argv))
         if commit and keyspace.effects:
@@ -260,7 +262,8 @@ class Executor:
         if not self.feeding or not effects:
             return
         stream = self.stream
-        wrapped = together and len(effects) > 1
+        wrapped = together and len(effects) > 1 and not keyspace.apart
+        keyspace.apart = False
         if wrapped:
             if effects[0][0] != self.stream_db:
                 self._select(effects[0][0])
@@ -443,16 +446,14 @@ class Executor:
     def execute_transaction(self, session: Session) -> bytes:
         """EXEC: run what was queued, as one; its effects are handed on together."""
         transaction = session.transaction
-        self.end_transaction(session)
+        self.unwatch(session)
         answers: list[bytes] = []
         session.deny_blocking = True
         try:
-            for command, argv in transaction.commands:
-                session.argv = argv
-                session.command = command
-                answers.append(self._exec_one(session, command, argv))
+            answers += [self._exec_one(session, command, argv) for command, argv in transaction.commands]
         finally:
             session.deny_blocking = False
+            self.end_transaction(session)  # until here the client is shown as one that runs it
         self.keyspace.verbatim = False
         return reply.array(answers)
 

@@ -3,7 +3,8 @@
 Theory of operation
 - `values` maps key to value. A key whose expiry time has passed is *logically* gone at once: every look-up goes through
   `find` or `lookup`, which hide it. On a primary the look-up also deletes it and records the deletion as an effect; on
-  a replica it stays until the primary's DEL arrives (so that both hold the same data at the same offset).
+  a replica it stays until the primary's DEL arrives (so that both hold the same data at the same offset). Where a
+  replica takes writes of its own, a write deletes what it meets of the kind: it must not inherit a dead expiry.
 - Every change of a key's value ends with `changed(key, ...)`: it counts the change (the executor asks whether a command
   changed anything), and tells watchers, waiting clients and trackers when there are any.
 - What must reach replicas and files is an *effect*: an argv for a database number. A write command that changed
@@ -12,7 +13,7 @@ Theory of operation
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from heapq import heapify, heappop, heappush
 from typing import Any, TypeVar
 
@@ -54,7 +55,8 @@ class Database:
         self.values: dict[bytes, Value] = {}
         self.expires: dict[bytes, int] = {}  # key -> unix ms
         self.schedule: list[tuple[int, bytes]] = []  # heap of (unix ms, key); entries may be stale
-        self.watched: dict[bytes, dict[Any, None]] = {}  # key -> contexts that WATCH it
+        # key -> contexts that WATCH it; True: it had expired already, so that its going would be no change to them
+        self.watched: dict[bytes, dict[Any, bool]] = {}
         self.awaited: dict[bytes, dict[Any, None]] = {}  # key -> contexts blocked on it, oldest first
         self.hooked = False  # someone watches, waits or tracks: `changed` must look closer
         self.key_index: Index | None = None  # for SCAN and RANDOMKEY, made when first asked for
@@ -198,17 +200,13 @@ class Database:
     def clear(self) -> int:
         """Remove everything at once; how many keys there were. Watchers are told."""
         count = len(self.values)
-        touched = [key for key in self.watched if key in self.values] if self.watched else []
-        awaited = [key for key in self.awaited if key in self.values] if self.awaited else []
+        had = self.values
         self.values = {}
         self.expires = {}
         self.schedule = []
         if self.key_index is not None:
             self.key_index = Index()
-        for key in touched + awaited:
-            self.tell(key)
-        for told in self.keyspace.on_replaced:
-            told(self)
+        self.tell_replaced(had)
         return count
 
     def changed(self, key: bytes, event: bytes = b"", kind: int = 0) -> None:
@@ -228,15 +226,21 @@ class Database:
 
     # -- expiry ----------------------------------------------------------------------------------------------------
 
+    def is_past(self, key: bytes) -> bool:
+        """Whether the key is there although its time has come."""
+        when = self.expires.get(key)
+        return when is not None and when <= self.keyspace.now_ms
+
     def _expired(self, key: bytes) -> bool:
         """Whether the key, which has an expiry, is logically gone; a primary deletes it now."""
         keyspace = self.keyspace
         if self.expires[key] > keyspace.now_ms or keyspace.loading:
             return False
-        if keyspace.expires_keys:
+        if keyspace.applying:
+            return False
+        if keyspace.expires_keys or keyspace.writes:
             self.expire_now(key)
-            return True
-        return not keyspace.applying
+        return True
 
     def expire_now(self, key: bytes) -> None:
         """Delete a key whose time has come and record the deletion for replicas."""
@@ -274,14 +278,37 @@ class Database:
         """Tell all who look on that the key changed; `changed` does so when there are any."""
         keyspace = self.keyspace
         if self.watched and (watchers := self.watched.get(key)):
-            for context in watchers:
-                context.dirty_watch = True
+            for context, was_past in watchers.items():
+                if was_past and key not in self.values:
+                    watchers[context] = False
+                else:
+                    context.dirty_watch = True
         if self.awaited and key in self.awaited:
             self._make_ready(key)
         if keyspace.on_touch is not None:
             keyspace.on_touch(self, key)
         if keyspace.on_change is not None:
             keyspace.on_change(self, key)
+
+    def tell_replaced(self, had: Mapping[bytes, Value]) -> None:
+        """Tell all who look on that the whole data is another now; `had`: what was there.
+
+        To who watches a key, one that has expired and none are the same.
+        """
+        for key, watchers in self.watched.items():
+            if key not in had and key not in self.values:
+                continue
+            there = key in self.values and not self.is_past(key)
+            for context, was_past in watchers.items():
+                if there or (key in had and not was_past):
+                    context.dirty_watch = True
+                else:
+                    watchers[context] = key in self.values
+        for key in self.awaited:
+            if key in had or key in self.values:
+                self._make_ready(key)
+        for told in self.keyspace.on_replaced:
+            told(self)
 
     def _make_ready(self, key: bytes) -> None:
         """Let those who wait for the key be served, in the order in which keys came to hold what can be waited for.
@@ -308,13 +335,16 @@ class Keyspace:
 
     def __init__(self, count: int = 16) -> None:
         self.now_ms = 0  # the unix time of the event being handled
+        self.late_ms = 0  # how much later it is by now (DEBUG SLEEP)
         self.dirty = 0  # changes ever made
         self.scheduled = False  # a database may have an expiry in its schedule
         self.effects: list[tuple[int, list[bytes]]] = []  # what replicas must be told, not yet handed on
         self.verbatim = True  # the running command is its own effect
+        self.apart = False  # the effects of the running command are independent of each other (expiry met by a SCAN)
         # awaited keys that changed; whether they have held a list, a sorted set or a stream since
         self.ready: dict[tuple[int, bytes], bool] = {}
         self.expires_keys = True  # a primary deletes expired keys; a replica only hides them
+        self.writes = 0  # set while a write runs that a client sent (and the executor had a closer look at)
         self.applying = False  # commands come from our primary: logically expired keys are still there for them
         # Keys to which a client of a writable replica gave an expiry: no DEL for them will come from the primary.
         self.own_volatile: dict[tuple[int, bytes], None] = {}
@@ -334,6 +364,11 @@ class Keyspace:
         self.expired = 0
         self.evicted = 0
         self.databases = [Database(self, i) for i in range(count)]
+
+    def catch_up(self) -> None:
+        """The time that has passed within this turn counts from here on (a transaction sees one instant)."""
+        self.now_ms += self.late_ms
+        self.late_ms = 0
 
     def next_expiry(self) -> int | None:
         """When (unix ms) the next key of any database expires, or None."""
@@ -365,14 +400,7 @@ class Keyspace:
         self.own_volatile.clear()
         self.scheduled = any(theirs.schedule for theirs in other.databases)
         for mine, theirs in zip(self.databases, other.databases, strict=True):
-            for key, watchers in mine.watched.items():
-                if key in mine.values or key in theirs.values:
-                    for context in watchers:
-                        context.dirty_watch = True
+            had = mine.values
             mine.values, mine.expires, mine.schedule = theirs.values, theirs.expires, theirs.schedule
             mine.key_index = Index(mine.values) if self.notify_flags & NOTIFY_NEW else None
-            for key in mine.awaited:
-                if key in mine.values:
-                    self.ready[(mine.index, key)] = True
-            for told in self.on_replaced:
-                told(mine)
+            mine.tell_replaced(had)

@@ -141,10 +141,11 @@ class Loads:
         aux = loading.loader.aux
         identity, offset = aux.get(b"repl-id", b""), aux.get(b"repl-offset", b"")
         if len(identity) == 40 and offset.isdigit():
-            self._recover_history(identity.decode(), int(offset), int(aux.get(b"repl-stream-db", b"0") or 0))
+            stream_db = int(aux.get(b"repl-stream-db", b"0") or 0)
+            self._recover_history(identity.decode(), int(offset), stream_db, loading.loader.dropped)
         self._become_ready()
 
-    def _recover_history(self, identity: str, offset: int, stream_db: int) -> None:
+    def _recover_history(self, identity: str, offset: int, stream_db: int, dropped: list[tuple[int, bytes]]) -> None:
         """The dump knew its place in a history: continue there (a replica), or let replicas continue (a primary)."""
         history = self.node.history
         size = self.node.config["repl-backlog-size"]
@@ -152,12 +153,15 @@ class Loads:
             history.restart(identity, offset, size)
             self.node.replica.resumable = True
             self.node.replica.stream_db = stream_db if 0 <= stream_db < len(self.node.keyspace.databases) else 0
-        elif not self.node.snapshots.last_keys_expired:
+        else:
             own = history.id
             history.restart(identity, offset, size)
             history.follow(own)
             self.node.primary.alone_since_ms = self.node.now.mono_ms
             self.node.set_feeding()
+            keyspace = self.node.keyspace  # replicas hold what had expired, and continue: they are told
+            keyspace.effects += [(index, [keyspace.delete_name, key]) for index, key in dropped]
+            self.node.executor.commit(together=False)
 
     def _become_ready(self) -> None:
         if self.node.config["replicaof"]:

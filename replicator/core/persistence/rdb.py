@@ -95,6 +95,7 @@ class KeyspaceLoader:
         "_merge",
         "_values",
         "aux",
+        "dropped",
         "ended",
         "expired",
         "functions",
@@ -112,6 +113,7 @@ class KeyspaceLoader:
         self.functions: list[bytes] = []
         self.keys = 0
         self.expired = 0
+        self.dropped: list[tuple[int, bytes]] = []  # expired keys that were left out: database, key
         self.ended = False
         self._enter(keyspace.databases[0])
 
@@ -144,6 +146,7 @@ class KeyspaceLoader:
         """A key of the selected database."""
         if expire_ms is not None and expire_ms <= self.keyspace.now_ms and not self._keep_expired:
             self.expired += 1
+            self.dropped.append((self._database.index, key))
             return
         values = self._values
         if key in values and not self._merge:

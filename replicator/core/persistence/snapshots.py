@@ -23,7 +23,7 @@ from replicator.core.effects import (
 from replicator.core.events import SnapshotDone, SnapshotFailed, SnapshotStarted
 from replicator.core.keyspace.database import Keyspace
 from replicator.core.persistence.rdb import snapshot_chunks
-from replicator.core.replication.primary import SnapshotRequest
+from replicator.core.replication.primary import WHOLE, SnapshotRequest
 
 if TYPE_CHECKING:
     from replicator.core.node import Node
@@ -78,8 +78,10 @@ class Snapshots:
 
     # -- content -----------------------------------------------------------------------------------------------------
 
-    def chunks(self, *, replication: bool = True, version: int = 9, keys: bool = True) -> Iterator[bytes]:
-        """The bytes of a snapshot of the data as it is; keys: with them, not the functions alone."""
+    def chunks(
+        self, *, replication: bool = True, version: int = 9, keys: bool = True, functions: bool = True
+    ) -> Iterator[bytes]:
+        """The bytes of a snapshot of the data as it is, with its keys and with the functions, or without."""
         node = self.node
         aux: dict[bytes, bytes] = {
             b"redis-ver": node.redis_version.encode(),
@@ -95,7 +97,7 @@ class Snapshots:
         return snapshot_chunks(
             node.keyspace if keys else Keyspace(1),
             aux=aux,
-            functions=node.function_codes(),
+            functions=node.function_codes() if functions else [],
             version=version,
             compress=bool(node.config["rdbcompression"]),
             checksum=bool(node.config["rdbchecksum"]),
@@ -137,8 +139,9 @@ class Snapshots:
                 prefix=b"$EOF:" + mark + b"\r\n",
                 suffix=mark,
             )
-            if request.functions_only:
-                effect = replace(effect, chunks=partial(self.chunks, keys=False))
+            if request.content != WHOLE:
+                keys, functions = request.content.keys, request.content.functions
+                effect = replace(effect, chunks=partial(self.chunks, keys=keys, functions=functions))
         node.last_effect(effect)
 
     def _start_save(self) -> None:

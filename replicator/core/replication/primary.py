@@ -47,6 +47,15 @@ class LinkState(Enum):
         self.shown = value.rstrip()  # as INFO shows it
 
 
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a snapshot holds (REPLCONF rdb-filter-only; redis-cli asks for nothing, or for functions alone)."""
+
+    keys: bool = True
+    functions: bool = True
+
+
+WHOLE = Content()
 _ONLINE = LinkState.ONLINE  # an enumeration's member takes long to look up
 
 
@@ -61,7 +70,7 @@ class Link:
     announced_port: int = 0
     capabilities: int = 0
     rdb_only: bool = False
-    functions_only: bool = False  # its snapshot holds no keys (redis-cli --functions-rdb)
+    content: Content = WHOLE  # what it asked its snapshot to hold
     old_sync: bool = False  # came by SYNC: knows no offsets, sends no ACK
     cursor: Cursor | None = None
     generation: int = 0  # of the snapshot it waits for or receives
@@ -85,6 +94,10 @@ class Link:
             self.announced_port = port
         self.listed_acked = -1
 
+    def restrict(self, *, functions: bool) -> None:
+        """REPLCONF rdb-filter-only: its snapshot holds no keys, and functions only if these are asked for."""
+        self.content = Content(keys=False, functions=functions)
+
     def list_anew(self) -> bytes:
         """ROLE's line about the replica, encoded; it is kept."""
         host = (self.announced_host or self.host).encode()
@@ -106,7 +119,7 @@ class SnapshotRequest:
 
     diskless: bool
     links: tuple[Link, ...]
-    functions_only: bool = False
+    content: Content
 
 
 class Primary:
@@ -258,7 +271,7 @@ class Primary:
                     if other.state is LinkState.WAIT_END
                     and other.generation == self.snapshot_generation
                     and other.cursor is not None
-                    and other.functions_only == link.functions_only
+                    and other.content == link.content
                 ),
                 None,
             )
@@ -281,7 +294,7 @@ class Primary:
 
     def _wants_diskless(self, link: Link) -> bool:
         # A snapshot with a part of the data only must never become the dump file.
-        wanted = self.settings["repl-diskless-sync"] or link.functions_only
+        wanted = self.settings["repl-diskless-sync"] or link.content != WHOLE
         return bool(wanted) and bool(link.capabilities & CAPA_EOF)
 
     # -- snapshots ---------------------------------------------------------------------------------------------------
@@ -295,14 +308,14 @@ class Primary:
         if not waiting:
             return None
         # Those that asked for different contents do not share a snapshot.
-        waiting = [link for link in waiting if link.functions_only == waiting[0].functions_only]
+        waiting = [link for link in waiting if link.content == waiting[0].content]
         diskless = all(self._wants_diskless(link) for link in waiting)
         if diskless:
             due = waiting[0].since_ms + 1000 * self._number("repl-diskless-sync-delay")
             most = self._number("repl-diskless-sync-max-replicas")
             if now.mono_ms < due and not (most and len(waiting) >= most):
                 return None
-        return SnapshotRequest(diskless, tuple(waiting), diskless and waiting[0].functions_only)
+        return SnapshotRequest(diskless, tuple(waiting), waiting[0].content)
 
     def snapshot_due_ms(self) -> int | None:
         """When `wanted_snapshot` will next say something new (mono ms), or None."""

@@ -83,7 +83,7 @@ def _clients(node: Node) -> Fields:
     biggest_in = max((session.decoder.pending for session in node.sessions.values()), default=0)
     biggest_out = max((session.pending_output for session in node.sessions.values()), default=0)
     return [
-        ("connected_clients", len(node.sessions) - links),
+        ("connected_clients", len(node.sessions) - links + (node.following.session is not None)),
         ("cluster_connections", 0),
         ("maxclients", node.config["maxclients"]),
         ("client_recent_max_input_buffer", biggest_in),

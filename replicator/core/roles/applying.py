@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from replicator.core import limits
 from replicator.core.clients.session import Session
-from replicator.core.command_table.registry import WRITE, WRONG_TYPE, Command, CommandError
+from replicator.core.command_table.registry import ADMIN, WRITE, WRONG_TYPE, Command, CommandError
 from replicator.core.effects import Announce, Level, PauseReading, RemoveFile, StopReading
 from replicator.core.keyspace.database import WrongType
 from replicator.core.persistence.loading import RdbError
@@ -37,6 +37,7 @@ class Following:
     def __init__(self, node: Node) -> None:
         self.node = node
         self.session: Session | None = None  # the context in which the stream is applied
+        self.local = ""  # our end of the link, as host:port
         # Received, not applied yet (half a command, an open transaction): a bytearray, for it may grow piece by piece.
         # What comes when nothing waits stands here as it came until it is applied.
         self.unapplied: bytes | bytearray = b""
@@ -200,6 +201,7 @@ class Following:
         session.decoder = RequestDecoder()
         session.id = node.connections.next_client_id()
         session.peer = f"{node.replica.primary_host}:{node.replica.primary_port}"
+        session.local = self.local
         session.created_ms = session.last_ms = node.now.mono_ms
         session.db = node.keyspace.databases[node.replica.stream_db]
         session.flags |= 1
@@ -294,6 +296,9 @@ class Following:
                 continue
             name = command.name
             if queue or name == "multi":
+                command.calls += name in ("multi", "exec")
+                if name == "multi":
+                    self._show(session, command, argv)
                 queue.append(argv)
                 self._queued += encoded_size(argv)
                 self._queued_arguments += len(argv)
@@ -301,10 +306,12 @@ class Following:
                     for inner in queue[1:-1]:
                         self._run(session, inner)
                     self._empty_queue()
+                    self._show(session, command, argv)
                     if keyspace.ready:
                         executor.serve_ready()
                 continue
             if name == "replconf":
+                command.calls += 1
                 # GETACK asks for the offset before itself: what stands behind it in this batch is not applied yet.
                 behind = sum(map(encoded_size, batch[at:]))
                 position = self.node.history.end + len(self.unapplied) - session.decoder.pending - behind
@@ -317,6 +324,8 @@ class Following:
         if keyspace.effects:
             keyspace.effects.clear()
         executor.total_commands += len(batch)
+        if batch:
+            session.command = executor.resolve(batch[-1])
         return self._queued
 
     def _empty_queue(self) -> None:
@@ -343,10 +352,17 @@ class Following:
         except (CommandError, WrongType) as problem:
             text = WRONG_TYPE if isinstance(problem, WrongType) else str(problem)
             answer = self.node.executor.failed(command, text)
+        if self.node.monitors:
+            self._show(session, command, argv)
         if answer[:1] == b"-":
             self._complain(argv, answer[1:-2].decode("utf-8", "backslashreplace"))
         if keyspace.effects:
             keyspace.effects.clear()
+
+    def _show(self, session: Session, command: Command, argv: Argv) -> None:
+        """To those who watch this node; what the primary shows of a client, we show of the link."""
+        if self.node.monitors and not command.flags & ADMIN:
+            self.node.feed_monitors(session, command, argv)
 
     def _complain(self, argv: Argv, why: str) -> None:
         self.node.log(

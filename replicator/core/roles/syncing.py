@@ -9,7 +9,7 @@ from replicator.core.command_table.context import PENDING
 from replicator.core.command_table.registry import Command, CommandError
 from replicator.core.effects import Level
 from replicator.core.execution.executor import ANY, Transaction
-from replicator.core.replication.primary import Link
+from replicator.core.replication.primary import CAPA_EOF, WHOLE, Link
 from replicator.core.roles.failover import FailoverState
 from replicator.core.wire.request import Argv
 
@@ -105,6 +105,8 @@ class Orders:
             raise CommandError("NOMASTERLINK Can't SYNC while not connected with my master")
         if session.channels or session.patterns or session.out:
             raise CommandError("ERR SYNC and PSYNC are invalid with pending output")
+        if link.content != WHOLE and not link.capabilities & CAPA_EOF:
+            raise CommandError("ERR Filtered replica requires EOF capability")
         self.node.log(Level.NOTICE, f"Replica {link.address} asks for synchronization")
         session.is_replica = True
         session.executor.regate(session)

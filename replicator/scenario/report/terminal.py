@@ -12,6 +12,7 @@ from rich.table import Table
 
 from replicator.scenario.play.observe import Happening
 from replicator.scenario.report.summary import failover_sentence, flowing, loss_groups, silence_ms
+from replicator.scenario.script.directives import without_effect
 from replicator.scenario.script.script import Script
 from replicator.scenario.script.units import human_ms
 from replicator.scenario.verdict.outcome import Outcome
@@ -53,6 +54,8 @@ class Terminal:
             f"[bold]{escape(script.title)}[/bold]" + (f"  [cyan]{escape(variant)}[/cyan]" if variant else "")
         )
         self.console.print(f"[dim]{escape(engine)} · {on} · seed {seed}[/dim]")
+        if on != "stock" and (idle := without_effect(script)):
+            self.console.print(f"[yellow]without effect in our nodes: {escape(', '.join(idle))}[/yellow]")
         if not self.quiet:
             text = flowing(about) if about else flowing(script.about) if script.title != self._told else ""
             self._told = script.title

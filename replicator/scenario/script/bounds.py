@@ -42,6 +42,8 @@ def parse(text: int | str, variants: Iterable[str] = ()) -> Bound:
         return Bound(f"== {text}", "==", int(text))
     ranged = _RANGE.fullmatch(text)
     if ranged:
+        if int(ranged[1]) > int(ranged[2]):
+            raise ValueError(f"{text!r} holds nothing: its first number is above its second")
         return Bound(text, "..", int(ranged[1]), int(ranged[2]))
     compared = _COMPARED.fullmatch(text)
     if compared and compared[2].isdigit():
@@ -49,6 +51,8 @@ def parse(text: int | str, variants: Iterable[str] = ()) -> Bound:
     names = list(variants)
     if compared and compared[2] in names:
         return Bound(text, compared[1], variant=compared[2])
+    if compared and not re.match(r"\w", compared[2]):
+        raise ValueError(f"{text!r} is no bound; allowed: {ALLOWED}")
     if compared:
         known = ", ".join(f'"{name}"' for name in names) or "none: the scenario has no variants"
         raise ValueError(f"{compared[2]!r} is neither a number nor a variant (variants: {known})")

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from replicator.scenario.script import bounds
+from replicator.scenario.script import bounds, directives
 from replicator.scenario.script.script import (
     ACTION_KEYS,
     ACTIONS,
@@ -22,11 +22,12 @@ from replicator.scenario.script.script import (
     Condition,
     Expect,
     Faults,
+    Scalar,
     Script,
     Step,
     action_of,
 )
-from replicator.scenario.script.units import Bytes, Milliseconds
+from replicator.scenario.script.units import Bytes, Milliseconds, human_bytes, human_ms
 
 _COUNTED = (
     "acknowledged", "kept", "lost", "failed", "unknown", "unknown_kept", "duplicated", "reordered", "phantom",
@@ -37,6 +38,8 @@ RESERVED = ("best", "primary", "none", "others", "clients", "everyone", "all", "
 MAX_NODES = 49
 MAX_CLIENTS = 100
 MAX_FAULTS = 60_000  # a minute
+MAX_PLAY_MS = 24 * 3600 * 1000
+MAX_VALUE_BYTES = 16 << 20
 
 
 class ScriptError(Exception):
@@ -106,6 +109,21 @@ def _variant(data: dict[str, Any], index: int) -> Script:
     except _Wrong as wrong:
         raise _Wrong(f"variants[{index}] -> {wrong.key}", wrong.problem) from None
     return script
+
+
+def alone(script: Script, variant: str) -> Script:
+    """One variant without what compares it with another: it is played without them."""
+    own = [one for one in script.expect if one.variant in (None, variant) and not _compares(one)]
+    return msgspec.structs.replace(script, expect=own)
+
+
+def _compares(one: Expect) -> bool:
+    """Whether an expectation holds a count against another variant's."""
+    for name in CHECKS:
+        check = getattr(one, name)
+        if isinstance(check, str) and check[:1] in ("<", ">", "=", "!") and not check.lstrip("<>=! ").isdigit():
+            return True
+    return False
 
 
 def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -193,16 +211,40 @@ def _check(script: Script) -> None:
         ("config", script.config),
         *((f"nodes.{n}.config", p.config) for n, p in script.nodes.items()),
     ]:
-        for directive in values:
-            if not re.fullmatch(r"[a-z][a-z0-9-]*", directive):
-                raise _Wrong(f"{name}.{directive}", "is no name of a directive")
+        _check_directives(values, name)
     _check_workloads(script, list(nodes))
+    _check_times(script)
     for index, step in enumerate(script.steps):
         _check_step(script, step, f"steps[{index}]", list(nodes))
     variants = [variant.name for variant in script.variants]
     for index, expect in enumerate(script.expect):
         _check_expect(expect, f"expect[{index}]", list(nodes), variants)
     _check_faults(script.faults, list(nodes))
+
+
+def _check_directives(values: dict[str, Scalar], key: str, *, running: bool = False) -> None:
+    for directive, value in values.items():
+        wrong = directives.problem(directive, value, running=running)
+        if wrong:
+            raise _Wrong(f"{key}.{directive}", wrong)
+
+
+def _check_times(script: Script) -> None:
+    """Steps come one behind the other, within the play."""
+    if script.duration is not None and not 0 < script.duration <= MAX_PLAY_MS:
+        raise _Wrong("duration", f"must be above 0 and at most {human_ms(MAX_PLAY_MS)}")
+    latest, named = 0, ""
+    for index, step in enumerate(script.steps):
+        if step.at is None:
+            continue
+        key = f"steps[{index}].at"
+        if step.at < latest:
+            raise _Wrong(key, f"{human_ms(step.at)} comes before {named}, which is at {human_ms(latest)}: steps are "
+                         "written in the order of their times")  # fmt: skip
+        end = MAX_PLAY_MS if script.duration is None else int(script.duration)
+        if step.at > end:
+            raise _Wrong(key, f"{human_ms(step.at)} is behind the end of the play at {human_ms(end)} (`duration`)")
+        latest, named = int(step.at), f"steps[{index}]"
 
 
 def _check_topology(script: Script, nodes: dict[str, str | None]) -> None:
@@ -245,6 +287,12 @@ def _check_workloads(script: Script, nodes: list[str]) -> None:
                 raise _Wrong(f"{key}.{name}", f"must be {low} to {high}")
         if not 0 < group.rate <= 20_000:
             raise _Wrong(f"{key}.rate", "must be above 0 and at most 20000 a second")
+        if group.value_size > MAX_VALUE_BYTES:
+            raise _Wrong(f"{key}.value_size", f"must be at most {human_bytes(MAX_VALUE_BYTES)}")
+        if not 0 < group.timeout <= MAX_PLAY_MS:
+            raise _Wrong(f"{key}.timeout", "must be above 0")
+        if group.stop is not None and group.stop <= group.start:
+            raise _Wrong(f"{key}.stop", f"must come after start, which is at {human_ms(int(group.start))}")
         if not 0 <= group.reads <= 1:
             raise _Wrong(f"{key}.reads", "is a share: 0 to 1")
         for name in ("target", "read_from"):
@@ -329,6 +377,7 @@ def _check_step(script: Script, step: Step, key: str, nodes: list[str]) -> None:
         case "config":
             for one in [action.node] if isinstance(action.node, str) else action.node:
                 _known(one, ["all", "primary", *nodes], f"{key}.node")
+            _check_directives(action.set, f"{key}.set", running=True)
         case "command":
             _known(action.node, ["primary", *nodes], f"{key}.node")
             if not action.argv:

@@ -317,8 +317,8 @@ class Script(Struct, forbid_unknown_fields=True, frozen=True):
     """The whole file."""
 
     title: str
-    about: str
-    steps: list[Step]
+    about: str = ""
+    steps: list[Step] = field(default_factory=list)
     duration: Milliseconds | None = None  # how long the load goes on; without it: to the end of the last step
     topology: Topology = field(default_factory=Topology)
     config: dict[str, Scalar] = field(default_factory=dict)

@@ -161,9 +161,9 @@ def outcome_of(player: Player, stage: Stage, variant: str) -> Outcome:
 
 
 def joined(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """One scenario's JSON: the run's own if it has no variants; otherwise sums and concatenations over its variants,
+    """One scenario's JSON: the run's own if there is one alone; otherwise sums and concatenations over its variants,
     each entry with its variant's name, and the variants' own under `variants`."""
-    if len(outcomes) == 1 and not outcomes[0].variant:
+    if len(outcomes) == 1:
         return outcomes[0].plain()
     first = outcomes[0]
     plains = [one.plain() for one in outcomes]

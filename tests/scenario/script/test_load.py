@@ -38,7 +38,28 @@ WRONG = [
     ("replicas = 2", "replcas = 2", "topology.replcas", ['"replicas"']),
     ("replicas = 2", "replicas = 99", "topology.replicas", ["0 to 20"]),
     ("replicas = 2", "replicas = 'two'", "topology.replicas", ["int", "str"]),
-    ("repl-timeout = 3", "Repl_Timeout = 3", "config.Repl_Timeout", ["no name of a directive"]),
+    ("repl-timeout = 3", "Repl_Timeout = 3", "config.Repl_Timeout", ["no such directive", '"repl-timeout"']),
+    ("repl-timeout = 3", "repl-timeot = 3", "config.repl-timeot", ["no such directive", '"repl-timeout"']),
+    ("repl-timeout = 3", "repl-timeout = 'soon'", "config.repl-timeout", ["'soon'", "parsed into an integer"]),
+    ("repl-timeout = 3", "repl-timeout = -1", "config.repl-timeout", ["between 1 and"]),
+    ("repl-timeout = 3", "appendfsync = 'often'", "config.appendfsync", ["always", "everysec"]),
+    ("repl-timeout = 3", "port = 7000", "config.port", ["set by the stage"]),
+    ("lost = 0", "lost = 0\n[nodes.b]\nconfig = { hz = 'x' }", "nodes.b.config.hz", ["integer"]),
+    ('kill = "a"', "config = { node = 'a', set = { hzz = 5 } }", "steps[0].config.set.hzz", ['"hz"']),
+    ('kill = "a"', "config = { node = 'a', set = { databases = 5 } }", "steps[0].config.set.databases",
+     ["running node"]),
+    ("clients = 2", "value_size = '1tb'", "workload.value_size", ["size"]),
+    ("clients = 2", "value_size = '10gb'", "workload.value_size", ["at most 16"]),
+    ("clients = 2", "timeout = 0", "workload.timeout", ["above 0"]),
+    ("clients = 2", "start = '2s'\nstop = '1s'", "workload.stop", ["after start"]),
+    ('title = "t"', 'title = "t"\nduration = 0', "duration", ["above 0"]),
+    ('title = "t"', 'title = "t"\nduration = "90000m"', "duration", ["at most"]),
+    ('title = "t"', 'title = "t"\nduration = "999ms"', "steps[0].at", ["behind the end", "999 ms"]),
+    ('promote = "best"', 'promote = "best"\n[[steps]]\nat = "999ms"\nkill = "b"', "steps[2].at",
+     ["order of their times", "steps[0]"]),
+    ("lost = 0", 'lost = ">> 3"', "expect[0].lost", ["10..50", "'>> 3'"]),
+    ("lost = 0", 'lost = "> -3"', "expect[0].lost", ["10..50"]),
+    ("lost = 0", 'lost = "50..10"', "expect[0].lost", ["50..10"]),
     ("repl-timeout = 3", "repl-timeout = [3]", "config", ["Expected"]),
     ("clients = 2", "clents = 2", "workload.clents", ['"clients"', "wait_replicas"]),
     ("clients = 2", "clients = 1000", "workload.clients", ["0 to 100"]),
@@ -130,6 +151,7 @@ def test_the_base_of_these_tests_is_right() -> None:
     script, plays = loads(BASE)
     assert script.upstreams() == {"a": None, "b": "a", "c": "a"}
     assert [name for name, _ in plays] == [""]
+    assert loads(BASE.replace('about = "a"', ""))[0].about == "", "a file need not explain itself"
 
 
 KILLS = "[faults]\nkinds = { kill = 1 }\nstart = '%s'\n"
@@ -138,8 +160,8 @@ KILLS = "[faults]\nkinds = { kill = 1 }\nstart = '%s'\n"
 @pytest.mark.parametrize(
     ("top", "start", "words"),
     [
-        ("duration = '800ms'", "800ms", ["800 ms is too late", "before the end of the play at 800 ms"]),
-        ("duration = '800ms'", "2s", ["2000 ms is too late", "at 800 ms"]),
+        ("duration = '1200ms'", "1200ms", ["1200 ms is too late", "before the end of the play at 1200 ms"]),
+        ("duration = '1200ms'", "2s", ["2000 ms is too late", "at 1200 ms"]),
         ("", "2s", ["the play at 2000 ms", "give a duration"]),
     ],
 )
@@ -152,10 +174,10 @@ def test_faults_that_would_start_behind_the_play_are_refused(top: str, start: st
 
 
 def test_a_start_within_the_play_is_taken_and_so_is_one_that_nothing_is_drawn_from() -> None:
-    short = "duration = '800ms'" + BASE
-    assert loads(short + KILLS % "799ms")[0].faults.start == 799
+    short = "duration = '1200ms'" + BASE
+    assert loads(short + KILLS % "1199ms")[0].faults.start == 1199
     assert loads("duration = '3s'" + BASE + KILLS % "2s")[0].faults.start == 2000
-    # The steps may go on behind the load, and a plan has its own times.
+    # Steps that wait may go on behind the load, and a plan has its own times.
     assert loads(short + KILLS % "2s" + "stop = '5s'")[0].faults.start == 2000
     assert loads(short + KILLS % "2s" + "[[faults.plan]]\nat = '1ms'\nkind = 'kill'\nnode = 'a'")[0].faults.plan
     assert loads(short + "[faults]\nstart = '2s'")[0].faults.start == 2000

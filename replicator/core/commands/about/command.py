@@ -40,6 +40,8 @@ DEPRECATED = {
     "substr": ("2.0.0", "`GETRANGE`"),
     "hmset": ("4.0.0", "`HSET` with multiple field-value pairs"),
     "slaveof": ("5.0.0", "`REPLICAOF`"),
+    "cluster|slaves": ("5.0.0", "`CLUSTER REPLICAS`"),
+    "cluster|slots": ("7.0.0", "`CLUSTER SHARDS`"),
     "brpoplpush": ("6.2.0", "`BLMOVE` with the `RIGHT` and `LEFT` arguments"),
     "rpoplpush": ("6.2.0", "`LMOVE` with the `RIGHT` and `LEFT` arguments"),
     "getset": ("6.2.0", "`SET` with the `!GET` argument"),

@@ -15,6 +15,7 @@ arguments, replies and errors are those of Redis 7.0; what differs is said in th
 """
 _TITLES = {
     "bitmap": "Bitmaps",
+    "cluster": "The cluster",
     "connection": "Connections",
     "generic": "Keys",
     "geo": "Geospatial indexes",

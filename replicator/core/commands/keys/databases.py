@@ -143,18 +143,9 @@ def _index(text: bytes, problem: str, too_wide: str = "") -> int:
 
 def _swap(left: Database, right: Database) -> None:
     """Exchange the data of two databases. Sessions stay: their watched and awaited keys see other data."""
-    concerned = [
-        (db, key)
-        for db in (left, right)
-        for key in (*db.watched, *db.awaited)
-        if key in left.values or key in right.values
-    ]
     left.values, right.values = right.values, left.values
     left.expires, right.expires = right.expires, left.expires
     left.schedule, right.schedule = right.schedule, left.schedule
     left.key_index, right.key_index = right.key_index, left.key_index
-    for db, key in concerned:
-        db.tell(key)
-    for told in left.keyspace.on_replaced:
-        told(left)
-        told(right)
+    left.tell_replaced(right.values)
+    right.tell_replaced(left.values)

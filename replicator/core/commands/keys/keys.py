@@ -51,7 +51,8 @@ def del_(ctx: Context, argv: list[bytes]) -> bytes:
     count = 0
     for at in range(1, len(argv)):
         key = argv[at]
-        if key in db.expires and db.find(key) is None:
+        # A writable replica counts (and deletes) what has only logically expired, as stock does.
+        if ctx.keyspace.expires_keys and key in db.expires and db.find(key) is None:
             continue
         if db.remove(key):
             db.changed(key, b"del", NOTIFY_GENERIC)
@@ -163,7 +164,7 @@ def keys(ctx: Context, argv: list[bytes]) -> bytes:
         match = matcher(pattern)
         found = [key for key in db.values if match(key)]
     if db.expires:
-        found = [key for key in found if db.find(key) is not None]
+        found = [key for key in found if not db.is_past(key)]
     return reply.bulks(found)
 
 
@@ -186,10 +187,12 @@ def randomkey(ctx: Context, argv: list[bytes]) -> bytes:
     while len(index):
         key = index.choose(ctx.server.random)
         if db.find(key) is not None:
+            ctx.let_stand_apart()
             return reply.bulk(key)
         tries += 1
         if tries >= _RANDOM_TRIES and not ctx.keyspace.expires_keys:
             return reply.bulk(key)
+    ctx.let_stand_apart()
     return ctx.null
 
 

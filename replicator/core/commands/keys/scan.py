@@ -124,6 +124,7 @@ def scan(ctx: Context, argv: list[bytes]) -> bytes:
         value = db.find(key)
         if value is not None and (kind is None or kind_name(value) == kind):
             found.append(key)
+    ctx.let_stand_apart()
     return reply.array([reply.bulk(b"%d" % cursor), reply.bulks(found)])
 
 

@@ -34,6 +34,9 @@ def _integer(text: bytes) -> int:
 def _sleep(ctx: Context, argv: list[bytes]) -> bytes:
     seconds = parse_float(argv[2]) or 0.0
     ctx.server.emit(Sleep(int(seconds * 1_000_000)))
+    ctx.keyspace.late_ms += max(0, int(seconds * 1000))
+    if not ctx.deny_blocking:
+        ctx.keyspace.catch_up()
     return reply.OK
 
 
@@ -66,7 +69,7 @@ def _populate(ctx: Context, argv: list[bytes]) -> bytes:
 
 
 def _object(ctx: Context, argv: list[bytes]) -> bytes:
-    value = ctx.db.find(argv[2])
+    value = ctx.db.values.get(argv[2])  # one that has expired is shown as well
     if value is None:
         raise CommandError(NO_SUCH_KEY)
     name = encoding(ctx.keyspace, value, ctx.server.config).decode()

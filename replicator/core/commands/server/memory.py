@@ -86,7 +86,7 @@ def memory_usage(ctx: Context, argv: list[bytes]) -> bytes:
             if samples < 0:
                 raise CommandError(SYNTAX)
     assert samples is not None
-    value = ctx.db.find(argv[2])
+    value = ctx.db.values.get(argv[2])  # one that has expired takes memory still
     return ctx.null if value is None else reply.integer(key_size(ctx.db, argv[2], value, samples))
 
 

@@ -20,8 +20,10 @@ from replicator.core.command_table.registry import (
     CommandError,
     command,
 )
+from replicator.core.errors import shown_in_error
 from replicator.core.wire import reply
 from replicator.core.wire.numbers import parse_int
+from replicator.core.wire.request import split_words
 
 GROUP = "server"
 
@@ -175,16 +177,24 @@ def replconf(ctx: Context, argv: list[bytes]) -> bytes:
                 raise CommandError("ERR value is out of range, value must between 0 and 1")
             link.rdb_only = number == 1
         elif name == b"rdb-filter-only":
-            for word in value.split():
-                if word.lower() != b"functions":
-                    shown = word.decode("utf-8", "replace")
-                    raise CommandError(f"ERR Unsupported rdb-filter-only option: {shown}")
-            link.functions_only = value.strip() != b""
+            _filter(link, value)
         elif name in (b"version", b"rdb-channel", b"main-ch-client-id", b"set-rdb-client-id"):
             continue  # told by Valkey
         else:
             raise CommandError(f"ERR Unrecognized REPLCONF option: {option.decode('utf-8', 'replace')}")
     return reply.OK
+
+
+def _filter(link: Any, value: bytes) -> None:
+    """What the snapshot is to hold: nothing but what is named. A word that is unknown leaves what stands before it."""
+    words = split_words(value)
+    if words is None:
+        raise CommandError("ERR Missing rdb-filter-only values")
+    link.restrict(functions=False)
+    for word in words:
+        if word.lower() != b"functions":
+            raise CommandError(f"ERR Unsupported rdb-filter-only option: {shown_in_error(word)}")
+        link.restrict(functions=True)
 
 
 def _ack(ctx: Context, link: Any, value: bytes) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from replicator.core.command_table.context import Context
 from replicator.core.command_table.registry import (
     ALLOW_BUSY,
@@ -57,8 +59,9 @@ def echo(ctx: Context, argv: list[bytes]) -> bytes:
     return reply.bulk(argv[1])
 
 
-def authenticate(ctx: Context, user: bytes, password: bytes) -> None:
+def authenticate(ctx: Any, argv: list[bytes], user: bytes, password: bytes) -> None:
     """Log the caller in, or raise WRONGPASS."""
+    ctx.argv, ctx.command = argv, ctx.server.executor.resolve(argv)  # a failure is noted with what was asked
     if not ctx.server.services.authenticate(ctx, user, password):
         raise CommandError("WRONGPASS invalid username-password pair or user is disabled.")
 
@@ -84,9 +87,9 @@ def auth(ctx: Context, argv: list[bytes]) -> bytes:
                 "ERR AUTH <password> called without any password configured for the default user. Are you sure your "
                 "configuration is correct?"
             )
-        authenticate(ctx, b"default", argv[1])
+        authenticate(ctx, argv, b"default", argv[1])
     else:
-        authenticate(ctx, argv[1], argv[2])
+        authenticate(ctx, argv, argv[1], argv[2])
     return reply.OK
 
 
@@ -124,7 +127,7 @@ def hello(ctx: Context, argv: list[bytes]) -> bytes:
         else:
             raise CommandError(f"ERR Syntax error in HELLO option '{argv[at].decode('utf-8', 'replace')}'")
     if login is not None:
-        authenticate(ctx, *login)
+        authenticate(ctx, argv, *login)
     if not ctx.authenticated:
         raise CommandError(
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> "

@@ -54,11 +54,12 @@ def exec_(ctx: Context, argv: list[bytes]) -> bytes:
     if ctx.transaction.aborted:
         ctx.server.orders.end_transaction(ctx)
         raise CommandError("EXECABORT Transaction discarded because of previous errors.")
-    expired = any(key in db.expires and db.find(key) is None for db, key in ctx.watching)
+    expired = any(db.is_past(key) and not db.watched[key][ctx] for db, key in ctx.watching)
     if ctx.dirty_watch or expired:
         ctx.server.orders.end_transaction(ctx)
         return ctx.null_array
     answer: bytes = ctx.server.orders.execute_transaction(ctx)
+    ctx.keyspace.catch_up()
     return answer
 
 
@@ -101,9 +102,8 @@ def watch(ctx: Context, argv: list[bytes]) -> bytes:
     for key in argv[1:]:
         if ctx in db.watched.get(key, ()):
             continue
-        db.find(key)  # one that has expired already is gone now, and its going is no change under our eyes
         ctx.watching.append((db, key))
-        db.watched.setdefault(key, {})[ctx] = None
+        db.watched.setdefault(key, {})[ctx] = db.is_past(key)
     db.rehook()
     return reply.OK
 

@@ -103,9 +103,9 @@ def pfcount(ctx: Context, argv: list[bytes]) -> bytes:
         count = hll.cached_count(_checked(value))
         if count is None:
             count = hll.estimate(hll.registers(value))
-            if ctx.keyspace.expires_keys or ctx.is_primary_link or ctx.keyspace.applying:
-                db.put(key, hll.with_count(value, count))
-                db.changed(key)
+            # On a replica as well: the count is no part of what the key holds.
+            db.put(key, hll.with_count(value, count))
+            db.changed(key)
         return reply.integer(count)
     except hll.Corrupt:
         raise CommandError(_CORRUPT) from None

@@ -212,3 +212,44 @@ def test_the_manual_is_what_the_registry_says() -> None:
     path = Path(__file__).parents[4] / "docs" / "commands.md"
     again = "make it anew: python -m replicator.core.commands.about.manual > docs/commands.md"
     assert path.read_text() == manual(), again
+
+
+ABSENT = """
+    a> READONLY
+    a> READWRITE
+    a> ASKING
+    a> CLUSTER INFO
+    a> CLUSTER KEYSLOT a
+    a> CLUSTER RESET X
+    a> CLUSTER HELP
+    a> CLUSTER HELP X
+    a> CLUSTER NOSUCH
+    a> CLUSTER
+    a> CLUSTER KEYSLOT
+    a> MODULE LIST
+    a> MODULE LOAD /x
+    a> MODULE LOADEX /x CONFIG a b
+    a> MODULE UNLOAD x
+    a> MODULE HELP
+    a> MULTI
+    a> CLUSTER SLOTS
+    a> READONLY
+    a> EXEC
+    a> EVAL "return redis.call('cluster', 'reset')" 0
+    a> EVAL "return redis.call('cluster', 'info')" 0
+    a> EVAL "return redis.call('readonly')" 0
+    a> EVAL "return redis.call('module', 'list')" 0
+    a> ACL SETUSER u +cluster -module +readonly -readwrite +asking +cluster|info -module|load
+    a> ACL GETUSER u
+    a> ACL CAT connection
+"""
+
+
+def test_what_needs_a_cluster_or_modules_is_refused_in_stocks_words(node: LocalNode) -> None:
+    def ordered(argv: list[bytes], answer: Any) -> Any:
+        if argv[:2] == [b"ACL", b"CAT"]:
+            return sorted(name for name in answer if name not in LATER)
+        return sorted(answer[5].split()) if argv[:2] == [b"ACL", b"GETUSER"] else answer
+
+    with running("redis7") as port:
+        transcripts.compare(ABSENT, port, node, ordered)

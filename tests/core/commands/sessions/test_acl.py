@@ -14,8 +14,8 @@ from replicator.core.clients.users import MemoryFile
 from replicator.core.node import Surroundings
 from tests.support import transcripts
 from tests.support.nodes import LocalNode
-from tests.support.servers import servers
-from tests.support.stock import Wire, free_port, running
+from tests.support.servers import servers, until
+from tests.support.stock import Wire, binary, free_port, running
 
 
 @pytest.fixture
@@ -350,6 +350,7 @@ def test_an_acl_file_is_loaded_and_saved_whole_or_not_at_all() -> None:
     ("lines", "why"),
     [
         ("user a on +foo", "Error loading ACL rule '+foo' for the user named 'a': Unknown command or category name in"),
+        ('user "a b" on', "Spaces not allowed in ACL usernames"),
         ("aclfile /nowhere/users.acl", "Error loading ACLs, opening file '/nowhere/users.acl': No such file or"),
         ("user a on\naclfile users.acl", "Configuring Redis with users defined in redis.conf and at the same setting"),
     ],
@@ -382,4 +383,80 @@ def test_users_survive_config_rewrite(tmp_path: Path) -> None:
     assert client.send("CONFIG", "REWRITE") == b"OK"
     assert path.read_text().startswith("# kept\nuser ")
     again = LocalNode(store=FileStore(str(path))).open()
-    assert again.send("ACL", "LIST") == client.send("ACL", "LIST")
+    listed = [
+        line.replace(b"default on nopass", b"default on nopass sanitize-payload") for line in client.send("ACL", "LIST")
+    ]
+    assert again.send("ACL", "LIST") == listed  # stock's default user is shown so, too, once a line speaks of it
+
+
+# The lines of a configuration file, and what stock 7.0 answers to ACL LIST of an administrator and to a newcomer.
+@pytest.mark.parametrize(
+    "line",
+    [
+        "user default on nopass +ping",
+        "user default on nopass ~* +@all",
+        "user default on >pw +get ~a*",
+        "user default off",
+        "user default",
+        "user default on +@all ~*",
+        "user default on nopass resetchannels &foo +@all ~*",
+        "user default on nopass (~a +get) +ping",
+        "acl-pubsub-default allchannels\nuser default on nopass ~* +@all",
+        "user default on nopass ~* +@all\nacl-pubsub-default allchannels",
+        "requirepass foo\nuser default on nopass +ping",
+        "user default on >a ~* &* +@all\nrequirepass foo",
+    ],
+)
+def test_a_line_for_the_default_user_says_all_that_it_may_do(tmp_path: Path, line: str) -> None:
+    text = f"user root on >root ~* &* +@all\n{line}\n"
+    (tmp_path / "redis.conf").write_text(text)
+    asked = [("PING",), ("GET", "a1"), ("SET", "a", "1"), ("GET", "b"), ("PUBLISH", "foo", "x"), ("AUTH", "pw")]
+    asked += [("GET", "a1"), ("AUTH", "foo"), ("PING",), ("AUTH", "root", "root"), ("ACL", "LIST"), ("GET", "a1")]
+    stock = binary("redis7")
+    if stock is None:
+        pytest.skip("redis7's server is not installed on this machine")
+    port = free_port()
+    bound = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(tmp_path), "--save", ""]
+    process = subprocess.Popen([stock, str(tmp_path / "redis.conf"), *bound], stdout=subprocess.DEVNULL)
+    try:
+        wire = until(lambda: _connected(port), "the stock server listens")
+        theirs = [transcripts.plain(wire.call(*argv)) for argv in asked]
+        wire.close()
+    finally:
+        process.kill()
+        process.wait()
+    client = LocalNode(store=FileStore(str(tmp_path / "redis.conf"))).open()
+    ours = [transcripts.plain(client.send(*argv)) for argv in asked]
+    assert [comparable([b"ACL", b"LIST"], one) for one in ours] == [
+        comparable([b"ACL", b"LIST"], one) for one in theirs
+    ]
+
+
+def _connected(port: int) -> Wire | None:
+    try:
+        return Wire(port)
+    except OSError:
+        return None
+
+
+def test_acl_load_keeps_the_connections_of_users_that_remain() -> None:
+    def user(name: str, rules: str) -> str:
+        return f"user {name} on nopass ~* +@all {rules}\n"
+
+    same, names = user("default", "&*") + user("same", "&*"), ("default", "same", "changed", "narrowed", "gone")
+    file = MemoryFile(same + user("changed", "&*") + user("narrowed", "&a &b") + user("gone", "&*"))
+    node = LocalNode("--aclfile", "/users.acl", surroundings=Surroundings(acl_file=file))
+    clients = {name: node.open() for name in (*names, "hears a", "hears b")}
+    for name, client in clients.items():
+        assert client.send("AUTH", name if name in names else "narrowed", "x") == b"OK"
+    for channel in ("a", "b"):
+        clients[f"hears {channel}"].send("SUBSCRIBE", channel)
+    file.text = same + user("changed", "&* -get") + user("narrowed", "&a")
+    assert node.open().send("ACL", "LOAD") == b"OK"
+    # What Valkey 9.1 does; 7.0 sends away all but the default user's.
+    assert {name for name, client in clients.items() if client.closed} == {"gone", "hears b"}
+    assert clients["same"].send("GET", "k") is None
+    assert str(clients["changed"].send("GET", "k")).startswith("NOPERM")
+    assert clients["changed"].send("ACL", "WHOAMI") == b"changed"
+    clients["changed"].send("ACL", "SETUSER", "changed", "+get")  # it is the very user that is listed
+    assert clients["changed"].send("GET", "k") is None

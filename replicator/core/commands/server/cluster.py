@@ -1,0 +1,155 @@
+"""CLUSTER, READONLY, READWRITE and ASKING: their entries in the table; on a node without cluster they are refused.
+
+The facts are those of COMMAND INFO and COMMAND DOCS of Redis 7.0.15.
+"""
+
+from __future__ import annotations
+
+from replicator.core.command_table.context import Context
+from replicator.core.command_table.registry import (
+    ADMIN,
+    FAST,
+    LOADING,
+    NO_ASYNC_LOADING,
+    NO_SCRIPT,
+    STALE,
+    CommandError,
+    Run,
+    command,
+    container,
+)
+
+GROUP = "cluster"
+DISABLED = "ERR This instance has cluster support disabled"
+_ORDER = ADMIN | STALE | NO_ASYNC_LOADING  # what changes the cluster
+_NODES = "O(N) where N is the total number of Cluster nodes"
+_SLOTS = "O(N) where N is the total number of hash slot arguments"
+_RANGES = "O(N) where N is the total number of the slots between the start slot and end slot arguments."
+
+# subcommand: (arity, flags, since, complexity, summary, arguments)
+_SUBCOMMANDS: dict[str, tuple[int, int, str, str, str, str]] = {
+    "addslots": (-3, _ORDER, "3.0.0", _SLOTS, "Assigns hash slots to this node.", "slot [slot ...]"),
+    "addslotsrange": (
+        -4, _ORDER, "7.0.0", _RANGES, "Assigns ranges of hash slots to this node.",
+        "start-slot end-slot [start-slot end-slot ...]",
+    ),
+    "bumpepoch": (2, _ORDER, "3.0.0", "O(1)", "Advances the config epoch of the cluster.", ""),
+    "count-failure-reports": (
+        3, ADMIN | STALE, "3.0.0", "O(N) where N is the number of failure reports",
+        "Returns how many nodes report that a node fails.", "node-id",
+    ),
+    "countkeysinslot": (3, STALE, "3.0.0", "O(1)", "Returns how many keys of this node are in a hash slot.", "slot"),
+    "delslots": (-3, _ORDER, "3.0.0", _SLOTS, "Makes hash slots unassigned for this node.", "slot [slot ...]"),
+    "delslotsrange": (
+        -4, _ORDER, "7.0.0", _RANGES, "Makes ranges of hash slots unassigned for this node.",
+        "start-slot end-slot [start-slot end-slot ...]",
+    ),
+    "failover": (-2, _ORDER, "3.0.0", "O(1)", "Lets a replica take its primary's place.", "[FORCE | TAKEOVER]"),
+    "flushslots": (2, _ORDER, "3.0.0", "O(1)", "Makes all hash slots of this node unassigned.", ""),
+    "forget": (3, _ORDER, "3.0.0", "O(1)", "Removes a node from the table of nodes.", "node-id"),
+    "getkeysinslot": (
+        4, STALE, "3.0.0", "O(log(N)) where N is the number of requested keys",
+        "Returns keys of this node that are in a hash slot.", "slot count",
+    ),
+    "help": (2, LOADING | STALE, "5.0.0", "O(1)", "Returns helpful text about the subcommands.", ""),
+    "info": (2, STALE, "3.0.0", "O(1)", "Returns the state of the cluster as this node sees it.", ""),
+    "keyslot": (3, STALE, "3.0.0", "O(N) where N is the number of bytes in the key", "Returns a key's slot.", "key"),
+    "links": (2, STALE, "7.0.0", _NODES, "Returns the links to and from the other nodes.", ""),
+    "meet": (
+        -4, _ORDER, "3.0.0", "O(1)", "Begins a handshake with another node.", "ip port [cluster_bus_port]",
+    ),
+    "myid": (2, STALE, "3.0.0", "O(1)", "Returns the id of this node.", ""),
+    "nodes": (2, STALE, "3.0.0", _NODES, "Returns the table of nodes as nodes.conf has it.", ""),
+    "replicas": (3, ADMIN | STALE, "5.0.0", "O(1)", "Returns the replicas of a primary.", "node-id"),
+    "replicate": (3, _ORDER, "3.0.0", "O(1)", "Makes this node a replica of another one.", "node-id"),
+    "reset": (
+        -2, ADMIN | NO_SCRIPT | STALE, "3.0.0",
+        "O(N) where N is the number of known nodes. The command may execute a FLUSHALL as a side effect.",
+        "Makes this node forget its cluster.", "[HARD | SOFT]",
+    ),
+    "saveconfig": (2, _ORDER, "3.0.0", "O(1)", "Writes nodes.conf.", ""),
+    "set-config-epoch": (3, _ORDER, "3.0.0", "O(1)", "Sets the config epoch of a new node.", "config-epoch"),
+    "setslot": (
+        -4, _ORDER, "3.0.0", "O(1)", "Binds a hash slot to a node, or begins or ends its move.",
+        "slot <IMPORTING node-id | MIGRATING node-id | NODE node-id | STABLE>",
+    ),
+    "shards": (2, STALE, "7.0.0", "O(N) where N is the total number of cluster nodes", "Returns slots by shard.", ""),
+    "slaves": (3, ADMIN | STALE, "3.0.0", "O(1)", "Returns the replicas of a primary.", "node-id"),
+    "slots": (2, STALE, "3.0.0", _NODES, "Returns which nodes serve which hash slots.", ""),
+}  # fmt: skip
+_HISTORY = {
+    "meet": (("4.0.0", "Added the optional `cluster_bus_port` argument."),),
+    "slots": (("4.0.0", "Added node IDs."), ("7.0.0", "Added additional networking metadata field.")),
+}
+
+
+def refused(ctx: Context, argv: list[bytes]) -> bytes:
+    """What a command of the cluster answers where there is none."""
+    raise CommandError(DISABLED)
+
+
+# What the subcommands do; those that are not here are refused.
+RUNS: dict[str, Run] = {}
+
+container("cluster", group=GROUP, since="3.0.0", summary="A container for commands of the cluster.")
+for _name, (_arity, _flags, _since, _complexity, _summary, _arguments) in _SUBCOMMANDS.items():
+    command(
+        f"cluster|{_name}",
+        arity=_arity,
+        flags=_flags,
+        group=GROUP,
+        since=_since,
+        complexity=_complexity,
+        summary=_summary,
+        arguments=_arguments,
+        history=_HISTORY.get(_name, ()),
+        differs="Refused: there is no cluster yet.",
+    )(RUNS.get(_name, refused))
+
+
+@command(
+    "asking",
+    arity=1,
+    flags=FAST,
+    group=GROUP,
+    since="3.0.0",
+    complexity="O(1)",
+    summary="Lets the next command go to a hash slot that is being imported.",
+    categories="connection",
+    differs="Refused: there is no cluster yet.",
+)
+def asking(ctx: Context, argv: list[bytes]) -> bytes:
+    """ASKING"""
+    return refused(ctx, argv)
+
+
+@command(
+    "readonly",
+    arity=1,
+    flags=LOADING | STALE | FAST,
+    group=GROUP,
+    since="3.0.0",
+    complexity="O(1)",
+    summary="Lets this connection read from a replica of the cluster.",
+    categories="connection",
+    differs="Refused: there is no cluster yet.",
+)
+def readonly(ctx: Context, argv: list[bytes]) -> bytes:
+    """READONLY"""
+    return refused(ctx, argv)
+
+
+@command(
+    "readwrite",
+    arity=1,
+    flags=LOADING | STALE | FAST,
+    group=GROUP,
+    since="3.0.0",
+    complexity="O(1)",
+    summary="Ends what READONLY began.",
+    categories="connection",
+    differs="Refused: there is no cluster yet.",
+)
+def readwrite(ctx: Context, argv: list[bytes]) -> bytes:
+    """READWRITE"""
+    return refused(ctx, argv)

@@ -1,0 +1,232 @@
+"""What tools see of a primary and its replica: beside stock servers in the same places."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.servers import Server, servers, until
+from tests.support.stock import Wire, binary
+
+pytestmark = pytest.mark.skipif(binary("redis7") is None, reason="redis7's server is not installed on this machine")
+
+
+@dataclass
+class Pair:
+    primary: Server
+    replica: Server
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Pair]]:
+    """A primary and its replica of ours, and the same of stock's."""
+    folder = Path(tmp_path_factory.mktemp("tools"))
+    with servers(folder, "ours", "ours", "redis7", "redis7") as (a, b, c, d):
+        b.follow(a)
+        d.follow(c)
+        b.wait_linked()
+        d.wait_linked()
+        yield {"ours": Pair(a, b), "stock": Pair(c, d)}
+
+
+def both(pairs: dict[str, Pair], ask: Any) -> tuple[Any, Any]:
+    return ask(pairs["ours"]), ask(pairs["stock"])
+
+
+LIBRARY = "#!lua name=l\nredis.register_function('f', function() return 1 end)"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        ("rdb-filter-only", ""),
+        ("rdb-filter-only", "functions"),
+        ("rdb-filter-only", "FUNCTIONS"),
+        ("rdb-filter-only", "'functions' functions"),
+        ("rdb-filter-only", "nosuch"),
+        ("rdb-filter-only", "functions nosuch"),
+        ("rdb-filter-only", '"functions'),
+        ("rdb-filter-only",),
+        ("rdb-only", "x"),
+        ("capa", "eof", "rdb-filter-only", ""),
+        ("capa", "eof", "rdb-filter-only", "functions"),
+        ("capa", "eof", "rdb-filter-only", "nosuch"),
+        ("capa", "eof", "rdb-only", "1"),
+    ],
+)
+def test_a_filtered_payload_holds_what_stocks_would(pairs: dict[str, Pair], said: tuple[str, ...]) -> None:
+    def ask(pair: Pair) -> Any:
+        pair.primary.call("FUNCTION", "LOAD", "REPLACE", LIBRARY)
+        pair.primary.call("SET", "a-key", "its value")
+        wire = Wire(pair.primary.port)
+        answer = str(wire.call("REPLCONF", *said))
+        wire.send("SYNC")
+        payload = received(wire)
+        wire.close()
+        kind = payload[:60] if payload.startswith(b"-") else payload[:1]
+        return answer, kind, b"register_function" in payload, b"a-key" in payload
+
+    ours, stock = both(pairs, ask)
+    assert ours == stock
+
+
+def received(wire: Wire) -> bytes:
+    """A whole answer to SYNC: an error, or a payload of either framing."""
+    data = b""
+    wire.sock.settimeout(20)
+    while True:
+        data = (data + wire.sock.recv(1 << 16)).lstrip(b"\n")
+        head, found, rest = data.partition(b"\r\n")
+        if not found:
+            continue
+        if head.startswith(b"-") or (head.startswith(b"$EOF:") and head[5:] in rest):
+            return data
+        if head.startswith(b"$") and not head.startswith(b"$EOF:") and len(rest) >= int(head[1:]):
+            return data
+
+
+def monitored(wire: Wire) -> list[str]:
+    """The lines of a monitor up to the end mark, without times and addresses."""
+    lines = []
+    while "end mark" not in (line := wire.read().decode()):
+        lines.append(re.sub(r'(127\.0\.0\.1:\d+|PXAT" "\d+)', "...", line.partition(" ")[2]))
+    return lines
+
+
+def test_monitor_on_a_replica_shows_what_its_link_executes(pairs: dict[str, Pair]) -> None:
+    def ask(pair: Pair) -> Any:
+        watcher, client = Wire(pair.replica.port), Wire(pair.primary.port)
+        watcher.call("MONITOR")
+        for line in (
+            "SELECT 3",
+            "SET x y",
+            "MULTI",
+            "SET p q",
+            "INCR n",
+            "EXEC",
+            "SET e f PX 100000",
+            "EVAL redis.call('set',KEYS[1],'1')redis.call('incr',KEYS[2]) 2 s t",
+            "SETEX zz 100 v",
+            "SPOP nokey",
+            "PUBLISH c m",
+            "FUNCTION FLUSH",
+            "SCRIPT FLUSH",
+            "CLIENT SETNAME x",
+        ):
+            client.call(*line.split(" "))
+        client.call("ECHO", "x")
+        client.call("SET", "x", "end mark")
+        shown = [line for line in monitored(watcher) if '"PING"' not in line]
+        watcher.close()
+        client.close()
+        return shown
+
+    ours, stock = both(pairs, ask)
+    assert ours == stock
+    assert '[3 ...] "SELECT" "3"' in ours and '[3 ...] "EXEC"' in ours
+
+
+def test_the_link_to_the_primary_is_listed_as_stock_lists_it(pairs: dict[str, Pair]) -> None:
+    def ask(pair: Pair) -> Any:
+        pair.primary.call("SET", "k", "v")
+        assert pair.primary.call("WAIT", 1, 5000) == 1  # by a REPLCONF GETACK
+        (line,) = pair.replica.call("CLIENT", "LIST", "TYPE", "master").decode().splitlines()
+        fields = dict(field.split("=", 1) for field in line.split())
+        assert fields["addr"] == f"127.0.0.1:{pair.primary.port}" and fields["laddr"].startswith("127.0.0.1:")
+        clients = until(
+            lambda: pair.replica.info("clients")["connected_clients"] == "2", "only we and the link are there"
+        )
+        return fields["cmd"], fields["user"], fields["flags"], clients
+
+    ours, stock = both(pairs, ask)
+    assert ours == stock == ("replconf", "(superuser)", "M", True)
+
+
+def test_what_a_replica_counts_of_a_transaction_in_the_stream(pairs: dict[str, Pair]) -> None:
+    def ask(pair: Pair) -> Any:
+        pair.replica.call("CONFIG", "RESETSTAT")
+        pair.primary.call("MULTI")
+        pair.primary.call("SET", "k", "v")
+        pair.primary.call("SET", "k", "v")
+        pair.primary.call("EXEC")
+        pair.primary.call("WAIT", 1, 5000)
+        counted = pair.replica.info("commandstats")
+        return {name: counted[f"cmdstat_{name}"].partition(",")[0] for name in ("multi", "set", "exec", "replconf")}
+
+    ours, stock = both(pairs, ask)
+    assert ours == stock == {"multi": "calls=1", "set": "calls=2", "exec": "calls=1", "replconf": "calls=1"}
+
+
+FIELDS = ("flags", "multi", "qbuf", "argv-mem", "multi-mem", "cmd", "user")
+
+
+def fields_of(line: bytes) -> tuple[str, ...]:
+    found = dict(field.split("=", 1) for field in line.decode().split())
+    return tuple(found[name] for name in FIELDS)
+
+
+def test_a_client_and_a_refusal_show_the_command_that_runs_and_its_memory(pairs: dict[str, Pair]) -> None:
+    def ask(pair: Pair) -> Any:
+        admin, client = Wire(pair.primary.port), Wire(pair.primary.port)
+        admin.call("ACL", "SETUSER", "u", "reset", "on", ">p", "+ping", "+multi", "+exec", "+eval", "+get", "~k*")
+        admin.call("ACL", "LOG", "RESET")
+        shown: list[Any] = []
+
+        def logged() -> None:
+            shown.append([(entry[3], entry[5], entry[7], fields_of(entry[13])) for entry in admin.call("ACL", "LOG")])
+            admin.call("ACL", "LOG", "RESET")
+
+        client.call("AUTH", "u", "wrong")
+        client.call("HELLO", "2", "AUTH", "u", "wrong too")
+        client.call("AUTH", "u", "p")
+        client.call("GET", "bbb")
+        client.call("SET", "a", "x" * 100)
+        logged()
+        client.pipeline([[b"PING"], [b"SET", b"a", b"b"], [b"PING"]])
+        logged()
+        client.sock.sendall(b"SET a b\r\n")
+        client.read()
+        logged()
+        client.call("EVAL", "return redis.call('get','zz')", 0)
+        logged()
+        admin.call("ACL", "SETUSER", "u", "+set", "~*")
+        client.pipeline([[b"MULTI"], [b"PING"], [b"SET", b"a", b"b"]])
+        listed = admin.call("CLIENT", "LIST").splitlines()
+        shown.append([fields_of(line) for line in listed if b"user=u " in line])
+        admin.call("ACL", "SETUSER", "u", "-set")
+        client.call("EXEC")
+        logged()
+        shown.append(fields_of(admin.call("CLIENT", "INFO")))
+        answers = admin.pipeline([[b"MULTI"], [b"CLIENT", b"INFO"], [b"SET", b"a", b"x"], [b"EXEC"]])
+        shown.append(fields_of(answers[-1][0]))
+        admin.close()
+        client.close()
+        return shown
+
+    ours, stock = both(pairs, ask)
+    assert ours == stock
+
+
+def test_redis_cli_as_a_replica_is_sent_no_data_first(pairs: dict[str, Pair]) -> None:
+    primary = pairs["ours"].primary
+    primary.call("SET", "held-back", "x" * 1000)
+    with socket.create_connection(("127.0.0.1", primary.port), timeout=20) as sock:
+        sock.sendall(b"REPLCONF capa eof\r\n" + b'REPLCONF rdb-filter-only ""\r\n')
+        data = b""
+        while data.count(b"+OK\r\n") < 2:
+            data += sock.recv(1 << 16)
+        sock.sendall(b"SYNC\r\n")
+        data = b""
+        while not (data.startswith(b"$EOF:") and data.count(data[5:45]) == 2):
+            data = (data + sock.recv(1 << 16)).lstrip(b"\n")
+        assert b"held-back" not in data
+        sock.sendall(b"REPLCONF ACK 0\r\n")
+        primary.call("SET", "after", "it")
+        while b"after" not in data:
+            data += sock.recv(1 << 16)
