@@ -11,7 +11,8 @@ from replicator import __version__
 from replicator.config_file import FileStore
 from replicator.core.config.config import Config, ConfigError
 from replicator.core.effects import Level
-from replicator.core.node import REDIS_VERSION, Node, Surroundings
+from replicator.core.node import REDIS_VERSION, Node
+from replicator.core.surroundings import Surroundings
 from replicator.runtime.observe import read_memory_bound
 from replicator.runtime.process import ServeOptions, Services, serve
 
@@ -74,7 +75,7 @@ def _surroundings(config: Config, services: Services) -> Surroundings:
 
 
 class _TextFile:
-    """A text file on the file system of this process (core.users.TextFile)."""
+    """A text file on the file system of this process (core.surroundings.TextFile)."""
 
     def __init__(self, path: str) -> None:
         self._store = FileStore(path)

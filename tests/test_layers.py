@@ -14,24 +14,43 @@ PACKAGE = "replicator"
 SOURCES = sorted((ROOT / PACKAGE).rglob("*.py"))
 
 # The rooms, each with the rooms that its modules may import from (their own always).
-VOCABULARY = {"now", "limits", "events", "effects"}
+VOCABULARY = {"now", "limits", "events", "effects", "gates", "peers"}
+TOLD = {*VOCABULARY, "turn", "surroundings", "machine"}
+TABLE = {*TOLD, "wire", "errors", "keyspace", "command_table"}
+CLIENTS = {*TABLE, "config", "replication", "clients"}
 ALLOWED: dict[str, set[str]] = {
     "now": set(),
     "limits": set(),
     "events": {"now"},
     "effects": {"now"},
+    "gates": set(),
+    "peers": {"events", "now"},
+    "turn": {"now", "effects"},
+    "surroundings": {"events", "effects"},
+    "machine": {"now", "events", "effects"},
     "wire": {"now", "limits"},
-    "keyspace": {"now", "limits", "wire"},
-    "scripting": {"now", "limits", "wire"},
-    "command_table": {*VOCABULARY, "wire", "keyspace", "scripting", "errors"},
-    "commands": {*VOCABULARY, "wire", "keyspace", "scripting", "errors", "command_table"},
-    "replication": {*VOCABULARY, "wire"},
-    "sentinel": {*VOCABULARY, "wire"},
-    "cluster": {*VOCABULARY, "wire"},
     "errors": {"wire"},
-    "config": {*VOCABULARY, "wire", "errors", "command_table"},
+    "keyspace": {*VOCABULARY, "wire", "errors"},
+    "config": {*VOCABULARY, "wire", "errors", "keyspace"},
+    "replication": {*TOLD, "wire"},
+    "command_table": TABLE,
+    "scripting": {*TABLE},
+    "clients": CLIENTS,
+    "persistence": CLIENTS,
+    # The families of commands on data, and the commands that see more of a node.
+    "commands": TABLE,
+    "commands.parts": {*CLIENTS, "persistence", "scripting"},
+    "execution": {*CLIENTS, "scripting"},
+    "roles": {*CLIENTS, "scripting", "persistence", "execution"},
+    "report": {"package", *CLIENTS, "scripting", "persistence", "execution", "roles"},
+    "cluster": TABLE,
+    "sentinel": {*TABLE, "execution", "clients", "config"},
 }
-ALLOWED["node"] = {*ALLOWED, "package"}
+for _room in ("sessions", "server", "scripts", "about"):
+    ALLOWED[f"commands.{_room}"] = {*ALLOWED["commands.parts"], "commands", "commands.parts"}
+ALLOWED["commands.catalog"] = {"commands", *(room for room in ALLOWED if room.startswith("commands."))}
+ALLOWED["commands.about"] |= {"commands.catalog"}  # the manual is of all commands
+ALLOWED["node"] = ALLOWED["services"] = {*ALLOWED, "services", "package"} - {"sentinel"}
 CORE = set(ALLOWED)
 ALLOWED |= {
     "package": set(),
@@ -99,8 +118,9 @@ def room(module: str) -> str:
     if not parts or module == f"{PACKAGE}.core":
         return "package"
     if parts[0] == "core":
-        # Whatever else of core/ has no room of its own joins the rooms, as node.py does.
-        return parts[1] if parts[1] in CORE else "node"
+        if parts[1] == "commands" and ".".join(parts[1:3]) in CORE:
+            return ".".join(parts[1:3])
+        return parts[1]
     if parts[:2] == ["scenario", "stages"] and parts[2:]:
         return "simulated stage" if parts[2].startswith("sim") else "live stage"
     if parts in (["scenario", "cli"], ["scenario", "running"]):
@@ -118,6 +138,7 @@ def test_every_import_goes_downward() -> None:
     wrong = []
     for path in SOURCES:
         own = room(module_name(path))
+        assert own in ALLOWED, f"{path}: a room that the table does not know"
         for found in imports(path):
             if found.module.split(".")[0] != PACKAGE:
                 continue
@@ -167,6 +188,9 @@ def test_the_walk_sees_what_runs_and_not_what_only_types_need(tmp_path: Path, so
 def test_rooms_are_told_apart() -> None:
     assert room("replicator.core.wire.rdb.reader") == "wire"
     assert room("replicator.core.config.table") == "config"
+    assert room("replicator.core.commands.strings.strings") == "commands"
+    assert room("replicator.core.commands.server.debug") == "commands.server"
+    assert room("replicator.core.commands.parts") == "commands.parts"
     assert room("replicator.core.keyspace.digest") == "keyspace"
     assert room("replicator.runtime.hub") == "runtime"
     assert room("replicator.scenario.play.player") == "scenario"

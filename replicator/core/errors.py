@@ -1,8 +1,21 @@
-"""What a client is told of a command that does not exist, as stock words it."""
+"""Error replies: how a command refuses, and what is said of one that does not exist, as stock words it."""
 
 from __future__ import annotations
 
 from replicator.core.wire.request import Argv
+
+
+class CommandError(Exception):
+    """An error reply: the text with its code, as it goes on the wire without the dash ("ERR syntax error")."""
+
+
+SYNTAX = "ERR syntax error"
+NOT_AN_INTEGER = "ERR value is not an integer or out of range"
+NOT_A_FLOAT = "ERR value is not a valid float"
+WRONG_TYPE = "WRONGTYPE Operation against a key holding the wrong kind of value"
+NO_SUCH_KEY = "ERR no such key"
+OUT_OF_RANGE = "ERR index out of range"
+NO_NEGATION = "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807"
 
 
 def shown_in_error(data: bytes) -> str:

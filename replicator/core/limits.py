@@ -11,11 +11,9 @@ FAST_ARGUMENTS_DIGITS = 5
 MAX_BULK = 512 * 1024 * 1024
 # An inline command, or the length line of a request: longer lines without an end are no protocol.
 MAX_INLINE = 64 * 1024
-# All that a client has sent and that no command has consumed yet: stock's client-query-buffer-limit.
-MAX_QUERY_BUFFER = 1024 * 1024 * 1024
 # What a primary's stream may keep open on its replica: a transaction without its EXEC, or half a command. Stock has no
-# bound; ours is what a client of the primary may send in one request (MAX_QUERY_BUFFER). A script's effects may be
-# more: then the data comes by a full synchronization.
+# bound; ours is what a client of the primary may send in one request (stock's client-query-buffer-limit). What a script
+# changes may be more: then the data comes by a full synchronization.
 MAX_UNAPPLIED = 1024 * 1024 * 1024
 # What an argument of such a transaction costs beside its bytes.
 ARGUMENT_WEIGHT = 64
@@ -25,8 +23,6 @@ MAX_LOAD_PERCENT = 90
 # Before a client has authenticated it may only speak small requests.
 UNAUTHENTICATED_ARGUMENTS = 10
 UNAUTHENTICATED_BULK = 16 * 1024
-# How deep a reply that we parse (from a primary, from a script) may nest.
-MAX_REPLY_DEPTH = 9
 # One block of the replication window.
 WINDOW_BLOCK = 64 * 1024
 # How much of the window a driver takes in one pull for one replica.

@@ -5,28 +5,27 @@ pull).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from replicator.core.clients.listing import Clients
+from replicator.core.clients.monitors import Monitors
+from replicator.core.clients.pubsub import PubSub
 from replicator.core.clients.session import Session
-from replicator.core.clients.users import TextFile
-from replicator.core.command_table.registry import BLOCKING, WRITE, Command, CommandError
-from replicator.core.commands.sessions.pubsub import PubSub
+from replicator.core.clients.tracking import Tracker
+from replicator.core.clients.users import Users
+from replicator.core.command_table.registry import BLOCKING, WRITE, Command
+from replicator.core.command_table.statistics import Statistics
+from replicator.core.commands.catalog import FAMILIES
+from replicator.core.commands.parts import Server
 from replicator.core.config.config import Config
 from replicator.core.effects import (
-    Announce,
-    Close,
     Effect,
-    Exit,
     Level,
-    Log,
     Send,
-    SendSnapshot,
-    StartSnapshot,
     StopReading,
-    Stream,
 )
+from replicator.core.errors import CommandError
 from replicator.core.events import (
     Closed,
     Connected,
@@ -46,6 +45,7 @@ from replicator.core.events import (
     SnapshotStarted,
     Started,
 )
+from replicator.core.execution.busy import Busy
 from replicator.core.execution.connections import Connections
 from replicator.core.execution.executor import ANY, Executor
 from replicator.core.execution.scripts import ScriptHost
@@ -63,11 +63,13 @@ from replicator.core.roles.failover import Handover
 from replicator.core.roles.syncing import Orders
 from replicator.core.scripting.state import Scripting
 from replicator.core.services import Services
+from replicator.core.surroundings import Surroundings, standing_still
+from replicator.core.turn import Turn
 from replicator.core.wire.request import encode
 
 REDIS_VERSION = "7.0.15"
-_CRON_MS = 100
-_BEHIND = (StartSnapshot, SendSnapshot, Stream, Exit)  # effects that need the turn's replies out before them
+_CRON_MS = 1000
+assert FAMILIES  # importing the catalog has filled the registry
 _CANNOT_PERSIST = (
     "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that "
     "may modify the data set are disabled, because this instance is configured to report errors during writes if "
@@ -77,36 +79,6 @@ _CANNOT_PERSIST = (
 _EXPIRE_AT_ONCE = 200  # expired keys deleted in one turn before others are served
 
 
-@dataclass(slots=True)
-class Surroundings:
-    """What a node cannot know by itself; the driver fills it in.
-
-    meter: microseconds of a monotonic clock (for slow log and statistics only); None: nothing takes time. resident:
-    bytes of memory of the process. memory: bytes that it may have at most; 0: nobody knows.
-    """
-
-    pid: int = 1
-    executable: str = "replicator"
-    config_file: str = ""
-    meter: Callable[[], int] | None = None
-    resident: Callable[[], int] = field(default=lambda: 0)
-    memory: int = 0
-    cpu_seconds: Callable[[], tuple[float, float, float, float]] = field(default=lambda: (0.0, 0.0, 0.0, 0.0))
-    system: str = ""
-    set_role: Callable[[str], None] = field(default=lambda _mark: None)  # the role's letter in the log
-    acl_file: TextFile | None = None  # of the directive aclfile
-    entropy: Callable[[int], bytes] | None = None  # so many bytes that nobody can guess
-    # For the inside of a call that takes long (core/execution/busy.py): events that came meanwhile; carry effects out
-    # at once; tell an event once more when the call has returned.
-    arrivals: Callable[[], list[Event]] | None = None
-    carry_out: Callable[[list[Effect]], None] = field(default=lambda _effects: None)
-    tell_again: Callable[[Event], None] = field(default=lambda _event: None)
-
-
-def _standing_still() -> int:
-    return 0
-
-
 class Node:
     """A server: told what happened, it answers with what is to be done. See core/machine.py for the rules of the
     surface.
@@ -114,11 +86,11 @@ class Node:
 
     # Behind thirty attributes an instance's dictionary is no longer shared, and all access to it slower.
     __slots__ = (
-        "_handlers", "by_id", "config", "connections", "cron_ms", "effects", "evictor", "executor", "exiting",
-        "following", "handover", "history", "keyspace", "last_connection", "later", "limits_due", "loading",
-        "loads", "meter", "monitors", "now", "orders", "ping_ms", "primary", "pubsub", "pull", "random",
-        "ready", "replica", "run_id", "run_script_command", "script_log", "script_may_run", "script_refusal",
-        "scripting", "second_ms", "services", "sessions", "snapshots", "started", "surroundings", "writers",
+        "_handlers", "busy_scripts", "by_id", "clients", "config", "connections", "cron_ms", "evictor", "executor",
+        "exiting", "following", "handover", "history", "keyspace", "last_connection", "limits_due", "loading", "loads",
+        "meter", "monitors", "orders", "ping_ms", "primary", "pubsub", "pull", "random", "ready", "replica", "run_id",
+        "scripting", "second_ms", "server", "services", "sessions", "snapshots", "started", "statistics",
+        "surroundings", "tracker", "turn", "users", "watchers", "writers",
     )  # fmt: skip
 
     redis_version = REDIS_VERSION
@@ -127,11 +99,9 @@ class Node:
         self.config = config
         self.random = chance
         self.surroundings = surroundings or Surroundings()
-        self.now = Now(0, 0)
+        self.turn = Turn()
         self.started = Now(0, 0)
         self.run_id = f"{chance.getrandbits(160):040x}"
-        self.effects: list[Effect] = []
-        self.later: list[Effect] = []
         self.keyspace = Keyspace(config["databases"])
         self.sessions: dict[int, Session] = {}
         self.by_id: dict[int, Session] = {}
@@ -143,10 +113,10 @@ class Node:
         self.loads = Loads(self)
         self.executor = Executor(self)
         self.history = History(chance)
-        self.primary = Primary(self.history, config, chance, self.emit, self.send)
+        self.primary = Primary(self.history, config, chance, self.turn.emit, self.send)
         self.pull = self.primary.pull  # (conn, limit): bytes of the replication stream for a replica's connection
         self.following = Following(self)
-        self.replica = Replica(self.history, config, chance, self.emit, self.following)
+        self.replica = Replica(self.history, config, chance, self.turn.emit, self.following)
         self.snapshots = Snapshots(self)
         self.handover = Handover(self)
         self.orders = Orders(self)
@@ -156,16 +126,18 @@ class Node:
         self.cron_ms = 0
         self.second_ms = 0
         self.ping_ms = 0
-        self.pubsub: PubSub
-        self.evictor: Evictor
-        self.scripting: Scripting
+        self.meter = self.surroundings.meter or standing_still
+        self.evictor = Evictor(self.keyspace, config, chance)
+        self.pubsub = PubSub()
+        self.scripting = Scripting(ScriptHost(self))
+        self.clients = Clients(self)
+        self.users = Users(self)
+        self.tracker = Tracker(self)
+        self.watchers = Monitors(self)
+        self.statistics = Statistics(self)
+        self.busy_scripts = Busy(self)
         self.services = Services(self)
-        scripts = ScriptHost(self)
-        self.run_script_command = scripts.run_script_command
-        self.script_may_run = scripts.script_may_run
-        self.script_refusal = scripts.script_refusal
-        self.script_log = scripts.script_log
-        self.meter = self.surroundings.meter or _standing_still
+        self.server = self._visible()
         self._handlers: dict[type, Callable[[Any], None]] = {
             Started: self._started,
             Opened: self.connections.opened,
@@ -187,18 +159,47 @@ class Node:
         self.services.install()
         self.regate()
 
+    def _visible(self) -> Server:
+        """What commands see."""
+        return Server(
+            redis_version=REDIS_VERSION,
+            config=self.config,
+            random=self.random,
+            turn=self.turn,
+            meter=self.meter,
+            evictor=self.evictor,
+            sessions=self.by_id,
+            users=self.users,
+            clients=self.clients,
+            pubsub=self.pubsub,
+            tracker=self.tracker,
+            monitors=self.watchers,
+            statistics=self.statistics,
+            scripting=self.scripting,
+            snapshots=self.snapshots,
+            history=self.history,
+            primary=self.primary,
+            replica=self.replica,
+            table=self.executor,
+            orders=self.orders,
+            handover=self.handover,
+            services=self.services,
+            flush_stream=self.flush_stream,
+            feed=self.feed,
+        )
+
     # -- the surface -------------------------------------------------------------------------------------------------
 
     def handle(self, event: Event, now: Now) -> list[Effect]:
         """Take one event."""
-        self.now = now
+        self.turn.now = now
         self.keyspace.now_ms = now.unix_ms
         self._handlers[type(event)](event)
         return self._finish()
 
     def advance(self, now: Now) -> list[Effect]:
         """Do all that is due."""
-        self.now = now
+        self.turn.now = now
         self.keyspace.now_ms = now.unix_ms
         self._expire_keys()
         self.executor.expire_waits(now.mono_ms)
@@ -207,8 +208,9 @@ class Node:
             self.replica.advance(now)
         self.handover.advance()
         if now.mono_ms >= self.cron_ms:
-            self.cron_ms = now.mono_ms + self._cron_interval()
-            self._cron()
+            self.cron_ms = now.mono_ms + _CRON_MS
+            if not self.server.cron_paused:
+                self._cron()
         return self._finish()
 
     def deadline_ms(self) -> int | None:
@@ -229,32 +231,11 @@ class Node:
             soonest = other
         return soonest
 
-    def emit(self, effect: Effect) -> None:
-        """Put an effect before this turn's replies; those that need the replies out first go behind them."""
-        if type(effect) in _BEHIND:
-            self.later.append(effect)
-        elif type(effect) is Close:
-            self.connections.close_connection(effect.conn, effect.why, effect.flush)
-        else:
-            self.effects.append(effect)
-
-    def last_effect(self, effect: Effect) -> None:
-        """An effect that must be this turn's last."""
-        self.later.append(effect)
-
     def send(self, conn: int, data: bytes) -> None:
         """Bytes to a connection, behind what it is being sent already."""
         session = self.sessions.get(conn)
         if session is not None:
             session.push(data)
-
-    def log(self, level: Level, message: str) -> None:
-        """One line for the log."""
-        self.effects.append(Log(level, message))
-
-    def announce(self, name: str, *fields: tuple[str, str | int | None]) -> None:
-        """A domain event."""
-        self.effects.append(Announce(name, fields))
 
     def _finish(self) -> list[Effect]:
         """End a turn: go on with the unblocked, flush the stream and the replies, start what must start last."""
@@ -264,13 +245,13 @@ class Node:
         if executor.resumed:
             executor.resume(self.connections.run_unread)
         if self.keyspace.on_touch is not None:
-            self.services.tracker.settle()
+            self.tracker.settle()
         if executor.stream or self.writers:
             self.flush_stream()
         snapshots = self.snapshots
         if self.primary.waiting or snapshots.requested_save or snapshots.scheduled:
             snapshots.begin_due()
-        effects = self.effects
+        effects = self.turn.effects
         if executor.touched:
             for session in executor.touched:
                 out = session.out
@@ -280,31 +261,27 @@ class Node:
                     session.total_sent += len(data)
                     effects.append(Send(session.conn, data))
             executor.touched.clear()
-        if self.later:
-            effects += self.later
-            self.later = []
-        self.effects = []
-        return effects
+        return self.turn.take()
 
     # -- start ---------------------------------------------------------------------------------------------------------
 
     def _started(self, event: Started) -> None:
-        self.started = self.now
-        self.cron_ms = self.now.mono_ms + self._cron_interval()
-        self.second_ms = self.now.mono_ms
-        self.ping_ms = self.now.mono_ms
-        self.snapshots.last_save_s = self.now.unix_ms // 1000
-        self.log(Level.WARNING, "Server initialized")
+        self.started = self.turn.now
+        self.cron_ms = self.turn.now.mono_ms + _CRON_MS
+        self.second_ms = self.turn.now.mono_ms
+        self.ping_ms = self.turn.now.mono_ms
+        self.snapshots.last_save_s = self.turn.now.unix_ms // 1000
+        self.turn.log(Level.WARNING, "Server initialized")
         self.services.started()
         self.loads.begin("start", str(self.config["dbfilename"]), asynchronous=False)
         self.loads.read(str(self.config["dbfilename"]))
 
     def _snapshot_sent(self, event: SnapshotSent) -> None:
-        self.primary.snapshot_sent(event.conn, self.now)
+        self.primary.snapshot_sent(event.conn, self.turn.now)
         self.regate()
 
     def _snapshot_stalled(self, event: SnapshotStalled) -> None:
-        self.primary.snapshot_stalled(event.conn, event.stalled, self.now)
+        self.primary.snapshot_stalled(event.conn, event.stalled, self.turn.now)
 
     # -- roles -------------------------------------------------------------------------------------------------------
 
@@ -316,7 +293,7 @@ class Node:
             self.handover.resume_all_for_role_change()
             if why or self.replica.resumable or self.history.window is not None:
                 if why or self.replica.resumable:
-                    self.log(
+                    self.turn.log(
                         Level.NOTICE,
                         "Before turning into a replica, using my own master parameters to synthesize a cached master: "
                         "I may be able to synchronize with the new master with just a partial transfer.",
@@ -328,12 +305,12 @@ class Node:
                     self.history.open_window(self.config["repl-backlog-size"])
         self.keyspace.expires_keys = False
         self.executor.feeding = False
-        self.replica.follow(host, port, self.now)
+        self.replica.follow(host, port, self.turn.now)
         self.primary.alone_since_ms = None
         self.services.unblock_for_role_change()
         self.regate()
         self.surroundings.set_role("S")
-        self.announce("role.replica", ("primary_host", host), ("primary_port", port))
+        self.turn.announce("role.replica", ("primary_host", host), ("primary_port", port))
 
     def become_primary(self, *, why: str) -> None:
         """Follow nobody: open a new history that continues the old one. This sets every field of the role."""
@@ -342,14 +319,14 @@ class Node:
         syncing_half = self.loading is not None and self.loading.source in ("file", "socket")
         if syncing_half:
             assert self.loading is not None
-            self.emit(StopReading(self.loading.name))
+            self.turn.emit(StopReading(self.loading.name))
             self.loads.end()
-        self.replica.stop(self.now)
+        self.replica.stop(self.turn.now)
         if self.history.window is None:
             self.history.open_window(self.config["repl-backlog-size"])
         old = self.history.id
         self.history.branch(self.random)
-        self.log(
+        self.turn.log(
             Level.WARNING,
             f"Setting secondary replication ID to {old}, valid up to offset: {self.history.second_limit}. "
             f"New replication ID is {self.history.id}",
@@ -358,11 +335,11 @@ class Node:
         self.keyspace.own_volatile.clear()
         self.executor.stream_db = -1
         self.primary.drop_all("a new history begins")
-        self.primary.alone_since_ms = self.now.mono_ms
+        self.primary.alone_since_ms = self.turn.now.mono_ms
         self.set_feeding()
         self.regate()
         self.surroundings.set_role("M")
-        self.announce("role.primary", ("id", self.history.id), ("offset", self.history.end), ("why", why))
+        self.turn.announce("role.primary", ("id", self.history.id), ("offset", self.history.end), ("why", why))
 
     def set_feeding(self) -> None:
         """Effects go to the window when this node is a primary that keeps one."""
@@ -430,7 +407,7 @@ class Node:
         """A replica cut off from its primary that must not serve what it has."""
         return self.replica.active and not self.replica.up and not self.config["replica-serve-stale-data"]
 
-    def check_write(self, session: Session) -> None:
+    def check_write(self) -> None:
         """Raise what forbids a write now."""
         config = self.config
         if (
@@ -442,7 +419,7 @@ class Node:
             raise CommandError(_CANNOT_PERSIST)
         wanted, max_lag = config["min-replicas-to-write"], config["min-replicas-max-lag"]
         counts = wanted and max_lag and not self.replica.active
-        if counts and self.primary.good_replicas(self.now, max_lag) < wanted:
+        if counts and self.primary.good_replicas(self.turn.now, max_lag) < wanted:
             raise CommandError("NOREPLICAS Not enough good replicas to write.")
         if self.replica.active and config["replica-read-only"]:
             raise CommandError("READONLY You can't write against a read only replica.")
@@ -466,7 +443,7 @@ class Node:
         for database in self.keyspace.databases:
             if database.schedule and left:
                 left -= database.purge_expired(left)
-        if self.keyspace.effects:
+        if self.keyspace.recorded:
             self.executor.commit(together=False)
 
     def _expiry_deadline(self) -> int | None:
@@ -475,13 +452,10 @@ class Node:
         if self.handover.pausing_writes:
             return None
         when = self.keyspace.next_expiry()
-        return None if when is None else self.now.mono_ms + max(0, when - self.now.unix_ms)
-
-    def _cron_interval(self) -> int:
-        return _CRON_MS if self.services.busy() else 1000
+        return None if when is None else self.turn.now.mono_ms + max(0, when - self.turn.now.unix_ms)
 
     def _cron(self) -> None:
-        now = self.now
+        now = self.turn.now
         self.services.cron()
         if now.mono_ms - self.second_ms < 1000:
             return
@@ -508,10 +482,6 @@ class Node:
         save = True if "save" in words else (False if "nosave" in words else None)
         self.handover.shutdown(None, save=save, now="now" in words, force="force" in words)
 
-    def crash(self) -> None:
-        """End at once, as a bug or an operator's DEBUG demands."""
-        self.later.append(Exit(1, crash=True))
-
     def check_invariants(self) -> None:
         """Assert what must hold between turns."""
         window, end = self.history.window, self.history.end
@@ -519,7 +489,7 @@ class Node:
             assert window.end == end
             window.check_invariants()
         assert not self.executor.stream
-        assert not self.keyspace.effects
+        assert not self.keyspace.recorded
         if self.replica.active:
             assert not self.executor.feeding
             assert not self.keyspace.expires_keys
@@ -527,36 +497,10 @@ class Node:
             for link in self.primary.links.values():
                 assert link.acked <= end or link.cursor is None, (link.acked, end)
 
-    # -- what the executor asks ---------------------------------------------------------------------------------------
-
-    def check_access(self, session: Any, command: Command, argv: list[bytes]) -> None:
-        """Access control lists."""
-        self.services.check_access(session, command, argv)
-
-    def is_unrestricted(self, session: Session) -> bool:
-        """The session's user may do everything."""
-        return self.services.is_unrestricted(session)
-
     def check_memory(self) -> None:
         """maxmemory."""
         self.services.check_memory()
 
-    def check_busy(self, command: Command) -> None:
-        """A script that runs too long."""
-        self.services.check_busy(command)
-
-    def feed_monitors(self, session: Session, command: Command, argv: list[bytes]) -> None:
-        """MONITOR."""
-        self.services.feed_monitors(session, command, argv)
-
     def used_memory(self) -> int:
         """Bytes that the data takes, as maxmemory counts them."""
         return self.evictor.used_memory()
-
-    def memory_overheads(self) -> dict[str, int]:
-        """Bytes in buffers outside the keyspace."""
-        return self.services.memory_overheads()
-
-    def function_codes(self) -> list[bytes]:
-        """Function libraries, for snapshots."""
-        return self.services.function_codes()

@@ -7,23 +7,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from replicator.core import limits
-from replicator.core.clients.listing import Clients
-from replicator.core.clients.monitors import Monitors
 from replicator.core.clients.session import Session
-from replicator.core.clients.tracking import Tracker
-from replicator.core.clients.users import Users
-from replicator.core.command_table.registry import DENY_OOM, Command, CommandError
-from replicator.core.command_table.statistics import Statistics
-from replicator.core.commands.sessions.pubsub import PubSub
+from replicator.core.command_table.registry import DENY_OOM
 from replicator.core.effects import Level
-from replicator.core.execution.busy import Busy
+from replicator.core.errors import CommandError
 from replicator.core.keyspace.database import Keyspace
-from replicator.core.keyspace.eviction import Evictor
 from replicator.core.keyspace.notifications import configure
 from replicator.core.keyspace.serialize import neutral_value
 from replicator.core.persistence.rdb import KeyspaceLoader
 from replicator.core.report.info import render
-from replicator.core.scripting.state import Scripting
 from replicator.core.wire import reply
 from replicator.core.wire.rdb import RdbError, RdbReader, dump_payload
 
@@ -36,15 +28,6 @@ class Services:
 
     def __init__(self, node: Node) -> None:
         self.node = node
-        self.evictor = node.evictor = Evictor(node.keyspace, node.config, node.random)
-        self.pubsub = node.pubsub = PubSub()
-        self.scripting = node.scripting = Scripting(node)
-        self.clients = Clients(node)
-        self.users = Users(node)
-        self.tracker = Tracker(node)
-        self.monitors = Monitors(node)
-        self.statistics = Statistics(node)
-        self.busy_scripts = Busy(node)
         self.active_expire = True  # DEBUG SET-ACTIVE-EXPIRE
         self.skip_checksum = False  # DEBUG SET-SKIP-CHECKSUM-VALIDATION
         self._ops_sample = (0, 0)
@@ -60,9 +43,9 @@ class Services:
         """Called once all parts of the node stand: hook into configuration and keyspace."""
         node = self.node
         config = node.config
-        self.evictor.reconfigure()
-        self.users.install()
-        self.statistics.install()
+        self.node.evictor.reconfigure()
+        self.node.users.install()
+        self.node.statistics.install()
         for name in (
             "min-replicas-to-write",
             "min-replicas-max-lag",
@@ -82,14 +65,14 @@ class Services:
                 raise ValueError(f"No such command in rename-command: {old}")
 
     def _reconfigured(self) -> None:
-        self.evictor.reconfigure()
+        self.node.evictor.reconfigure()
         self._set_notifications()
         self.node.regate()
         for session in self.node.sessions.values():
             self.node.executor.regate(session)
 
     def _set_notifications(self) -> None:
-        configure(self.node.keyspace, self.pubsub.publish, str(self.node.config["notify-keyspace-events"]))
+        configure(self.node.keyspace, self.node.pubsub.publish, str(self.node.config["notify-keyspace-events"]))
 
     def _resize_window(self, size: Any) -> None:
         if self.node.history.window is not None:
@@ -98,7 +81,7 @@ class Services:
     def started(self) -> None:
         """The node begins to run."""
         for name in self.node.config.ineffective():
-            self.node.log(Level.NOTICE, f"The directive {name} is accepted and kept but has no effect here")
+            self.node.turn.log(Level.NOTICE, f"The directive {name} is accepted and kept but has no effect here")
 
     def reset_statistics(self) -> None:
         """CONFIG RESETSTAT: what INFO counts begins at zero again."""
@@ -115,8 +98,8 @@ class Services:
         self._ops_sample = (self._ops_sample[0], 0)
         executor.total_commands = 0
         executor.errors.clear()
-        self.statistics.reset()
-        for one in self.statistics.measured.values():
+        self.node.statistics.reset()
+        for one in self.node.statistics.measured.values():
             one.entry.calls = one.entry.rejected = one.entry.failed = 0
 
     # -- connections -------------------------------------------------------------------------------------------------
@@ -126,40 +109,28 @@ class Services:
         node = self.node
         if len(node.sessions) > node.config["maxclients"]:
             return "ERR max number of clients reached"
-        if node.config["protected-mode"] and self.users.default.no_password and not session.comes_from_here:
+        if node.config["protected-mode"] and self.node.users.default.no_password and not session.comes_from_here:
             return (
                 "DENIED Redis is running in protected mode because protected mode is enabled and no password is "
                 "set for the default user. In this mode connections are only accepted from the loopback interface."
             )
         return ""
 
-    def greet(self, session: Session) -> None:
-        """A new session's user."""
-        self.users.greet(session)
-
-    def authenticate(self, session: Session, user: bytes, password: bytes) -> bool:
-        """AUTH; whether it succeeded."""
-        return self.users.authenticate(session, user, password)
-
-    def has_default_password(self) -> bool:
-        """The default user needs a password."""
-        return not self.users.default.no_password
-
     def forget(self, session: Session) -> None:
         """The session is gone."""
-        self.pubsub.drop(session)
+        self.node.pubsub.drop(session)
         self.over_soft.pop(session, None)
-        self.tracker.disable(session)
-        self.monitors.remove(session)
+        self.node.tracker.disable(session)
+        self.node.watchers.remove(session)
         self.gone_received += session.total_received
         self.gone_sent += session.total_sent
 
     def reset(self, session: Session) -> None:
         """RESET: subscriptions, tracking and the login end."""
-        self.pubsub.drop(session)
-        self.tracker.disable(session)
-        self.monitors.remove(session)
-        self.greet(session)
+        self.node.pubsub.drop(session)
+        self.node.tracker.disable(session)
+        self.node.watchers.remove(session)
+        self.node.users.greet(session)
 
     def check_output_limit(self, session: Session) -> None:
         """client-output-buffer-limit for ordinary and subscribed clients."""
@@ -171,14 +142,14 @@ class Services:
             session.soft_since_ms = -1
             self.over_soft.pop(session, None)
         elif session.soft_since_ms < 0:
-            session.soft_since_ms = node.now.mono_ms
+            session.soft_since_ms = node.turn.now.mono_ms
             self.over_soft[session] = None
-        too_long = session.soft_since_ms >= 0 and node.now.mono_ms - session.soft_since_ms > 1000 * seconds
+        too_long = session.soft_since_ms >= 0 and node.turn.now.mono_ms - session.soft_since_ms > 1000 * seconds
         if (hard and waiting > hard) or too_long:
             how = "closed" if too_long else "scheduled to be closed ASAP"
-            node.log(
+            node.turn.log(
                 Level.WARNING,
-                f"Client {self.clients.line(session)} {how} for overcoming of output buffer limits.",
+                f"Client {self.node.clients.line(session)} {how} for overcoming of output buffer limits.",
             )
             session.out.clear()
             session.close("output buffer limit", after_reply=False)
@@ -187,7 +158,7 @@ class Services:
         """client-output-buffer-limit for replicas."""
         node = self.node
         hard, soft, seconds = node.config["client-output-buffer-limit"]["replica"]
-        node.primary.check_limits(node.now, hard, soft, seconds)
+        node.primary.check_limits(node.turn.now, hard, soft, seconds)
         node.limits_due = node.history.end + limits.WEIGHED_BYTES
 
     def close_idle(self) -> None:
@@ -200,19 +171,19 @@ class Services:
             return
         for session in list(node.sessions.values()):
             if (
-                node.now.mono_ms - session.last_ms > 1000 * seconds
+                node.turn.now.mono_ms - session.last_ms > 1000 * seconds
                 and session.conn not in node.primary.links
                 and session.blocked is None
                 and not (session.channels or session.patterns)
             ):
-                node.log(Level.VERBOSE, f"Closing idle client id={session.id} addr={session.peer}")
+                node.turn.log(Level.VERBOSE, f"Closing idle client id={session.id} addr={session.peer}")
                 session.close("idle", after_reply=False)
 
     def unblock_for_role_change(self) -> None:
         """Writes that wait cannot be served by a replica."""
         node = self.node
         for session in list(node.executor.blocked):
-            if session.blocked.kind in ("keys", "replicas"):
+            if session.blocked is not None and session.blocked.kind in ("keys", "replicas"):
                 node.executor.unblock(
                     session,
                     reply.error(
@@ -227,14 +198,6 @@ class Services:
         """Command flags that need the careful path because of a service's state."""
         return DENY_OOM if self.node.config["maxmemory"] else 0
 
-    def check_access(self, session: Session, command: Command, argv: list[bytes]) -> None:
-        """Raise NOPERM if the session's user may not run this."""
-        self.users.check(session, command, argv)
-
-    def is_unrestricted(self, session: Session) -> bool:
-        """The session's user may do everything."""
-        return self.users.is_unrestricted(session)
-
     def has_room(self) -> bool:
         """Whether memory is within maxmemory, after eviction if need be."""
         node = self.node
@@ -242,8 +205,8 @@ class Services:
             return True
         if node.replica.active and node.config["replica-ignore-maxmemory"]:
             return True
-        room = self.evictor.make_room(node.now)
-        if node.keyspace.effects:
+        room = self.node.evictor.make_room(node.turn.now)
+        if node.keyspace.recorded:
             node.executor.commit(together=False)
         return room
 
@@ -252,47 +215,31 @@ class Services:
         if not self.has_room():
             raise CommandError("OOM command not allowed when used memory > 'maxmemory'.")
 
-    def check_busy(self, command: Command) -> None:
-        """Raise BUSY while a script runs too long."""
-        self.busy_scripts.check(command)
-
-    def feed_monitors(self, session: Session, command: Command, argv: list[bytes]) -> None:
-        """Tell MONITOR clients."""
-        self.monitors.feed(session, command, argv)
-
     # -- functions ---------------------------------------------------------------------------------------------------
-
-    def function_codes(self) -> list[bytes]:
-        """Function libraries, for snapshots."""
-        return self.scripting.library_codes()
 
     def adopt_functions(self, codes: list[bytes]) -> None:
         """Function libraries of a snapshot replace ours."""
-        self.scripting.flush_libraries()
-        self.scripting.load_libraries(codes)
+        self.node.scripting.flush_libraries()
+        self.node.scripting.load_libraries(codes)
 
     # -- clocks ------------------------------------------------------------------------------------------------------
-
-    def busy(self) -> bool:
-        """Whether statistics deserve a tick every 100 ms."""
-        return False
 
     def cron(self) -> None:
         """Once a tick."""
         node = self.node
         then, count = self._ops_sample
-        now, total = node.now.mono_ms, node.executor.total_commands
+        now, total = node.turn.now.mono_ms, node.executor.total_commands
         if now > then:
             self.ops_per_second = (total - count) * 1000 // (now - then)
         self._ops_sample = (now, total)
         if now - self._ticked_ms >= 1000:
             self._ticked_ms = now
-            self.statistics.tick()
+            self.node.statistics.tick()
 
     def peak_memory(self, used: int) -> int:
         """The most memory seen."""
-        self.evictor.peak = max(self.evictor.peak, used)
-        return self.evictor.peak
+        self.node.evictor.peak = max(self.node.evictor.peak, used)
+        return self.node.evictor.peak
 
     def memory_overheads(self) -> dict[str, int]:
         """Bytes in buffers outside the keyspace, as MEMORY STATS names them."""
@@ -305,21 +252,21 @@ class Services:
             "clients.normal": sum(session.pending_output + session.decoder.pending for session in clients),
             "cluster.links": 0,
             "aof.buffer": 0,
-            "lua.caches": self.scripting.memory_used,
-            "functions.caches": sum(map(len, self.scripting.library_codes())),
+            "lua.caches": self.node.scripting.memory_used,
+            "functions.caches": sum(map(len, self.node.scripting.library_codes())),
         }
 
     def subscription_fields(self) -> list[tuple[str, object]]:
         """INFO stats: pub/sub."""
         return [
-            ("pubsub_channels", len(self.pubsub.channels)),
-            ("pubsub_patterns", len(self.pubsub.patterns)),
-            ("pubsubshard_channels", len(self.pubsub.shard_channels)),
+            ("pubsub_channels", len(self.node.pubsub.channels)),
+            ("pubsub_patterns", len(self.node.pubsub.patterns)),
+            ("pubsubshard_channels", len(self.node.pubsub.shard_channels)),
         ]
 
     def tracking_fields(self) -> list[tuple[str, object]]:
         """INFO stats: client-side caching."""
-        tracker = self.tracker
+        tracker = self.node.tracker
         return [
             ("tracking_total_keys", len(tracker.readers)),
             ("tracking_total_items", tracker.items),
@@ -344,13 +291,13 @@ class Services:
             raise RdbError("nothing was saved in this process to load from", 0)
         data = b"".join(chunk if isinstance(chunk, bytes) else chunk[0] for chunk in node.snapshots.chunks())
         keyspace = Keyspace(len(node.keyspace.databases))
-        keyspace.now_ms = node.now.unix_ms
+        keyspace.now_ms = node.turn.now.unix_ms
         loader = KeyspaceLoader(keyspace, keep_expired=node.replica.active)
         reader = RdbReader(loader, check_crc=not self.skip_checksum)
         reader.feed(data)
         reader.close()
         node.keyspace.adopt(keyspace)
         delete = node.keyspace.delete_name
-        node.keyspace.effects += [(index, [delete, key]) for index, key in loader.dropped]
+        node.keyspace.recorded += [(index, [delete, key]) for index, key in loader.dropped]
         node.executor.commit(together=False)
-        node.log(Level.WARNING, "DB reloaded by DEBUG RELOAD")
+        node.turn.log(Level.WARNING, "DB reloaded by DEBUG RELOAD")

@@ -7,7 +7,6 @@ import contextlib
 import os
 import time
 from collections.abc import Callable
-from random import Random
 
 from replicator.core.now import Now
 
@@ -31,11 +30,6 @@ def meter() -> int:
 def entropy() -> int:
     """A fresh seed of 128 bits from the operating system, for a machine's Random."""
     return int.from_bytes(os.urandom(16), "big")
-
-
-def seeded() -> Random:
-    """A Random seeded from the operating system."""
-    return Random(entropy())
 
 
 def read_resident_bytes() -> int:

@@ -11,7 +11,8 @@ from random import Random
 import msgspec
 
 from replicator.core.config.config import Config
-from replicator.core.node import Node, Surroundings
+from replicator.core.node import Node
+from replicator.core.surroundings import Surroundings
 from replicator.scenario.report.summary import silence_ms
 from replicator.scenario.running import run_one
 from replicator.scenario.script.load import alone, load

@@ -16,13 +16,14 @@ from typing import Any
 import hiredis
 
 import replicator.core.commands.catalog  # noqa: F401 # fills the registry
+from replicator.core.clients.pubsub import PubSub
 from replicator.core.command_table.context import PENDING, Context
-from replicator.core.command_table.registry import REGISTRY, SYNTAX, WRITE, WRONG_TYPE, Command, CommandError
-from replicator.core.commands.scripts.scripting import refuse_in_script
-from replicator.core.commands.sessions.pubsub import PubSub
+from replicator.core.command_table.registry import REGISTRY, WRITE, Command
+from replicator.core.errors import SYNTAX, WRONG_TYPE, CommandError
 from replicator.core.keyspace.database import Keyspace, WrongType
 from replicator.core.keyspace.eviction import Evictor
 from replicator.core.now import Now
+from replicator.core.scripting.api import Run, refuse_in_script
 from replicator.core.scripting.state import Scripting
 from replicator.core.wire import reply
 
@@ -40,6 +41,8 @@ DIRECTIVES = {
     "maxmemory-samples": 5,
     "proto-max-bulk-len": 512 * 1024 * 1024,
     "set-max-intset-entries": 512,
+    "stream-node-max-bytes": 4096,
+    "stream-node-max-entries": 100,
     "zset-max-listpack-entries": 128,
     "zset-max-listpack-value": 64,
 }
@@ -88,7 +91,7 @@ class Harness:
         self.table = {name.encode(): entry.copy() for name, entry in REGISTRY.items()}
         self.keyspace.now_ms = START.unix_ms
         self.server.evictor = Evictor(self.keyspace, self.server.config, self.server.random)
-        self.server.memory_overheads = dict
+        self.server.services = SimpleNamespace(memory_overheads=dict)
         self.meter_us = 0  # what server.meter reads
         self.logged: list[tuple[int, bytes]] = []  # by redis.log
         self.server.meter = lambda: self.meter_us
@@ -96,6 +99,7 @@ class Harness:
         self.server.script_refusal = lambda ctx, flags, legacy: None
         self.server.script_may_run = lambda ctx, argv: None if self._resolve(argv) is None else True
         self.server.run_script_command = self._run_script_command
+        self.server.busy_threshold_ms = lambda: self.server.config["busy-reply-threshold"]
         self.server.scripting = Scripting(self.server)
         self.server.pubsub = PubSub()
         self.replies: dict[HarnessContext, list[Any]] = {}
@@ -129,8 +133,8 @@ class Harness:
         return answer
 
     def drain_effects(self) -> list[tuple[int, list[bytes]]]:
-        effects = self.keyspace.effects[:]
-        self.keyspace.effects.clear()
+        effects = self.keyspace.recorded[:]
+        self.keyspace.recorded.clear()
         return effects
 
     def unblocked(self, ctx: HarnessContext) -> list[Any]:
@@ -165,7 +169,7 @@ class Harness:
             answer = reply.error(WRONG_TYPE)
         if keyspace.dirty != before and keyspace.verbatim:
             assert entry.flags & WRITE or entry.name in ("pfcount", "publish", "spublish"), argv
-            keyspace.effects.append((db.index, argv))
+            keyspace.recorded.append((db.index, argv))
         return answer
 
     def _resolve(self, argv: list[bytes]) -> Command | None:
@@ -175,14 +179,14 @@ class Harness:
             return entry.subcommands.get(argv[1].lower().decode("utf-8", "replace"))
         return entry
 
-    def _run_script_command(self, ctx: Context, argv: list[bytes]) -> bytes:
+    def _run_script_command(self, ctx: Context, run: Run, argv: list[bytes]) -> bytes:
         entry = self._resolve(argv)
-        problem = refuse_in_script(ctx, entry, argv)
+        problem = refuse_in_script(run, entry, argv)
         if problem is not None:
             return reply.error(problem)
         assert entry is not None
         if entry.flags & WRITE:
-            ctx.script.wrote = True
+            run.wrote = True
         verbatim = self.keyspace.verbatim
         try:
             return self._execute(ctx, entry, argv)

@@ -18,8 +18,9 @@ import hiredis
 from replicator.core.config.config import Config, ConfigStore
 from replicator.core.effects import Close, Effect, Exit, Log, ReadFile, Send
 from replicator.core.events import Closed, Event, FileFailed, Opened, Received, Started
-from replicator.core.node import Node, Surroundings
+from replicator.core.node import Node
 from replicator.core.now import Now
+from replicator.core.surroundings import Surroundings
 
 NOTHING = object()  # no reply (yet)
 

@@ -321,8 +321,8 @@ def _members(answer: Any) -> list[bytes]:
 
 
 def _put_in_last_effect(node: Harness, members: list[bytes]) -> None:
-    if members and node.keyspace.effects and node.keyspace.effects[-1][1][0] == b"SREM":
-        node.keyspace.effects[-1][1][2:] = members
+    if members and node.keyspace.recorded and node.keyspace.recorded[-1][1][0] == b"SREM":
+        node.keyspace.recorded[-1][1][2:] = members
 
 
 @contextmanager

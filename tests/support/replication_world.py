@@ -17,8 +17,9 @@ from replicator.core import effects as do
 from replicator.core import events as told
 from replicator.core.config.config import Config, MemoryStore
 from replicator.core.keyspace.digest import digest_keyspace
-from replicator.core.node import Node, Surroundings
+from replicator.core.node import Node
 from replicator.core.now import Now
+from replicator.core.surroundings import Surroundings
 
 UNIX_EPOCH_MS = 1_700_000_000_000
 

@@ -17,7 +17,8 @@ from typing import TypeAlias
 
 from replicator.core.command_table.categories import CATEGORIES, categories_of
 from replicator.core.command_table.key_specs import READ, WRITE, channels_of, keys_of
-from replicator.core.command_table.registry import NO_AUTH, Command, CommandError
+from replicator.core.command_table.registry import NO_AUTH, Command
+from replicator.core.errors import CommandError
 from replicator.core.wire.glob import Matcher, matcher
 
 UNKNOWN = "Unknown command or category name in ACL"

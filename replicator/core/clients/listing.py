@@ -53,7 +53,7 @@ class Clients:
         max_age: int | None = None,
     ) -> list[Session]:
         """The clients that fit; None and "" fit all. skip: not the caller. max_age: in seconds, at least."""
-        now = self.node.now.mono_ms
+        now = self.node.turn.now.mono_ms
         return [
             session
             for session in self.all()
@@ -75,13 +75,13 @@ class Clients:
 
     def has_user(self, name: bytes) -> bool:
         """Whether there is an ACL user of that name."""
-        return name in self.node.services.users.users
+        return name in self.node.users.users
 
     # -- how they look -----------------------------------------------------------------------------------------------
 
     def line(self, session: Session, caller: Session | None = None) -> str:
         """One client as CLIENT LIST shows it (without the line end). caller: the client whose command runs."""
-        now = self.node.now.mono_ms
+        now = self.node.turn.now.mono_ms
         argv = session.blocked.argv if session.blocked is not None else session.argv if session is caller else []
         argv_memory = sum(map(len, argv))
         queued = [] if session.transaction is None else session.transaction.commands
@@ -152,7 +152,7 @@ class Clients:
         """Close a client's connection: the caller's own behind the reply, the link from our primary comes back."""
         node = self.node
         if session.is_primary_link:
-            node.replica.disconnect("killed by a client", node.now)
+            node.replica.disconnect("killed by a client", node.turn.now)
             return
         if session.blocked is not None:
             session.queue.clear()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from replicator.core.clients.session import Session
+from replicator.core.command_table.context import Context
 from replicator.core.command_table.key_specs import redacted
 from replicator.core.command_table.registry import Command
 
@@ -44,14 +45,14 @@ class Monitors:
             self.node.monitors.pop(session, None)
             self.node.regate()
 
-    def feed(self, ctx: Any, command: Command, argv: Sequence[bytes]) -> None:
+    def feed(self, ctx: Context, command: Command, argv: Sequence[bytes]) -> None:
         """A command has run (or, a script, is about to)."""
         node = self.node
         if ctx.script is not None:
             where = "lua"
         else:
             where = f"unix:{ctx.peer.rpartition(':')[0]}" if ctx.peer.startswith("/") else ctx.peer
-        ms = node.now.unix_ms
+        ms = node.turn.now.unix_ms
         words = " ".join(map(quoted, redacted(command.full_name, argv)))
         line = f"+{ms // 1000}.{ms % 1000:03d}000 [{ctx.db.index} {where}] {words}\r\n".encode()
         for session in list(node.monitors):

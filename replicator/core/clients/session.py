@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from replicator.core.clients.access import User
+from replicator.core.clients.transaction import Transaction
 from replicator.core.command_table.context import PENDING, Context
 from replicator.core.command_table.registry import Command
 from replicator.core.limits import WEIGHED_BYTES
@@ -42,7 +44,49 @@ class Blocked:
     wanted: int = 0  # WAIT: by how many
 
 
-class Session(Context):
+@dataclass(slots=True)
+class Tracking:
+    """How one client wants to be told of changed keys (see tracking.py)."""
+
+    redirect: int = 0  # id of the client that is told instead; 0: itself
+    broadcast: bool = False
+    prefixes: dict[bytes, None] = field(default_factory=dict)
+    opt_in: bool = False
+    opt_out: bool = False
+    no_loop: bool = False  # not about the client's own changes
+    caching: bool | None = None  # CLIENT CACHING for the next command
+    broken: bool = False  # the client to be told instead is gone
+
+    @property
+    def remembers(self) -> bool:
+        """Whether keys that are read now are remembered."""
+        if self.opt_in:
+            return self.caching is True
+        return not self.broadcast and not (self.opt_out and self.caching is False)
+
+    def flags(self) -> list[bytes]:
+        """As CLIENT TRACKINGINFO shows them."""
+        marks = (
+            (True, b"on"),
+            (self.broadcast, b"bcast"),
+            (self.opt_in, b"optin"),
+            (self.opt_out, b"optout"),
+            (self.opt_in and self.caching is True, b"caching-yes"),
+            (self.opt_out and self.caching is False, b"caching-no"),
+            (self.no_loop, b"noloop"),
+            (self.broken, b"broken_redirect"),
+        )
+        return [name for holds, name in marks if holds]
+
+
+class Caller(Context):
+    """A client's session, or the context of a script that runs in the name of one."""
+
+    __slots__ = ()
+    user: User | None
+
+
+class Session(Caller):
     """A client's connection (or the link from our primary, whose replies go nowhere)."""
 
     __slots__ = (
@@ -70,8 +114,12 @@ class Session(Context):
         "write_position",
     )
 
+    transaction: Transaction | None
+    tracking: Tracking | None
+    blocked: Blocked | None
+
     def __init__(self, executor: Executor, conn: int) -> None:
-        super().__init__(executor.server, executor.keyspace)
+        super().__init__(executor.node.server, executor.keyspace)
         self.executor = executor
         self.conn = conn
         self.decoder = RequestDecoder()
@@ -98,7 +146,7 @@ class Session(Context):
 
     def _block(self, keys: list[bytes], timeout_ms: int | None, on_timeout: bytes, on_delete: bool) -> bytes:
         if not self.retrying:
-            now = self.server.now.mono_ms
+            now = self.executor.node.turn.now.mono_ms
             self.executor.block_on_keys(
                 self,
                 Blocked(
@@ -144,7 +192,7 @@ class Session(Context):
         self.pushed += len(data)
         if self.pushed > WEIGHED_BYTES:
             self.pushed = 0
-            self.server.services.check_output_limit(self)
+            self.executor.node.services.check_output_limit(self)
 
     def subscriptions_changed(self) -> None:
         """Let the executor look closely at the commands of a subscriber."""

@@ -12,11 +12,11 @@ Source: https://redis.io/docs/latest/develop/reference/client-side-caching/
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from replicator.core.clients.session import Session
-from replicator.core.command_table.registry import READONLY, Command, CommandError
+from replicator.core.clients.session import Session, Tracking
+from replicator.core.command_table.registry import READONLY, Command
+from replicator.core.errors import CommandError
 from replicator.core.keyspace.database import Database
 from replicator.core.wire import reply
 
@@ -24,41 +24,6 @@ if TYPE_CHECKING:
     from replicator.core.node import Node
 
 CHANNEL = b"__redis__:invalidate"
-
-
-@dataclass(slots=True)
-class Tracking:
-    """How one client wants to be told (Session.tracking)."""
-
-    redirect: int = 0  # id of the client that is told instead; 0: itself
-    broadcast: bool = False
-    prefixes: dict[bytes, None] = field(default_factory=dict)
-    opt_in: bool = False
-    opt_out: bool = False
-    no_loop: bool = False  # not about the client's own changes
-    caching: bool | None = None  # CLIENT CACHING for the next command
-    broken: bool = False  # the client to be told instead is gone
-
-    @property
-    def remembers(self) -> bool:
-        """Whether keys that are read now are remembered."""
-        if self.opt_in:
-            return self.caching is True
-        return not self.broadcast and not (self.opt_out and self.caching is False)
-
-    def flags(self) -> list[bytes]:
-        """As CLIENT TRACKINGINFO shows them."""
-        marks = (
-            (True, b"on"),
-            (self.broadcast, b"bcast"),
-            (self.opt_in, b"optin"),
-            (self.opt_out, b"optout"),
-            (self.opt_in and self.caching is True, b"caching-yes"),
-            (self.opt_out and self.caching is False, b"caching-no"),
-            (self.no_loop, b"noloop"),
-            (self.broken, b"broken_redirect"),
-        )
-        return [name for holds, name in marks if holds]
 
 
 class Tracker:
@@ -91,7 +56,7 @@ class Tracker:
 
     def enable(self, session: Session, wanted: Tracking, given: Sequence[bytes]) -> None:
         """CLIENT TRACKING ON; given prefixes are added to those that the client has. Raises CommandError."""
-        there: Tracking | None = session.tracking
+        there = session.tracking
         if there is not None:
             if there.broadcast != wanted.broadcast:
                 raise CommandError(
@@ -126,7 +91,7 @@ class Tracker:
 
     def disable(self, session: Session) -> None:
         """The client tracks no more; its keys are forgotten as they change."""
-        tracking: Tracking | None = session.tracking
+        tracking = session.tracking
         if tracking is None:
             return
         for prefix in tracking.prefixes:
@@ -152,7 +117,7 @@ class Tracker:
 
     def after(self, session: Session, command: Command, argv: Sequence[bytes]) -> None:
         """A command of a tracking client has run."""
-        tracking: Tracking | None = session.tracking
+        tracking = session.tracking
         if tracking is None:
             return
         self.remember(session, command, argv)
@@ -161,7 +126,7 @@ class Tracker:
 
     def remember(self, session: Session, command: Command, argv: Sequence[bytes]) -> None:
         """The client has read the keys of this command, if it is a reading one."""
-        tracking: Tracking | None = session.tracking
+        tracking = session.tracking
         if tracking is None or not command.flags & READONLY or not tracking.remembers or command.group == "scripting":
             return
         readers = self.readers
@@ -205,7 +170,8 @@ class Tracker:
         changed, self.changed = self.changed, {}
         for prefix, keys in changed.items():
             for session in list(self.prefixes.get(prefix, ())):
-                skip = session if session.tracking.no_loop else None
+                tracking = session.tracking
+                skip = session if tracking is not None and tracking.no_loop else None
                 told = sorted(key for key, author in keys.items() if author is None or author is not skip)
                 if told:
                     self._tell(session, told)
@@ -214,7 +180,8 @@ class Tracker:
 
     def _tell(self, session: Session, keys: list[bytes] | None) -> None:
         """The client, or the one it named instead, must forget these keys; None: all."""
-        tracking: Tracking = session.tracking
+        tracking = session.tracking
+        assert tracking is not None
         receiver: Session | None = session
         if tracking.redirect:
             receiver = self.node.by_id.get(tracking.redirect)

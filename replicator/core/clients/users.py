@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from replicator.core.clients.access import (
     AccessDenied,
@@ -16,10 +16,12 @@ from replicator.core.clients.access import (
     User,
     merge_selectors,
 )
-from replicator.core.clients.session import Session
-from replicator.core.command_table.registry import Command, CommandError
+from replicator.core.clients.session import Caller, Session
+from replicator.core.command_table.registry import Command
 from replicator.core.config.config import ConfigError
 from replicator.core.effects import Level
+from replicator.core.errors import CommandError
+from replicator.core.surroundings import TextFile
 
 if TYPE_CHECKING:
     from replicator.core.node import Node
@@ -44,16 +46,6 @@ _BOTH = (
     "setup is very likely to lead to configuration errors and security holes, please define either an ACL file or "
     "declare users directly in your redis.conf, but not both."
 )
-
-
-class TextFile(Protocol):
-    """One named text file of the world. Methods raise ConfigError with the system's reason."""
-
-    def read(self) -> str:
-        """All of it."""
-
-    def write(self, text: str) -> None:
-        """Replace it, durably and as a whole."""
 
 
 class MemoryFile:
@@ -84,6 +76,11 @@ class Refusal:
     client: str
     at_ms: int  # unix
     count: int = 1
+
+
+def user_name(ctx: Caller) -> bytes:
+    """The ACL user of a caller."""
+    return b"default" if ctx.user is None else ctx.user.name
 
 
 class Users:
@@ -137,7 +134,7 @@ class Users:
                     raise ValueError(f"{what}: {problem}") from None
             self.users[key] = user
             if not user.enabled:
-                node.log(
+                node.turn.log(
                     Level.NOTICE,
                     f"The user '{name}' is disabled (there is no 'on' modifier in the user description). Make sure "
                     "this is not a configuration error.",
@@ -202,7 +199,7 @@ class Users:
             if not all(
                 any(one.allows_channel(channel, is_pattern=is_pattern) for one in sets) for channel, is_pattern in heard
             ):
-                self.node.services.clients.kill(session, session)
+                self.node.clients.kill(session, session)
 
     def delete(self, name: bytes) -> bool:
         """ACL DELUSER; its clients are sent away."""
@@ -217,7 +214,7 @@ class Users:
         for session in list(self.node.by_id.values()):
             if session.user is user:
                 session.authenticated = False
-                self.node.services.clients.kill(session, session)
+                self.node.clients.kill(session, session)
 
     def _changed(self) -> None:
         for session in self.node.by_id.values():
@@ -308,7 +305,7 @@ class Users:
         try:
             file.write(text.decode("utf-8", "surrogateescape"))
         except ConfigError as problem:
-            self.node.log(Level.WARNING, f"Opening temp ACL file for ACL SAVE: {problem}")
+            self.node.turn.log(Level.WARNING, f"Opening temp ACL file for ACL SAVE: {problem}")
             raise CommandError(
                 "ERR There was an error trying to save the ACLs. Please check the server logs for more information"
             ) from None
@@ -342,22 +339,22 @@ class Users:
 
     # -- asking ------------------------------------------------------------------------------------------------------
 
-    def is_unrestricted(self, session: Any) -> bool:
+    def is_unrestricted(self, session: Caller) -> bool:
         """Whether nothing needs to be asked for this caller."""
         return session.user is None or session.user.unlimited
 
-    def denial(self, ctx: Any, command: Command, argv: Sequence[bytes]) -> Denial | None:
+    def denial(self, ctx: Caller, command: Command, argv: Sequence[bytes]) -> Denial | None:
         """Why the caller may not run this; None if it may. Leaves no trace."""
-        user: User | None = ctx.user
+        user = ctx.user
         if user is None or user.unlimited:
             return None
         return user.denial(command, argv)
 
-    def check(self, ctx: Any, command: Command, argv: Sequence[bytes]) -> None:
+    def check(self, ctx: Caller, command: Command, argv: Sequence[bytes]) -> None:
         """Raise AccessDenied, and note it, if the caller may not run this."""
         denial = self.denial(ctx, command, argv)
         if denial is not None:
-            self._record(denial.reason, ctx, ctx.user.name, denial.item)
+            self._record(denial.reason, ctx, user_name(ctx), denial.item)
             raise AccessDenied(denial)
 
     def check_queued(self, session: Session, command: Command, argv: Sequence[bytes]) -> None:
@@ -367,9 +364,9 @@ class Users:
         except AccessDenied as problem:
             raise CommandError(_CHANGED + _WHY[problem.denial.reason]) from None
 
-    def reads_all_keys(self, ctx: Any, argv: Sequence[bytes]) -> bool:
+    def reads_all_keys(self, ctx: Caller, argv: Sequence[bytes]) -> bool:
         """Whether the caller may read every key by this command (SORT's BY and GET)."""
-        user: User | None = ctx.user
+        user = ctx.user
         if user is None or user.unlimited:
             return True
         command = self.node.executor.resolve(list(argv))
@@ -377,7 +374,7 @@ class Users:
 
     # -- the log -----------------------------------------------------------------------------------------------------
 
-    def _record(self, reason: str, ctx: Any, user: bytes, item: bytes) -> None:
+    def _record(self, reason: str, ctx: Caller, user: bytes, item: bytes) -> None:
         node = self.node
         session = node.by_id.get(ctx.id)
         context = "toplevel"
@@ -385,8 +382,8 @@ class Users:
             context = "lua"
         elif ctx.transaction is not None or ctx.deny_blocking:
             context = "multi"
-        client = "" if session is None else node.services.clients.line(session, session)
-        now = node.now.unix_ms
+        client = "" if session is None else node.clients.line(session, session)
+        now = node.turn.now.unix_ms
         refusals = self.refusals
         for at, old in enumerate(refusals):
             if (old.reason, old.context, old.item, old.user) == (reason, context, item, user):

@@ -3,34 +3,47 @@
 from __future__ import annotations
 
 from random import Random
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from replicator.core.keyspace.database import Database, Keyspace
+from replicator.core.keyspace.eviction import Evictor
 from replicator.core.wire import reply
-
-if TYPE_CHECKING:
-    from replicator.core.now import Now
 
 # A command that cannot answer yet (BLPOP on an empty list) returns this instead of a reply; see Context.block.
 PENDING = b""
 
 
+class Settings(Protocol):
+    """The configuration: the value of a directive."""
+
+    def __getitem__(self, name: str, /) -> Any: ...
+
+
 class Server(Protocol):
-    """The node as commands see it: shared services, each a component with its own file.
+    """What commands on data see of the node. Others see more of it (commands/parts.py)."""
 
-    Components are attributes (server.config, server.pubsub, server.acl ...). Node makes them; commands use them.
-    """
+    @property
+    def config(self) -> Settings:
+        """The directives."""
 
-    keyspace: Keyspace
-    random: Random  # the node's one source of chance, seeded by the driver
-    now: Now  # of the event being handled
+    @property
+    def random(self) -> Random:
+        """The node's one source of chance, seeded by the driver."""
+
+    @property
+    def evictor(self) -> Evictor:
+        """The memory account."""
+
+    def reads_all_keys(self, ctx: Context, argv: list[bytes], /) -> bool:
+        """Whether the caller may read every key by this command."""
 
 
 class Context:
     """A caller: a client's session, the link from our primary, or a running script. One object for its whole life.
 
     Commands read and change the fields below; everything else about connections belongs to Session
-    (core/clients/session.py).
+    (core/clients/session.py), which also knows the types of what stands here as an object: no command on data looks
+    into it.
     """
 
     __slots__ = (
@@ -42,12 +55,10 @@ class Context:
         "db",
         "deny_blocking",
         "dirty_watch",
-        "flags",
         "id",
         "is_primary_link",
         "is_replica",
         "keyspace",
-        "last_command",
         "last_ms",
         "lib_name",
         "lib_ver",
@@ -69,7 +80,7 @@ class Context:
         "watching",
     )
 
-    def __init__(self, server: Any, keyspace: Keyspace) -> None:
+    def __init__(self, server: Server, keyspace: Keyspace) -> None:
         self.server = server
         self.keyspace = keyspace
         self.db: Database = keyspace.databases[0]
@@ -80,29 +91,27 @@ class Context:
         self.name = b""
         self.lib_name = b""
         self.lib_ver = b""
-        self.user: Any = None  # the ACL user
+        self.user: object = None  # the ACL user
         self.authenticated = False
         self.resp3 = False
         self.null = reply.NULL2  # the null of this caller's protocol
         self.null_array = reply.NULL_ARRAY2
         self.created_ms = 0
         self.last_ms = 0  # mono ms of the last command
-        self.last_command = ""
-        self.transaction: Any = None  # queued commands between MULTI and EXEC
+        self.transaction: object = None  # queued commands between MULTI and EXEC
         self.watching: list[tuple[Database, bytes]] = []
         self.dirty_watch = False  # a watched key was changed: EXEC answers null
         self.channels: dict[bytes, None] = {}
         self.patterns: dict[bytes, None] = {}
         self.shard_channels: dict[bytes, None] = {}
-        self.tracking: Any = None  # client-side caching state
-        self.blocked: Any = None  # what the caller waits for
+        self.tracking: object = None  # client-side caching state
+        self.blocked: object = None  # what the caller waits for
         self.retrying = False  # the command runs again because a key it waits for changed
         self.ready_key = b""  # while retrying: that key
         self.deny_blocking = False  # inside MULTI or a script: answer as if the timeout had passed
-        self.script: Any = None  # the running script, if this is one's context
+        self.script: object = None  # the running script, if this is one's context
         self.is_primary_link = False  # commands come from our primary: apply them, whatever role and limits say
         self.is_replica = False  # the connection is a replica's
-        self.flags = 0
 
     @property
     def comes_from_here(self) -> bool:
@@ -120,7 +129,7 @@ class Context:
     def replicate(self, *argv: bytes, db: Database | None = None) -> None:
         """Record an effect instead of the command as sent; several calls make several effects, kept together."""
         self.keyspace.verbatim = False
-        self.keyspace.effects.append(((db or self.db).index, list(argv)))
+        self.keyspace.recorded.append(((db or self.db).index, list(argv)))
 
     def replicate_nothing(self) -> None:
         """The command changed something that replicas need not know (or recorded all they need by `replicate`)."""
@@ -128,7 +137,7 @@ class Context:
 
     def let_stand_apart(self) -> None:
         """What the command has recorded so far (expired keys that it met) needs no MULTI; in one it stays in it."""
-        if self.keyspace.effects and not self.deny_blocking:
+        if self.keyspace.recorded and not self.deny_blocking:
             self.keyspace.apart = True
 
     def force_replication(self) -> None:

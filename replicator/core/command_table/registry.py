@@ -15,11 +15,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
-from typing import Any, TypeAlias
+from typing import TypeAlias, TypeVar, cast
 
 from replicator.core.command_table.context import Context
 
 Run: TypeAlias = Callable[[Context, list[bytes]], bytes]
+# A command may see more in its Context than every Context has (a Session): its flags say who can call it.
+Seen = TypeVar("Seen", bound=Context)
+SeenRun: TypeAlias = Callable[[Seen, list[bytes]], bytes]
 # first key, last key (negative: counted from the end), step; (0, 0, 0): none; or a function argv -> key positions
 KeySpec: TypeAlias = tuple[int, int, int]
 FindKeys: TypeAlias = Callable[[list[bytes]], Sequence[int]]
@@ -69,19 +72,6 @@ FLAG_NAMES = (
     (NO_ASYNC_LOADING, "no_async_loading"),
     (NO_MANDATORY_KEYS, "no_mandatory_keys"),
 )
-
-
-class CommandError(Exception):
-    """An error reply: the text with its code, as it goes on the wire without the dash ("ERR syntax error")."""
-
-
-SYNTAX = "ERR syntax error"
-NOT_AN_INTEGER = "ERR value is not an integer or out of range"
-NOT_A_FLOAT = "ERR value is not a valid float"
-WRONG_TYPE = "WRONGTYPE Operation against a key holding the wrong kind of value"
-NO_SUCH_KEY = "ERR no such key"
-OUT_OF_RANGE = "ERR index out of range"
-NO_NEGATION = "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807"
 
 
 @dataclass(slots=True)
@@ -159,14 +149,14 @@ def command(
     arguments: str = "",
     access: str = "",
     history: tuple[tuple[str, str], ...] = (),
-) -> Callable[[Run], Run]:
+) -> Callable[[SeenRun[Seen]], SeenRun[Seen]]:
     """Register a function as a command ("get") or as a subcommand ("client|list"; its container is made if need be)."""
 
-    def register(run: Run) -> Run:
+    def register(run: SeenRun[Seen]) -> SeenRun[Seen]:
         parent, _, own = name.rpartition("|")
         entry = Command(
             name=own,
-            run=run,
+            run=cast(Run, run),
             arity=arity,
             flags=flags,
             keys=keys,
@@ -208,6 +198,3 @@ def container(name: str, *, group: str, since: str, summary: str, flags: int = 0
         summary=summary,
         categories=categories,
     )(_container)
-
-
-Table: TypeAlias = dict[bytes, Any]

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from replicator.core.command_table.context import Context
 from replicator.core.command_table.key_specs import redacted
 from replicator.core.command_table.registry import FAST, REGISTRY, SKIP_SLOWLOG, Command, Run
 from replicator.core.effects import Sleep
@@ -151,7 +152,7 @@ class Statistics:
         self._renew(one)
         sleeps = entry.name == "debug"
 
-        def measured(ctx: Any, argv: list[bytes]) -> bytes:
+        def measured(ctx: Context, argv: list[bytes]) -> bytes:
             started = meter()
             try:
                 return run(ctx, argv)
@@ -173,10 +174,10 @@ class Statistics:
 
     def _slept(self) -> int:
         """Microseconds that the driver will sleep when the command (DEBUG SLEEP) has run."""
-        effects = self.node.effects
+        effects = self.node.turn.effects
         return last.duration_us if effects and isinstance(last := effects[-1], Sleep) else 0
 
-    def _note(self, entry: Command, usec: int, ctx: Any, argv: Sequence[bytes]) -> None:
+    def _note(self, entry: Command, usec: int, ctx: Context, argv: Sequence[bytes]) -> None:
         config = self.node.config
         if usec >= config["slowlog-log-slower-than"] >= 0 and not entry.flags & SKIP_SLOWLOG and ctx.blocked is None:
             self._note_slow(entry, usec, ctx, argv)
@@ -197,12 +198,12 @@ class Statistics:
 
     # -- the slow log ------------------------------------------------------------------------------------------------
 
-    def _note_slow(self, entry: Command, usec: int, ctx: Any, argv: Sequence[bytes]) -> None:
+    def _note_slow(self, entry: Command, usec: int, ctx: Context, argv: Sequence[bytes]) -> None:
         shown = redacted(entry.full_name, argv)
         words = [_shortened(word) for word in shown[:_SHOWN_ARGUMENTS]]
         if len(shown) > _SHOWN_ARGUMENTS:
             words[-1] = b"... (%d more arguments)" % (len(shown) - _SHOWN_ARGUMENTS + 1)
-        second = self.node.now.unix_ms // 1000
+        second = self.node.turn.now.unix_ms // 1000
         self.slow.insert(0, SlowEntry(self._next_id, second, usec, tuple(words), ctx.peer, ctx.name))
         self._next_id += 1
         self._trim()
@@ -215,7 +216,7 @@ class Statistics:
     def spike(self, event: str, ms: int) -> None:
         """Something took so long; of one second the worst is kept."""
         spikes = self.spikes.setdefault(event, Spikes())
-        second = self.node.now.unix_ms // 1000
+        second = self.node.turn.now.unix_ms // 1000
         spikes.worst_ms = max(spikes.worst_ms, ms)
         if spikes.samples and spikes.samples[-1][0] == second:
             spikes.samples[-1] = (second, max(ms, spikes.samples[-1][1]))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import ceil
 
-from replicator.core.command_table.registry import CommandError
+from replicator.core.errors import CommandError
 from replicator.core.wire.numbers import parse_float, parse_int
 
 

@@ -8,20 +8,10 @@ from __future__ import annotations
 from functools import partial
 
 from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import (
-    DENY_OOM,
-    FAST,
-    NO_NEGATION,
-    NOT_A_FLOAT,
-    NOT_AN_INTEGER,
-    READONLY,
-    SYNTAX,
-    WRITE,
-    CommandError,
-    command,
-)
+from replicator.core.command_table.registry import DENY_OOM, FAST, READONLY, WRITE, command
 from replicator.core.commands.keys.scan import EMPTY_SCAN, parse_cursor, scan_reply
 from replicator.core.commands.strings.counters import add_float
+from replicator.core.errors import NO_NEGATION, NOT_A_FLOAT, NOT_AN_INTEGER, SYNTAX, CommandError
 from replicator.core.keyspace.database import NOTIFY_GENERIC, NOTIFY_HASH, Database
 from replicator.core.keyspace.encoding import is_listpack_hash
 from replicator.core.keyspace.values import OUTGROWN, Hash

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from replicator.core.command_table.registry import CommandError
+from replicator.core.errors import CommandError
 from replicator.core.wire.numbers import parse_int
 
 INT = 2**31 - 1

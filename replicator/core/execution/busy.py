@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicator.core.command_table.registry import ALLOW_BUSY, Command, CommandError
+from replicator.core.command_table.registry import ALLOW_BUSY, Command
 from replicator.core.effects import Effect, Level, Log, Send
+from replicator.core.errors import CommandError
 from replicator.core.events import Event, Opened, Received, Signalled
 from replicator.core.execution.executor import ANY
 from replicator.core.scripting.api import Kind
@@ -72,10 +73,11 @@ class Busy:
     def _aside(self, event: Event) -> list[Effect]:
         """Handle one event as a turn of its own inside the interrupted one."""
         node, executor, keyspace = self.node, self.node.executor, self.node.keyspace
-        kept_turn = (node.effects, node.later, executor.touched, executor.behind, executor.gate, executor.current)
-        kept_data = (keyspace.effects, keyspace.verbatim, executor.batch_dirty)
-        node.effects, node.later, executor.touched, executor.behind = [], [], {}, []
-        keyspace.effects = []
+        turn = node.turn
+        kept_turn = (turn.effects, turn.later, executor.touched, executor.behind, executor.gate, executor.current)
+        kept_data = (keyspace.recorded, keyspace.verbatim, executor.batch_dirty)
+        turn.effects, turn.later, executor.touched, executor.behind = [], [], {}, []
+        keyspace.recorded = []
         executor.gate |= ANY
         try:
             if isinstance(event, Opened):
@@ -83,16 +85,16 @@ class Busy:
             else:
                 assert isinstance(event, Received)
                 node.connections.received(event)
-            effects = node.effects
+            effects = turn.effects
             for session in executor.touched:
                 if session.out:
                     effects.append(Send(session.conn, b"".join(session.out)))
                     session.out.clear()
-            assert not keyspace.effects, "a command that may run while a script does has changed data"
-            return [*effects, *node.later]
+            assert not keyspace.recorded, "a command that may run while a script does has changed data"
+            return [*effects, *turn.later]
         finally:
-            node.effects, node.later, executor.touched, executor.behind, executor.gate, executor.current = kept_turn
-            keyspace.effects, keyspace.verbatim, executor.batch_dirty = kept_data
+            turn.effects, turn.later, executor.touched, executor.behind, executor.gate, executor.current = kept_turn
+            keyspace.recorded, keyspace.verbatim, executor.batch_dirty = kept_data
 
     def _log_once(self) -> None:
         run = self.node.scripting.running

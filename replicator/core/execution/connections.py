@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from replicator.core import limits
 from replicator.core.clients.session import REPLY_ON, Session
-from replicator.core.effects import Close, Level
+from replicator.core.effects import Level
 from replicator.core.events import Closed, Connected, ConnectFailed, Opened, OutputPending, Received
 from replicator.core.limits import WEIGHED_COMMANDS
 from replicator.core.wire import reply
@@ -26,6 +26,7 @@ class Connections:
         self.rejected_total = 0
         self.client_ids = 0
         self._next_warning_ms = 0
+        node.turn.on_close = self._closing
 
     def next_client_id(self) -> int:
         """Client ids grow from 1."""
@@ -39,7 +40,7 @@ class Connections:
         session.id = self.next_client_id()
         session.peer = address(event.peer_host, event.peer_port)
         session.local = address(event.local_host, event.local_port)
-        session.created_ms = session.last_ms = self.node.now.mono_ms
+        session.created_ms = session.last_ms = self.node.turn.now.mono_ms
         self.node.sessions[event.conn] = session
         self.node.by_id[session.id] = session
         refusal = self.node.services.admit_connection(session)
@@ -48,7 +49,7 @@ class Connections:
             session.push(reply.error(refusal))
             session.close("rejected")
             return
-        self.node.services.greet(session)
+        self.node.users.greet(session)
         self.node.executor.regate(session)
 
     def received(self, event: Received) -> None:
@@ -57,9 +58,9 @@ class Connections:
         session = node.sessions.get(event.conn)
         if session is None:
             if event.conn == node.replica.conn:
-                node.replica.received(event.data, node.now)
+                node.replica.received(event.data, node.turn.now)
             return
-        session.last_ms = node.now.mono_ms
+        session.last_ms = node.turn.now.mono_ms
         data = event.data
         session.total_received += len(data)
         if session.blocked is not None:
@@ -75,7 +76,7 @@ class Connections:
         decoder = session.decoder
         session.reading = len(data)
         if session.link is not None and not data.strip(b"\r\n"):
-            session.link.acked_ms = self.node.now.mono_ms  # a replica that loads shows life by line ends
+            session.link.acked_ms = self.node.turn.now.mono_ms  # a replica that loads shows life by line ends
         if not decoder.trusted:
             data = self._authenticate(session, data)
         if decoder.trusted:
@@ -90,7 +91,7 @@ class Connections:
         if decoder.error is not None and session.blocked is None:
             if session.reply_mode == REPLY_ON and session.conn not in self.node.primary.links:
                 session.push(reply.error(f"ERR Protocol error: {decoder.error}"))
-            self.node.log(
+            self.node.turn.log(
                 Level.VERBOSE, f"Protocol error ({decoder.error}) from client: id={session.id} addr={session.peer}"
             )
             session.close("protocol error")
@@ -119,10 +120,10 @@ class Connections:
         """
         if name.lower() not in _HTTP:
             return False
-        now = self.node.now.mono_ms
+        now = self.node.turn.now.mono_ms
         if now >= self._next_warning_ms:
             self._next_warning_ms = now + 60_000
-            self.node.log(
+            self.node.turn.log(
                 Level.WARNING,
                 "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to Redis. "
                 "This is likely due to an attacker attempting to use Cross Protocol Scripting to compromise your Redis "
@@ -133,7 +134,7 @@ class Connections:
         return True
 
     def _close_greedy(self, session: Session) -> None:
-        self.node.log(
+        self.node.turn.log(
             Level.WARNING,
             f"Closing client that reached max query buffer length: id={session.id} addr={session.peer}",
         )
@@ -153,7 +154,7 @@ class Connections:
         session = self.node.sessions.pop(event.conn, None)
         if session is None:
             if event.conn == self.node.replica.conn and self.node.replica.conn:
-                self.node.replica.closed(event.why, self.node.now)
+                self.node.replica.closed(event.why, self.node.turn.now)
             return
         self._forget(session)
 
@@ -171,28 +172,27 @@ class Connections:
             executor.unpark(session)
         executor.unwatch(session)
         self.node.services.forget(session)
-        if self.node.primary.closed(session.conn, self.node.now):
+        if self.node.primary.closed(session.conn, self.node.turn.now):
             self.node.snapshots.cancel_without_receivers()
             self.node.regate()
             self.node.handover.replicas_changed()
 
-    def close_connection(self, conn: int, why: str, flush: bool) -> None:
-        """Close behind the replies of this turn (flush: when they have gone out)."""
+    def _closing(self, conn: int) -> None:
+        """A connection is to be closed behind the replies of this turn: nothing it says counts any more."""
         session = self.node.sessions.get(conn)
         if session is not None:
             session.closing = True
-        self.node.later.append(Close(conn, why, flush))
 
     def connected(self, event: Connected) -> None:
         """The link to our primary stands."""
         if event.conn == self.node.replica.conn:
             self.node.following.local = address(event.local_host, event.local_port)
-            self.node.replica.connected(self.node.now)
+            self.node.replica.connected(self.node.turn.now)
 
     def connect_failed(self, event: ConnectFailed) -> None:
         """The link to our primary could not be made."""
         if event.conn == self.node.replica.conn:
-            self.node.replica.connect_failed(event.why, self.node.now)
+            self.node.replica.connect_failed(event.why, self.node.turn.now)
 
     def output_pending(self, event: OutputPending) -> None:
         """How much the driver still holds for a connection."""

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from heapq import heapify, heappop, heappush
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from replicator.core.clients.session import REPLY_ON, REPLY_SKIP, REPLY_SKIP_NEXT, Blocked, Session
+from replicator.core.clients.transaction import Transaction
 from replicator.core.command_table.context import PENDING, Context
 from replicator.core.command_table.registry import (
     ADMIN,
@@ -27,12 +28,10 @@ from replicator.core.command_table.registry import (
     SKIP_MONITOR,
     STALE,
     WRITE,
-    WRONG_TYPE,
     Command,
-    CommandError,
 )
-from replicator.core.commands.catalog import FAMILIES
-from replicator.core.errors import shown_in_error, unknown_command
+from replicator.core.effects import Close
+from replicator.core.errors import WRONG_TYPE, CommandError, shown_in_error, unknown_command
 from replicator.core.keyspace.database import WrongType
 from replicator.core.limits import MAX_SPELLINGS, OUTPUT_HELD_BYTES, OUTPUT_RETRY_MS, WEIGHED_BYTES, WEIGHED_COMMANDS
 from replicator.core.wire import reply
@@ -40,8 +39,6 @@ from replicator.core.wire.request import Argv, encode
 
 if TYPE_CHECKING:
     from replicator.core.node import Node
-
-assert FAMILIES  # importing the catalog has filled the registry
 
 ANY = 1 << 62  # every command has this bit: a gate that lets nothing through unseen
 
@@ -55,22 +52,10 @@ _MULTI = encode((b"MULTI",))
 _EXEC = encode((b"EXEC",))
 
 
-class Transaction:
-    """What stands between MULTI and EXEC."""
-
-    __slots__ = ("aborted", "commands", "flags")
-
-    def __init__(self) -> None:
-        self.commands: list[tuple[Command, Argv]] = []
-        self.aborted = False  # a command could not be queued: EXEC will refuse
-        self.flags = 0  # of all queued commands together
-
-
 class Executor:
     """Runs the commands of all sessions of one node."""
 
     def __init__(self, node: Node) -> None:
-        self.server: Any = node
         self.node = node
         self.keyspace = node.keyspace
         # All commands; each is the registry's own until it is first called for, then this node's copy, which counts.
@@ -102,7 +87,7 @@ class Executor:
         entry.flags |= ANY
         for sub in entry.subcommands.values():
             sub.flags |= ANY
-        self.node.services.statistics.measure(entry)
+        self.node.statistics.measure(entry)
         self.commands[name] = entry
         self.table[name.encode()] = entry
         self.table[name.upper().encode()] = entry
@@ -170,9 +155,9 @@ class Executor:
                     answer = self.failed(command, str(problem))
                 except WrongType:
                     answer = self.failed(command, WRONG_TYPE)
-                if keyspace.effects:
+                if keyspace.recorded:
                     if keyspace.dirty != before and keyspace.verbatim:
-                        keyspace.effects.append((session.db.index, argv))
+                        keyspace.recorded.append((session.db.index, argv))
                     self.commit()
                 elif keyspace.dirty != before and self.feeding and keyspace.verbatim:
                     index = session.db.index
@@ -218,7 +203,7 @@ class Executor:
 
     def _hold(self, session: Session) -> None:
         """Let a client wait until it has read some of its replies."""
-        now = self.node.now.mono_ms
+        now = self.node.turn.now.mono_ms
         self.park(session, Blocked("output", [], None, now + OUTPUT_RETRY_MS, b"", since_ms=now))
 
     def call(self, ctx: Context, command: Command, argv: Argv, *, commit: bool = True) -> bytes:
@@ -237,8 +222,8 @@ class Executor:
             answer = self.failed(command, WRONG_TYPE)
         keyspace.writes = 0
         if keyspace.dirty != before and keyspace.verbatim:
-            keyspace.effects.append((index, argv))
-        if commit and keyspace.effects:
+            keyspace.recorded.append((index, argv))
+        if commit and keyspace.recorded:
             self.commit()
         return answer
 
@@ -257,8 +242,8 @@ class Executor:
     def commit(self, *, together: bool = True) -> None:
         """Hand recorded effects on to the stream; several are kept together by MULTI/EXEC (unless independent)."""
         keyspace = self.keyspace
-        effects = keyspace.effects
-        keyspace.effects = []
+        effects = keyspace.recorded
+        keyspace.recorded = []
         if not self.feeding or not effects:
             return
         stream = self.stream
@@ -304,7 +289,7 @@ class Executor:
                 session.transaction.aborted = True
             return self._mode(session, self._error(str(problem)))
         if self.node.pauses(session, command):
-            self.park(session, Blocked("pause", argv, command, None, b"", since_ms=self.node.now.mono_ms))
+            self.park(session, Blocked("pause", argv, command, None, b"", since_ms=self.node.turn.now.mono_ms))
             return PENDING
         if session.transaction is not None and command.full_name not in _NEVER_QUEUED:
             if command.flags & NO_MULTI:
@@ -317,13 +302,13 @@ class Executor:
         session.command = command
         monitored = self.node.monitors and not command.flags & ADMIN
         if monitored and command.flags & SKIP_MONITOR:  # a script is shown before what it does
-            self.node.feed_monitors(session, command, argv)
+            self.node.watchers.feed(session, command, argv)
         call = self._call_untouching if session.no_touch else self.call
         answer = call(session, command, argv)
         if monitored and not command.flags & SKIP_MONITOR:
-            self.node.feed_monitors(session, command, argv)
+            self.node.watchers.feed(session, command, argv)
         if session.tracking is not None:
-            self.node.services.tracker.after(session, command, argv)
+            self.node.tracker.after(session, command, argv)
         if session.blocked is None:
             wanted = self._mode(session, answer)
             answer = answer if command.name in _ALWAYS_ANSWERED else wanted
@@ -375,14 +360,14 @@ class Executor:
         flags = command.flags
         if not session.authenticated and not flags & NO_AUTH:
             raise CommandError("NOAUTH Authentication required.")
-        node.check_access(session, command, argv)
+        node.users.check(session, command, argv)
         writes = self._writes(session, command)
         if session.monitor and flags & (READONLY | WRITE):
             raise CommandError("ERR Replica can't interact with the keyspace")
         if flags & DENY_OOM or (session.transaction is not None and self._needs_memory(session.transaction, command)):
             node.check_memory()
         if writes:
-            node.check_write(session)
+            node.check_write()
         subscribed = session.channels or session.patterns or session.shard_channels
         if subscribed and not session.resp3 and command.name not in _ALLOWED_WHILE_SUBSCRIBED:
             raise CommandError(
@@ -396,7 +381,7 @@ class Executor:
                 raise CommandError("LOADING Redis is loading the dataset in memory")
             if flags & NO_ASYNC_LOADING and node.loading.asynchronous:
                 raise CommandError("LOADING Redis is loading the dataset in memory")
-        node.check_busy(command)
+        node.busy_scripts.check(command)
         return command
 
     def identify(self, command: Command | None, argv: Argv) -> Command:
@@ -436,7 +421,7 @@ class Executor:
             and not session.monitor
             and not session.no_touch
             and not session.is_replica
-            and self.node.is_unrestricted(session)
+            and self.node.users.is_unrestricted(session)
         )
         session.gate = 0 if plain else ANY
         session.decoder.trusted = session.authenticated
@@ -446,6 +431,7 @@ class Executor:
     def execute_transaction(self, session: Session) -> bytes:
         """EXEC: run what was queued, as one; its effects are handed on together."""
         transaction = session.transaction
+        assert transaction is not None
         self.unwatch(session)
         answers: list[bytes] = []
         session.deny_blocking = True
@@ -460,14 +446,14 @@ class Executor:
     def _exec_one(self, session: Session, command: Command, argv: Argv) -> bytes:
         if not session.is_primary_link:
             try:
-                self.node.services.users.check_queued(session, command, argv)
+                self.node.users.check_queued(session, command, argv)
             except CommandError as problem:
                 return self.failed(command, str(problem))
         answer = self.call(session, command, argv, commit=False)
         if self.node.monitors and not command.flags & (ADMIN | SKIP_MONITOR):
-            self.node.feed_monitors(session, command, argv)
+            self.node.watchers.feed(session, command, argv)
         if session.tracking is not None:
-            self.node.services.tracker.remember(session, command, argv)
+            self.node.tracker.remember(session, command, argv)
         return answer
 
     def end_transaction(self, session: Session) -> None:
@@ -512,7 +498,8 @@ class Executor:
 
     def unpark(self, session: Session) -> Blocked:
         """The session waits no more; its further commands will run at the end of this turn."""
-        blocked: Blocked = session.blocked
+        blocked = session.blocked
+        assert blocked is not None
         session.blocked = None
         self.blocked.pop(session, None)
         if blocked.keys:
@@ -559,7 +546,7 @@ class Executor:
             db = self.keyspace.databases[index]
             there = key in db.values
             for session in list(db.awaited.get(key, ())):
-                blocked: Blocked | None = session.blocked
+                blocked = session.blocked
                 if blocked is None or not (there or blocked.on_delete):
                     continue
                 assert blocked.command is not None
@@ -595,4 +582,4 @@ class Executor:
 
     def close_session(self, session: Session, why: str, after_reply: bool) -> None:
         """Close a session's connection."""
-        self.node.connections.close_connection(session.conn, why, after_reply)
+        self.node.turn.emit(Close(session.conn, why, after_reply))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from replicator.core.clients.access import AccessDenied
-from replicator.core.command_table.registry import ADMIN, DENY_OOM, STALE, WRITE, Command, CommandError
-from replicator.core.commands.scripts.scripting import refuse_in_script
+from replicator.core.clients.session import Caller
+from replicator.core.command_table.context import Context
+from replicator.core.command_table.registry import ADMIN, DENY_OOM, STALE, WRITE, Command
 from replicator.core.effects import Level
+from replicator.core.errors import CommandError
 from replicator.core.scripting import api
+from replicator.core.scripting.api import Run
 
 if TYPE_CHECKING:
     from replicator.core.node import Node
@@ -23,19 +26,19 @@ class ScriptHost:
     def __init__(self, node: Node) -> None:
         self.node = node
 
-    def run_script_command(self, ctx: Any, argv: list[bytes]) -> bytes:
+    def run_script_command(self, ctx: Context, run: Run, argv: list[bytes]) -> bytes:
         """One command of the running script; its encoded reply, an error among them."""
         executor = self.node.executor
         entry = executor.resolve(argv)
         try:
-            self._admit(ctx, entry, argv)
+            self._admit(ctx, run, entry, argv)
         except CommandError as problem:
             if entry is not None:
                 entry.rejected += 1
             return executor.failed(None, str(problem))
         assert entry is not None
         if entry.flags & WRITE:
-            ctx.script.wrote = True
+            run.wrote = True
         keyspace = self.node.keyspace
         before = keyspace.verbatim
         try:
@@ -43,14 +46,15 @@ class ScriptHost:
         finally:
             keyspace.verbatim = before
             if self.node.monitors and not entry.flags & ADMIN:
-                self.node.feed_monitors(ctx, entry, argv)
-            tracker = self.node.services.tracker
+                self.node.watchers.feed(ctx, entry, argv)
+            tracker = self.node.tracker
             if tracker.active and (session := self.node.by_id.get(ctx.id)) is not None:
                 tracker.remember(session, entry, argv)
 
-    def _admit(self, ctx: Any, entry: Command | None, argv: list[bytes]) -> None:
+    def _admit(self, ctx: Context, run: Run, entry: Command | None, argv: list[bytes]) -> None:
         node = self.node
-        problem = refuse_in_script(ctx, entry, argv)
+        assert isinstance(ctx, Caller)
+        problem = api.refuse_in_script(run, entry, argv)
         if problem is not None:
             raise CommandError(problem)
         assert entry is not None
@@ -59,34 +63,35 @@ class ScriptHost:
             if entry.flags & WRITE:
                 if node.replica.active and node.config["replica-read-only"]:
                     raise CommandError(api.READ_ONLY_REPLICA)
-                node.check_write(ctx)
+                node.check_write()
             if node.is_stale() and not entry.flags & STALE:
                 raise CommandError(api.STALE_COMMAND)
-        may_exceed = ctx.script.flags & api.ALLOW_OOM or ctx.script.wrote
+        may_exceed = run.flags & api.ALLOW_OOM or run.wrote
         if entry.flags & DENY_OOM and not may_exceed and not node.services.has_room():
             raise CommandError(api.OUT_OF_MEMORY)
 
-    def check_script_access(self, ctx: Any, entry: Command, argv: list[bytes]) -> None:
+    def check_script_access(self, ctx: Caller, entry: Command, argv: list[bytes]) -> None:
         """The caller's access rules, in the words for scripts."""
         try:
-            self.node.check_access(ctx, entry, argv)
+            self.node.users.check(ctx, entry, argv)
         except AccessDenied as problem:
             raise CommandError(_NO_ACCESS[problem.denial.reason]) from None
 
-    def script_may_run(self, ctx: Any, argv: list[bytes]) -> bool | None:
+    def script_may_run(self, ctx: Context, argv: list[bytes]) -> bool | None:
         """redis.acl_check_cmd."""
         entry = self.node.executor.resolve(argv)
         if entry is None:
             return None
-        return self.node.services.users.denial(ctx, entry, argv) is None
+        assert isinstance(ctx, Caller)
+        return self.node.users.denial(ctx, entry, argv) is None
 
-    def script_refusal(self, ctx: Any, flags: int, legacy: bool) -> str | None:
+    def script_refusal(self, ctx: Context, flags: int, legacy: bool) -> str | None:
         """Why a script with these flags may not start now."""
         node = self.node
         cannot_write: str | None = None
         if not ctx.is_primary_link:
             try:
-                node.check_write(ctx)
+                node.check_write()
             except CommandError as problem:
                 cannot_write = str(problem)
         return api.start_refusal(
@@ -101,6 +106,14 @@ class ScriptHost:
             cluster=False,
         )
 
+    def busy_threshold_ms(self) -> int:
+        """busy-reply-threshold."""
+        return int(self.node.config["busy-reply-threshold"])
+
+    def meter(self) -> int:
+        """Microseconds of a clock that runs while a script does."""
+        return self.node.meter()
+
     def script_log(self, level: int, message: bytes) -> None:
         """redis.log."""
-        self.node.log(_LEVELS[level], message.decode("utf-8", "replace"))
+        self.node.turn.log(_LEVELS[level], message.decode("utf-8", "replace"))

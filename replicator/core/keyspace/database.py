@@ -247,7 +247,7 @@ class Database:
         keyspace = self.keyspace
         self.remove(key)
         keyspace.expired += 1
-        keyspace.effects.append((self.index, [keyspace.delete_name, key]))
+        keyspace.recorded.append((self.index, [keyspace.delete_name, key]))
         if self.hooked:
             self.tell(key)
         if keyspace.notify_flags & NOTIFY_EXPIRED:
@@ -338,9 +338,9 @@ class Keyspace:
         self.late_ms = 0  # how much later it is by now (DEBUG SLEEP)
         self.dirty = 0  # changes ever made
         self.scheduled = False  # a database may have an expiry in its schedule
-        self.effects: list[tuple[int, list[bytes]]] = []  # what replicas must be told, not yet handed on
+        self.recorded: list[tuple[int, list[bytes]]] = []  # what replicas must be told, not yet handed on
         self.verbatim = True  # the running command is its own effect
-        self.apart = False  # the effects of the running command are independent of each other (expiry met by a SCAN)
+        self.apart = False  # what the running command has recorded is independent of each other (expiry met by a SCAN)
         # awaited keys that changed; whether they have held a list, a sorted set or a stream since
         self.ready: dict[tuple[int, bytes], bool] = {}
         self.expires_keys = True  # a primary deletes expired keys; a replica only hides them
@@ -393,7 +393,7 @@ class Keyspace:
             elif when <= self.now_ms:
                 del self.own_volatile[(index, key)]
                 database.expire_now(key)
-                self.effects.pop()
+                self.recorded.pop()
 
     def adopt(self, other: Keyspace) -> None:
         """Take over the data of another keyspace (a finished load), keeping our own hooks; watchers are told."""

@@ -303,7 +303,7 @@ class Evictor:
         keyspace = self.keyspace
         db.remove(key)
         keyspace.evicted += 1
-        keyspace.effects.append((db.index, [keyspace.delete_name, key]))
+        keyspace.recorded.append((db.index, [keyspace.delete_name, key]))
         db.tell(key)
         db.notify(NOTIFY_EVICTED, b"evicted", key)
 

@@ -27,8 +27,8 @@ class Loads:
             asynchronous=asynchronous,
             keep_expired=source in ("file", "socket") or self.is_replica_by_config(),
             check_crc=bool(self.node.config["rdbchecksum"]) and not self.node.services.skip_checksum,
-            mono_ms=self.node.now.mono_ms,
-            unix_ms=self.node.now.unix_ms,
+            mono_ms=self.node.turn.now.mono_ms,
+            unix_ms=self.node.turn.now.unix_ms,
         )
         self.node.regate()
 
@@ -52,7 +52,7 @@ class Loads:
         self.node.snapshots.last_keys_loaded = loading.loader.keys
         self.node.snapshots.last_keys_expired = loading.loader.expired
         self._describe(loading.loader.aux)
-        self.node.log(
+        self.node.turn.log(
             Level.NOTICE,
             f"Done loading RDB, keys loaded: {loading.loader.keys}, keys expired: {loading.loader.expired}.",
         )
@@ -64,51 +64,47 @@ class Loads:
         version = aux.get(b"valkey-ver") or aux.get(b"redis-ver")
         if version is not None:
             shown = version[:64].decode("utf-8", "backslashreplace")
-            node.log(Level.NOTICE, f"Loading RDB produced by version {shown}")
+            node.turn.log(Level.NOTICE, f"Loading RDB produced by version {shown}")
         made, memory = aux.get(b"ctime", b""), aux.get(b"used-mem", b"")
         if made.isdigit() and len(made) < 20:
-            node.log(Level.NOTICE, f"RDB age {max(0, node.now.unix_ms // 1000 - int(made))} seconds")
+            node.turn.log(Level.NOTICE, f"RDB age {max(0, node.turn.now.unix_ms // 1000 - int(made))} seconds")
         if memory.isdigit() and len(memory) < 20:
-            node.log(Level.NOTICE, f"RDB memory usage when created {int(memory) / (1 << 20):.2f} Mb")
+            node.turn.log(Level.NOTICE, f"RDB memory usage when created {int(memory) / (1 << 20):.2f} Mb")
 
     def file_chunk(self, event: FileChunk) -> None:
         """More of a file that is being loaded."""
         loading = self.node.loading
         if loading is None or loading.name != event.name:
-            self.node.emit(StopReading(event.name))
+            self.node.turn.emit(StopReading(event.name))
             return
         loading.size = event.size
         loading.read_to = event.offset + len(event.data)
         loading.at_end = event.eof
         if self._take(loading, event.data) and not event.eof and loading.resume_ms is not None:
-            self.node.emit(StopReading(event.name))
+            self.node.turn.emit(StopReading(event.name))
 
     def read(self, name: str, offset: int = 0) -> None:
         """Read the file that is being loaded, from there on."""
         chunk = min(LOAD_CHUNK, self.node.config["loading-process-events-interval-bytes"])
-        self.node.emit(ReadFile(name, chunk, offset))
+        self.node.turn.emit(ReadFile(name, chunk, offset))
 
     def advance(self) -> None:
         """Go on with a load that had to wait (key-load-delay)."""
         loading = self.node.loading
-        if loading is None or loading.resume_ms is None or self.node.now.mono_ms < loading.resume_ms:
+        if loading is None or loading.resume_ms is None or self.node.turn.now.mono_ms < loading.resume_ms:
             return
         if loading.source == "socket":
-            self.node.replica.load_goes_on(self.node.now)
+            self.node.replica.load_goes_on(self.node.turn.now)
         elif self._take(loading, b"") and loading.resume_ms is None and not loading.at_end:
             self.read(loading.name, loading.read_to)
-
-    def deadline_ms(self) -> int | None:
-        """When `advance` has work (mono ms)."""
-        return None if self.node.loading is None else self.node.loading.resume_ms
 
     def _take(self, loading: Loading, data: bytes) -> bool:
         """Bytes of a file; whether the load goes on."""
         node = self.node
         if loading.source == "file":
-            node.replica.show_life(node.now)
+            node.replica.show_life(node.turn.now)
         try:
-            rest = loading.feed(data, node.now, node.config["key-load-delay"])
+            rest = loading.feed(data, node.turn.now, node.config["key-load-delay"])
             if loading.resume_ms is not None or not loading.at_end:
                 return True
             if rest is None:
@@ -118,7 +114,7 @@ class Loads:
         except RdbError as problem:
             if loading.source == "file":
                 self.end()
-                node.replica.payload_failed(str(problem), node.now)
+                node.replica.payload_failed(str(problem), node.turn.now)
             else:
                 self._cannot_load(loading.name, str(problem))
             return False
@@ -129,15 +125,15 @@ class Loads:
         return False
 
     def _cannot_load(self, name: str, why: str) -> None:
-        self.node.log(Level.WARNING, f"Fatal error loading the DB, check server logs. Exiting. ({name}: {why})")
-        self.node.emit(StopReading(name))
+        self.node.turn.log(Level.WARNING, f"Fatal error loading the DB, check server logs. Exiting. ({name}: {why})")
+        self.node.turn.emit(StopReading(name))
         self.end()
-        self.node.later.append(Exit(1))
+        self.node.turn.later.append(Exit(1))
 
     def _loaded_at_start(self, loading: Loading) -> None:
         self.adopt()
-        took = (self.node.now.mono_ms - loading.started_ms) / 1000
-        self.node.log(Level.NOTICE, f"DB loaded from disk: {took:.3f} seconds")
+        took = (self.node.turn.now.mono_ms - loading.started_ms) / 1000
+        self.node.turn.log(Level.NOTICE, f"DB loaded from disk: {took:.3f} seconds")
         aux = loading.loader.aux
         identity, offset = aux.get(b"repl-id", b""), aux.get(b"repl-offset", b"")
         if len(identity) == 40 and offset.isdigit():
@@ -157,10 +153,10 @@ class Loads:
             own = history.id
             history.restart(identity, offset, size)
             history.follow(own)
-            self.node.primary.alone_since_ms = self.node.now.mono_ms
+            self.node.primary.alone_since_ms = self.node.turn.now.mono_ms
             self.node.set_feeding()
             keyspace = self.node.keyspace  # replicas hold what had expired, and continue: they are told
-            keyspace.effects += [(index, [keyspace.delete_name, key]) for index, key in dropped]
+            keyspace.recorded += [(index, [keyspace.delete_name, key]) for index, key in dropped]
             self.node.executor.commit(together=False)
 
     def _become_ready(self) -> None:
@@ -169,7 +165,7 @@ class Loads:
             self.node.become_replica(host, int(port), why="")
         self.node.ready = True
         self.node.regate()
-        self.node.log(Level.NOTICE, "Ready to accept connections")
+        self.node.turn.log(Level.NOTICE, "Ready to accept connections")
 
     def file_failed(self, event: FileFailed) -> None:
         """A file operation failed."""
@@ -186,9 +182,9 @@ class Loads:
                     self._cannot_load(event.name, event.why)
             else:
                 self.end()
-                self.node.replica.payload_failed(event.why, self.node.now)
+                self.node.replica.payload_failed(event.why, self.node.turn.now)
             return
-        self.node.replica.file_failed(event.name, event.why, self.node.now)
+        self.node.replica.file_failed(event.name, event.why, self.node.turn.now)
 
     def file_committed(self, event: FileCommitted) -> None:
         """A file stands under its final name."""

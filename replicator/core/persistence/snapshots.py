@@ -86,7 +86,7 @@ class Snapshots:
         aux: dict[bytes, bytes] = {
             b"redis-ver": node.redis_version.encode(),
             b"redis-bits": b"64",
-            b"ctime": b"%d" % (node.now.unix_ms // 1000),
+            b"ctime": b"%d" % (node.turn.now.unix_ms // 1000),
             b"used-mem": b"%d" % node.used_memory(),
         }
         if replication and node.history.window is not None:
@@ -97,7 +97,7 @@ class Snapshots:
         return snapshot_chunks(
             node.keyspace if keys else Keyspace(1),
             aux=aux,
-            functions=node.function_codes() if functions else [],
+            functions=node.scripting.library_codes() if functions else [],
             version=version,
             compress=bool(node.config["rdbcompression"]),
             checksum=bool(node.config["rdbchecksum"]),
@@ -112,7 +112,7 @@ class Snapshots:
         if self.running is not None:
             return
         if node.primary.links:
-            request = node.primary.wanted_snapshot(node.now)
+            request = node.primary.wanted_snapshot(node.turn.now)
             if request is not None:
                 self._start_for_replicas(request)
                 return
@@ -124,11 +124,11 @@ class Snapshots:
         node = self.node
         self.generation += 1
         target = "replicas sockets" if request.diskless else "disk"
-        node.log(Level.NOTICE, f"Starting BGSAVE for SYNC with target: {target}")
+        node.turn.log(Level.NOTICE, f"Starting BGSAVE for SYNC with target: {target}")
         node.flush_stream()
         node.executor.stream_db = -1  # the new replicas know no database: the stream says it anew
         node.primary.begin_snapshot(request, self.generation)
-        self.running = Running(self.generation, True, request.diskless, node.keyspace.dirty, node.now.mono_ms)
+        self.running = Running(self.generation, True, request.diskless, node.keyspace.dirty, node.turn.now.mono_ms)
         effect = self._effect()
         if request.diskless:
             mark = f"{node.random.getrandbits(160):040x}".encode()
@@ -142,15 +142,15 @@ class Snapshots:
             if request.content != WHOLE:
                 keys, functions = request.content.keys, request.content.functions
                 effect = replace(effect, chunks=partial(self.chunks, keys=keys, functions=functions))
-        node.last_effect(effect)
+        node.turn.last_effect(effect)
 
     def _start_save(self) -> None:
         self.generation += 1
         node = self.node
         node.flush_stream()
-        self.last_try_ms = node.now.mono_ms
-        self.running = Running(self.generation, False, False, node.keyspace.dirty, node.now.mono_ms)
-        node.last_effect(self._effect())
+        self.last_try_ms = node.turn.now.mono_ms
+        self.running = Running(self.generation, False, False, node.keyspace.dirty, node.turn.now.mono_ms)
+        node.turn.last_effect(self._effect())
 
     def _effect(self) -> StartSnapshot:
         node = self.node
@@ -178,9 +178,9 @@ class Snapshots:
         running.pid = event.pid
         self.last_fork_us = event.fork_us
         self.total_forks += 1
-        self.node.services.statistics.forked(event.fork_us)
+        self.node.statistics.forked(event.fork_us)
         kind = "Background RDB transfer" if running.diskless else "Background saving"
-        self.node.log(Level.NOTICE, f"{kind} started by pid {event.pid}")
+        self.node.turn.log(Level.NOTICE, f"{kind} started by pid {event.pid}")
 
     def done(self, event: SnapshotDone) -> None:
         """The snapshot is whole."""
@@ -192,18 +192,18 @@ class Snapshots:
         self.last_cow = event.cow_bytes
         if running.diskless:
             up = sum(1 for link in node.primary.links.values() if link.generation == event.generation)
-            node.log(Level.WARNING, f"Diskless rdb transfer, done reading from pipe, {up} replicas still up.")
-            node.log(Level.NOTICE, "Background RDB transfer terminated with success")
+            node.turn.log(Level.WARNING, f"Diskless rdb transfer, done reading from pipe, {up} replicas still up.")
+            node.turn.log(Level.NOTICE, "Background RDB transfer terminated with success")
         else:
             self.saved_dirty = running.dirty_at_start
-            self.last_save_s = node.now.unix_ms // 1000
+            self.last_save_s = node.turn.now.unix_ms // 1000
             self.last_ok = True
             self.saves += 1
-            self.last_duration_s = (node.now.mono_ms - running.started_ms) // 1000
-            node.log(Level.NOTICE, "Background saving terminated with success")
+            self.last_duration_s = (node.turn.now.mono_ms - running.started_ms) // 1000
+            node.turn.log(Level.NOTICE, "Background saving terminated with success")
             node.regate()
         if running.for_replicas:
-            node.primary.snapshot_done(event.generation, str(node.config["dbfilename"]), node.now)
+            node.primary.snapshot_done(event.generation, str(node.config["dbfilename"]), node.turn.now)
 
     def failed(self, event: SnapshotFailed) -> None:
         """The snapshot came to nothing."""
@@ -213,15 +213,15 @@ class Snapshots:
             return
         self.running = None
         if running.diskless:
-            node.log(Level.WARNING, f"Background transfer terminated: {event.why}")
+            node.turn.log(Level.WARNING, f"Background transfer terminated: {event.why}")
         else:
-            node.log(Level.WARNING, f"Background saving terminated: {event.why}")
+            node.turn.log(Level.WARNING, f"Background saving terminated: {event.why}")
             if not running.cancelled:
                 self.last_ok = False
-                self.last_duration_s = (node.now.mono_ms - running.started_ms) // 1000
-            self.last_try_ms = node.now.mono_ms
+                self.last_duration_s = (node.turn.now.mono_ms - running.started_ms) // 1000
+            self.last_try_ms = node.turn.now.mono_ms
             node.regate()
-        node.emit(Announce("snapshot.failed", (("generation", event.generation), ("why", event.why))))
+        node.turn.emit(Announce("snapshot.failed", (("generation", event.generation), ("why", event.why))))
         if running.for_replicas:
             node.primary.snapshot_failed(event.generation)
 
@@ -229,7 +229,7 @@ class Snapshots:
         """Kill the child."""
         if self.running is not None and not self.running.cancelled:
             self.running.cancelled = True
-            self.node.emit(CancelSnapshot(self.running.generation))
+            self.node.turn.emit(CancelSnapshot(self.running.generation))
 
     def cancel_without_receivers(self) -> None:
         """A diskless snapshot whose last replica has gone is of no use to anybody."""
@@ -238,10 +238,10 @@ class Snapshots:
             return
         if not self.node.primary.has_receivers():
             if running.diskless:
-                self.node.log(Level.NOTICE, "Diskless rdb transfer, last replica dropped, killing fork child.")
+                self.node.turn.log(Level.NOTICE, "Diskless rdb transfer, last replica dropped, killing fork child.")
                 self.cancel()
             elif not self.node.config["save"]:
-                self.node.log(Level.NOTICE, "Killing running BGSAVE child: its last replica has gone")
+                self.node.turn.log(Level.NOTICE, "Killing running BGSAVE child: its last replica has gone")
                 self.cancel()
 
     # -- clocks ------------------------------------------------------------------------------------------------------
@@ -254,10 +254,10 @@ class Snapshots:
         for seconds, changes in node.config["save"]:
             if (
                 self.changes >= changes
-                and node.now.unix_ms // 1000 - self.last_save_s > seconds
-                and (self.last_ok or node.now.mono_ms - self.last_try_ms > _RETRY_MS)
+                and node.turn.now.unix_ms // 1000 - self.last_save_s > seconds
+                and (self.last_ok or node.turn.now.mono_ms - self.last_try_ms > _RETRY_MS)
             ):
-                node.log(Level.NOTICE, f"{changes} changes in {seconds} seconds. Saving...")
+                node.turn.log(Level.NOTICE, f"{changes} changes in {seconds} seconds. Saving...")
                 self.requested_save = True
                 return
 
@@ -272,9 +272,9 @@ class Snapshots:
         first = True
         node.flush_stream()
         for chunk in self.chunks():
-            node.emit(AppendFile(name, chunk[0] if isinstance(chunk, tuple) else chunk, first=first))
+            node.turn.emit(AppendFile(name, chunk[0] if isinstance(chunk, tuple) else chunk, first=first))
             first = False
-        node.emit(CommitFile(name, str(node.config["dbfilename"])))
+        node.turn.emit(CommitFile(name, str(node.config["dbfilename"])))
 
     def foreground_ended(self, name: str, why: str) -> bool:
         """Whether this file event belongs to a save in the foreground; why: "" for success."""
@@ -283,13 +283,13 @@ class Snapshots:
         node = self.node
         self._foreground = ""
         if why:
-            node.log(Level.WARNING, f"Error saving DB on disk: {why}")
-            node.emit(RemoveFile(name))
+            node.turn.log(Level.WARNING, f"Error saving DB on disk: {why}")
+            node.turn.emit(RemoveFile(name))
             self.last_ok = False
         else:
-            node.log(Level.NOTICE, "DB saved on disk")
+            node.turn.log(Level.NOTICE, "DB saved on disk")
             self.saved_dirty = node.keyspace.dirty
-            self.last_save_s = node.now.unix_ms // 1000
+            self.last_save_s = node.turn.now.unix_ms // 1000
             self.last_ok = True
             self.saves += 1
         node.regate()

@@ -450,10 +450,6 @@ class Primary:
         """How many online replicas have acknowledged this position."""
         return sum(link.state is LinkState.ONLINE and link.acked >= position for link in self.links.values())
 
-    def slowest_position(self) -> int | None:
-        """The lowest acknowledged position of online replicas, or None without any."""
-        return min((link.acked for link in self.links.values() if link.state is LinkState.ONLINE), default=None)
-
     # -- ends --------------------------------------------------------------------------------------------------------
 
     def closed(self, conn: int, now: Now) -> bool:

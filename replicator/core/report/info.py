@@ -46,9 +46,9 @@ def human(size: int) -> str:
 
 
 def _server(node: Node) -> Fields:
-    uptime = (node.now.mono_ms - node.started.mono_ms) // 1000
+    uptime = (node.turn.now.mono_ms - node.started.mono_ms) // 1000
     ends_ms = node.handover.shutdown_deadline
-    ending = [] if ends_ms is None else [("shutdown_in_milliseconds", max(0, ends_ms - node.now.mono_ms))]
+    ending = [] if ends_ms is None else [("shutdown_in_milliseconds", max(0, ends_ms - node.turn.now.mono_ms))]
     return [
         ("redis_version", node.redis_version),
         ("redis_git_sha1", "00000000"),
@@ -64,12 +64,12 @@ def _server(node: Node) -> Fields:
         ("process_supervised", "no"),
         ("run_id", node.run_id),
         ("tcp_port", node.config["port"]),
-        ("server_time_usec", node.now.unix_ms * 1000),
+        ("server_time_usec", node.turn.now.unix_ms * 1000),
         ("uptime_in_seconds", uptime),
         ("uptime_in_days", uptime // 86400),
         ("hz", node.config["hz"]),
         ("configured_hz", node.config["hz"]),
-        ("lru_clock", node.now.unix_ms // 1000 & 0xFFFFFF),
+        ("lru_clock", node.turn.now.unix_ms // 1000 & 0xFFFFFF),
         ("executable", node.surroundings.executable),
         ("config_file", node.surroundings.config_file),
         ("io_threads_active", 0),
@@ -140,7 +140,7 @@ def _persistence(node: Node) -> Fields:
     snapshots = node.snapshots
     running = snapshots.running
     loading = node.loading
-    current = -1 if running is None or running.diskless else (node.now.mono_ms - running.started_ms) // 1000
+    current = -1 if running is None or running.diskless else (node.turn.now.mono_ms - running.started_ms) // 1000
     fields: Fields = [
         ("loading", int(loading is not None and not loading.asynchronous)),
         ("async_loading", int(loading is not None and loading.asynchronous)),
@@ -174,7 +174,7 @@ def _persistence(node: Node) -> Fields:
         ("module_fork_last_cow_size", 0),
     ]
     if loading is not None:
-        elapsed = max(1, node.now.mono_ms - loading.started_ms)
+        elapsed = max(1, node.turn.now.mono_ms - loading.started_ms)
         total = loading.size or loading.read
         left = max(0, total - loading.read)
         fields += [
@@ -244,7 +244,7 @@ def _stats(node: Node) -> Fields:
 
 
 def _link(node: Node, link: Link) -> str:
-    lag = (node.now.mono_ms - link.acked_ms) // 1000 if link.state is LinkState.ONLINE else 0
+    lag = (node.turn.now.mono_ms - link.acked_ms) // 1000 if link.state is LinkState.ONLINE else 0
     return (
         f"ip={link.announced_host or link.host},port={link.announced_port},state={link.state.shown},"
         f"offset={link.acked},lag={lag}"
@@ -257,7 +257,7 @@ def replication_fields(node: Node) -> Fields:
     history, replica, primary = node.history, node.replica, node.primary
     fields: Fields = [("role", "slave" if replica.active else "master")]
     if replica.active:
-        silent = -1 if not replica.up else (node.now.mono_ms - replica.last_io_ms) // 1000
+        silent = -1 if not replica.up else (node.turn.now.mono_ms - replica.last_io_ms) // 1000
         fields += [
             ("master_host", replica.primary_host),
             ("master_port", replica.primary_port),
@@ -274,10 +274,10 @@ def replication_fields(node: Node) -> Fields:
                 ("master_sync_read_bytes", read),
                 ("master_sync_left_bytes", size - read if size >= 0 else -1),
                 ("master_sync_perc", f"{100 * read / size if size > 0 else 0:.2f}"),
-                ("master_sync_last_io_seconds_ago", (node.now.mono_ms - replica.transfer.io_ms) // 1000),
+                ("master_sync_last_io_seconds_ago", (node.turn.now.mono_ms - replica.transfer.io_ms) // 1000),
             ]
         if not replica.up:
-            fields.append(("master_link_down_since_seconds", (node.now.mono_ms - replica.down_since_ms) // 1000))
+            fields.append(("master_link_down_since_seconds", (node.turn.now.mono_ms - replica.down_since_ms) // 1000))
         fields += [
             ("slave_priority", node.config["replica-priority"]),
             ("slave_read_only", int(node.config["replica-read-only"])),
@@ -285,7 +285,7 @@ def replication_fields(node: Node) -> Fields:
         ]
     fields.append(("connected_slaves", len(primary.links)))
     if node.config["min-replicas-to-write"] and node.config["min-replicas-max-lag"]:
-        good = primary.good_replicas(node.now, node.config["min-replicas-max-lag"])
+        good = primary.good_replicas(node.turn.now, node.config["min-replicas-max-lag"])
         fields.append(("min_slaves_good_slaves", good))
     fields += [(f"slave{number}", _link(node, link)) for number, link in enumerate(primary.links.values())]
     window = history.window
@@ -320,7 +320,7 @@ def _commandstats(node: Node) -> Fields:
     for command in node.executor.commands.values():
         for entry in (command, *command.subcommands.values()):
             if entry.calls or entry.rejected or entry.failed:
-                usec = node.services.statistics.measured[entry.full_name].total_usec
+                usec = node.statistics.measured[entry.full_name].total_usec
                 per_call = usec / entry.calls if entry.calls else 0
                 fields.append(
                     (
@@ -341,7 +341,7 @@ def _latencystats(node: Node) -> Fields:
             f"latency_percentiles_usec_{name}",
             ",".join(f"p{share:g}={one.percentile(share):.3f}" for share in shares),
         )
-        for name, one in node.services.statistics.ordered().items()
+        for name, one in node.statistics.ordered().items()
         if one.calls
     ]
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from replicator.core import limits
 from replicator.core.clients.session import Session
-from replicator.core.command_table.registry import ADMIN, WRITE, WRONG_TYPE, Command, CommandError
+from replicator.core.command_table.registry import ADMIN, WRITE, Command
 from replicator.core.effects import Announce, Level, PauseReading, RemoveFile, StopReading
+from replicator.core.errors import WRONG_TYPE, CommandError
 from replicator.core.keyspace.database import WrongType
 from replicator.core.persistence.loading import RdbError
 from replicator.core.replication.transfer import LoadError
@@ -99,7 +100,7 @@ class Following:
         snapshots.requested_save = snapshots.scheduled = False
         if snapshots.saving:
             assert snapshots.running is not None
-            self.node.log(
+            self.node.turn.log(
                 Level.NOTICE,
                 "Replica is about to load the RDB file received from the master, but there is a pending RDB child "
                 f"running. Killing process {snapshots.running.pid} and removing its temp file to avoid any race",
@@ -110,7 +111,7 @@ class Following:
         """Drop the old data, then load the file chunk by chunk."""
         node = self.node
         self._flush_old()
-        node.log(Level.NOTICE, "MASTER <-> REPLICA sync: Loading DB in memory")
+        node.turn.log(Level.NOTICE, "MASTER <-> REPLICA sync: Loading DB in memory")
         node.loads.begin("file", name, asynchronous=False)
         node.loads.read(name)
 
@@ -120,20 +121,20 @@ class Following:
         swap = node.config["repl-diskless-load"] == "swapdb"
         if not swap:
             self._flush_old()
-        node.log(Level.NOTICE, "MASTER <-> REPLICA sync: Loading DB in memory")
+        node.turn.log(Level.NOTICE, "MASTER <-> REPLICA sync: Loading DB in memory")
         # Old data of another history is kept in case the load fails, but nobody should take it for the primary's.
         node.loads.begin("socket", "", asynchronous=swap and node.replica.full_id == node.history.id)
 
     def _flush_old(self) -> None:
         node = self.node
-        node.log(Level.NOTICE, "MASTER <-> REPLICA sync: Flushing old data")
+        node.turn.log(Level.NOTICE, "MASTER <-> REPLICA sync: Flushing old data")
         for db in node.keyspace.databases:
             db.clear()
         # An empty node is no continuation of anything.
         node.history.drop_window()
         node.history.forget(node.random)
         node.replica.resumable = False
-        node.emit(Announce("replication.data-dropped", ()))
+        node.turn.emit(Announce("replication.data-dropped", ()))
 
     def feed_loader(self, data: bytes) -> bytes | None:
         """Payload bytes from the socket."""
@@ -147,13 +148,13 @@ class Following:
             raise LoadError(f"{share} is in use, with {loading.read} bytes of the payload read")
         waited = loading.resume_ms is not None
         try:
-            rest = loading.feed(data, node.now, node.config["key-load-delay"])
+            rest = loading.feed(data, node.turn.now, node.config["key-load-delay"])
         except RdbError as problem:
             node.loads.end()
             raise LoadError(str(problem)) from None
         waits = loading.resume_ms is not None
         if waits != waited:
-            node.emit(PauseReading(node.replica.conn, waits))
+            node.turn.emit(PauseReading(node.replica.conn, waits))
         return rest
 
     def loader_waits(self) -> bool:
@@ -169,16 +170,16 @@ class Following:
         """The payload broke off."""
         loading = self.node.loading
         if loading is not None:
-            self.node.log(Level.NOTICE, f"MASTER <-> REPLICA sync: Discarding the unfinished load ({why})")
+            self.node.turn.log(Level.NOTICE, f"MASTER <-> REPLICA sync: Discarding the unfinished load ({why})")
             if loading.source == "file":
-                self.node.emit(StopReading(loading.name))
+                self.node.turn.emit(StopReading(loading.name))
             self.node.loads.end()
 
     def file_loaded(self, name: str) -> None:
         """The payload has been loaded from its file."""
         node = self.node
         if node.config["rdb-del-sync-files"] and not node.config["save"] and not node.config["appendonly"]:
-            node.emit(RemoveFile(name))
+            node.turn.emit(RemoveFile(name))
         self._adopt()
 
     def _adopt(self) -> None:
@@ -188,7 +189,7 @@ class Following:
         text = loading.loader.aux.get(b"repl-stream-db", b"0")
         stream_db = int(text) if text.isdigit() and int(text) < len(node.keyspace.databases) else 0
         node.loads.adopt()
-        node.replica.payload_loaded(stream_db, node.now)
+        node.replica.payload_loaded(stream_db, node.turn.now)
 
     # -- the stream --------------------------------------------------------------------------------------------------
 
@@ -202,9 +203,8 @@ class Following:
         session.id = node.connections.next_client_id()
         session.peer = f"{node.replica.primary_host}:{node.replica.primary_port}"
         session.local = self.local
-        session.created_ms = session.last_ms = node.now.mono_ms
+        session.created_ms = session.last_ms = node.turn.now.mono_ms
         session.db = node.keyspace.databases[node.replica.stream_db]
-        session.flags |= 1
         self.session = session
         self.unapplied = b""
         self._empty_queue()
@@ -228,7 +228,7 @@ class Following:
         node = self.node
         if session is None:
             return
-        session.last_ms = node.now.mono_ms
+        session.last_ms = node.turn.now.mono_ms
         if self.unapplied:
             self.unapplied += data
         else:
@@ -243,9 +243,9 @@ class Following:
         finally:
             keyspace.applying = False
         if session.decoder.error is not None:
-            node.log(Level.WARNING, f"Protocol error from master: {session.decoder.error}")
+            node.turn.log(Level.WARNING, f"Protocol error from master: {session.decoder.error}")
             node.replica.resumable = False  # where in the history our data stands cannot be told any more
-            node.replica.disconnect("protocol error", node.now)
+            node.replica.disconnect("protocol error", node.turn.now)
             return
         if self.session is not session:
             return  # the stream itself made us leave
@@ -269,13 +269,13 @@ class Following:
         arguments = self._queued_arguments + session.decoder.pending_arguments
         if size + arguments * limits.ARGUMENT_WEIGHT > limits.MAX_UNAPPLIED:
             what = "a transaction without its EXEC" if self.queue else "a command without its end"
-            node.log(
+            node.turn.log(
                 Level.WARNING,
                 f"The master has sent {what} of {size} bytes and {arguments} arguments, more than a replica keeps: "
                 "leaving it, to ask for a full resynchronization.",
             )
             node.replica.resumable = False
-            node.replica.disconnect("too much of the stream is open", node.now)
+            node.replica.disconnect("too much of the stream is open", node.turn.now)
 
     def _apply(self, session: Session, batch: list[Argv]) -> int:
         """Run commands of the stream; how many bytes of an open transaction remain unapplied at the end."""
@@ -316,13 +316,13 @@ class Following:
                 behind = sum(map(encoded_size, batch[at:]))
                 position = self.node.history.end + len(self.unapplied) - session.decoder.pending - behind
                 if len(argv) > 1 and argv[1].lower() == b"getack":
-                    self.node.replica.acknowledge(self.node.now, position)
+                    self.node.replica.acknowledge(self.node.turn.now, position)
                 continue
             self._run(session, argv)
             if keyspace.ready:
                 executor.serve_ready()
-        if keyspace.effects:
-            keyspace.effects.clear()
+        if keyspace.recorded:
+            keyspace.recorded.clear()
         executor.total_commands += len(batch)
         if batch:
             session.command = executor.resolve(batch[-1])
@@ -356,22 +356,22 @@ class Following:
             self._show(session, command, argv)
         if answer[:1] == b"-":
             self._complain(argv, answer[1:-2].decode("utf-8", "backslashreplace"))
-        if keyspace.effects:
-            keyspace.effects.clear()
+        if keyspace.recorded:
+            keyspace.recorded.clear()
 
     def _show(self, session: Session, command: Command, argv: Argv) -> None:
         """To those who watch this node; what the primary shows of a client, we show of the link."""
         if self.node.monitors and not command.flags & ADMIN:
-            self.node.feed_monitors(session, command, argv)
+            self.node.watchers.feed(session, command, argv)
 
     def _complain(self, argv: Argv, why: str) -> None:
-        self.node.log(
+        self.node.turn.log(
             Level.WARNING,
             f"== CRITICAL == This replica is sending an error to its master: '{why}' after processing the command "
             f"'{argv[0].decode('utf-8', 'backslashreplace').lower()}'",
         )
         if self.node.config["propagation-error-behavior"] != "ignore":
-            self.node.log(
+            self.node.turn.log(
                 Level.WARNING, "Replica cannot apply its primary's command: it must not go on with other data."
             )
-            self.node.crash()
+            self.node.turn.crash()

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 from replicator.core.clients.session import Blocked, Session
 from replicator.core.command_table.context import PENDING
-from replicator.core.command_table.registry import MAY_REPLICATE, WRITE, Command, CommandError
+from replicator.core.command_table.registry import MAY_REPLICATE, WRITE, Command
 from replicator.core.effects import Announce, Exit, Level
+from replicator.core.errors import CommandError
 from replicator.core.replication.primary import Link, LinkState
 from replicator.core.wire import reply
 
@@ -63,7 +64,7 @@ class Handover:
     def pausing_writes(self) -> bool:
         """Writes have to wait, and with them everything else that changes data by itself (expiry, eviction)."""
         return (
-            self.client_pause_until > self.node.now.mono_ms
+            self.client_pause_until > self.node.turn.now.mono_ms
             or self.state is not FailoverState.NONE
             or (self.shutting_down and self.shutdown_deadline is not None)
         )
@@ -72,7 +73,7 @@ class Handover:
         """Whether this command waits."""
         if session.link is not None and session.conn in self.node.primary.links:
             return False
-        if self.client_pause_all and self.client_pause_until > self.node.now.mono_ms:
+        if self.client_pause_all and self.client_pause_until > self.node.turn.now.mono_ms:
             return True
         if command.name == "exec" and session.transaction is not None:
             return bool(session.transaction.flags & (WRITE | MAY_REPLICATE))
@@ -80,7 +81,7 @@ class Handover:
 
     def pause(self, until_ms: int, *, everything: bool) -> None:
         """CLIENT PAUSE; a running pause is never shortened, nor weakened."""
-        running = self.client_pause_until > self.node.now.mono_ms
+        running = self.client_pause_until > self.node.turn.now.mono_ms
         self.client_pause_until = max(until_ms, self.client_pause_until if running else 0)
         self.client_pause_all = everything or (running and self.client_pause_all)
         self.node.regate()
@@ -97,8 +98,8 @@ class Handover:
         if self.pausing:
             return
         for session in list(node.executor.blocked):
-            blocked: Blocked = session.blocked
-            if blocked.kind == "pause":
+            blocked = session.blocked
+            if blocked is not None and blocked.kind == "pause":
                 session.queue.insert(0, blocked.argv)
                 node.executor.unpark(session)
 
@@ -120,7 +121,7 @@ class Handover:
         count = node.primary.acked_by(position)
         if count >= wanted or session.deny_blocking:
             return reply.integer(count)
-        deadline = node.now.mono_ms + timeout_ms if timeout_ms else None
+        deadline = node.turn.now.mono_ms + timeout_ms if timeout_ms else None
         blocked = Blocked(
             "replicas",
             session.argv,
@@ -156,8 +157,8 @@ class Handover:
         """A replica has acknowledged more."""
         node = self.node
         for session in list(node.executor.blocked):
-            blocked: Blocked = session.blocked
-            if blocked.kind == "replicas":
+            blocked = session.blocked
+            if blocked is not None and blocked.kind == "replicas":
                 count = node.primary.acked_by(blocked.position)
                 if count >= blocked.wanted:
                     node.executor.unblock(session, reply.integer(count))
@@ -185,10 +186,10 @@ class Handover:
         self.state = FailoverState.WAITING
         self.target = target
         self.force = force
-        self.failover_deadline = None if timeout_ms is None else node.now.mono_ms + timeout_ms
+        self.failover_deadline = None if timeout_ms is None else node.turn.now.mono_ms + timeout_ms
         to = f" to {target[0]}:{target[1]}" if target else ""
-        node.log(Level.NOTICE, f"FAILOVER requested{to}.")
-        node.emit(Announce("failover.requested", (("target", to.strip()),)))
+        node.turn.log(Level.NOTICE, f"FAILOVER requested{to}.")
+        node.turn.emit(Announce("failover.requested", (("target", to.strip()),)))
         node.flush_stream()
         node.regate()
         self.replicas_changed()
@@ -212,16 +213,16 @@ class Handover:
     def _abort(self, why: str) -> None:
         node = self.node
         to = f" to {self.target[0]}:{self.target[1]}" if self.target else ""
-        node.log(Level.NOTICE, f"FAILOVER{to} aborted: {why}")
+        node.turn.log(Level.NOTICE, f"FAILOVER{to} aborted: {why}")
         if node.replica.failover_unanswered:
-            node.log(Level.WARNING, "Whether the failover target took over is unknown: there may be two masters.")
+            node.turn.log(Level.WARNING, "Whether the failover target took over is unknown: there may be two masters.")
         was, self.state = self.state, FailoverState.NONE
         self.target = None
         self.failover_deadline = None
         node.replica.ask_failover = node.replica.failover_unanswered = False
         if was is FailoverState.IN_PROGRESS:
             node.become_primary(why=why)
-        node.emit(Announce("failover.aborted", (("why", why),)))
+        node.turn.emit(Announce("failover.aborted", (("why", why),)))
         self._release()
 
     def refused(self, why: str) -> None:
@@ -235,7 +236,7 @@ class Handover:
             self.state = FailoverState.NONE
             self.target = None
             self.failover_deadline = None
-            self.node.emit(Announce("failover.done", ()))
+            self.node.turn.emit(Announce("failover.done", ()))
             self._release()
 
     def replicas_changed(self) -> None:
@@ -244,7 +245,7 @@ class Handover:
             chosen = self._caught_up()
             if chosen is not None:
                 node = self.node
-                node.log(Level.NOTICE, f"Failover target {chosen[0]}:{chosen[1]} is synced, failing over.")
+                node.turn.log(Level.NOTICE, f"Failover target {chosen[0]}:{chosen[1]} is synced, failing over.")
                 self._begin(chosen)
         if self.shutting_down and self.shutdown_deadline is not None and not self._lagging():
             self._finish_shutdown()
@@ -276,14 +277,14 @@ class Handover:
             node.executor.park(session, Blocked("shutdown", [], None, None, b""))
         if self.shutting_down:
             return PENDING  # whoever asks later waits with the first, and changes nothing, not even by NOW
-        node.log(Level.WARNING, "User requested shutdown...")
+        node.turn.log(Level.WARNING, "User requested shutdown...")
         self.shutting_down = True
         self.shutdown_save = save
         self.shutdown_force = force
         timeout_ms = 1000 * node.config["shutdown-timeout"]
         if not now and timeout_ms and not node.replica.active and self._lagging():
-            self.shutdown_deadline = node.now.mono_ms + timeout_ms
-            node.log(Level.NOTICE, "Waiting for replicas before shutting down.")
+            self.shutdown_deadline = node.turn.now.mono_ms + timeout_ms
+            node.turn.log(Level.NOTICE, "Waiting for replicas before shutting down.")
             node.regate()
             self.ask_acks()
             return PENDING
@@ -298,7 +299,7 @@ class Handover:
         """SHUTDOWN ABORT."""
         if not self.shutting_down:
             raise CommandError("ERR No shutdown in progress.")
-        self.node.log(Level.NOTICE, "Shutdown manually aborted.")
+        self.node.turn.log(Level.NOTICE, "Shutdown manually aborted.")
         self._cancel_shutdown()
         return reply.OK
 
@@ -317,31 +318,31 @@ class Handover:
         self.shutdown_deadline = None
         lagging = self._lagging()
         for link in lagging:
-            lag = (node.now.mono_ms - link.acked_ms) // 1000
-            node.log(
+            lag = (node.turn.now.mono_ms - link.acked_ms) // 1000
+            node.turn.log(
                 Level.WARNING,
                 f"Lagging replica {link.address} reported offset {node.history.end - link.acked} behind master, "
                 f"lag={lag}, state={link.state.shown}.",
             )
         online = sum(link.state is LinkState.ONLINE for link in node.primary.links.values())
         if online:
-            node.log(Level.NOTICE, f"{online - len(lagging)} of {online} replicas are in sync when shutting down.")
+            node.turn.log(Level.NOTICE, f"{online - len(lagging)} of {online} replicas are in sync when shutting down.")
         if node.snapshots.running is not None and node.snapshots.saving:
-            node.log(Level.WARNING, "There is a child saving an .rdb. Killing it!")
+            node.turn.log(Level.WARNING, "There is a child saving an .rdb. Killing it!")
         node.snapshots.cancel()
         save = bool(node.config["save"]) if self.shutdown_save is None else self.shutdown_save
         node.exiting = True
         node.regate()
         if save:
-            node.log(Level.NOTICE, "Saving the final RDB snapshot before exiting.")
+            node.turn.log(Level.NOTICE, "Saving the final RDB snapshot before exiting.")
             self._saving_for_exit = True
             node.snapshots.save_now()
             return
         self._exit()
 
     def _exit(self) -> None:
-        self.node.log(Level.WARNING, "Redis is now ready to exit, bye bye...")
-        self.node.last_effect(Exit(0))
+        self.node.turn.log(Level.WARNING, "Redis is now ready to exit, bye bye...")
+        self.node.turn.last_effect(Exit(0))
 
     # -- saves -------------------------------------------------------------------------------------------------------
 
@@ -360,15 +361,15 @@ class Handover:
         if self._saving_for_exit:
             self._saving_for_exit = False
             if why and not self.shutdown_force:
-                self.node.log(Level.WARNING, "Error trying to save the DB, can't exit.")
-                self.node.log(
+                self.node.turn.log(Level.WARNING, "Error trying to save the DB, can't exit.")
+                self.node.turn.log(
                     Level.WARNING, "Errors trying to shut down the server. Check the logs for more information."
                 )
                 self.node.exiting = False
                 self._cancel_shutdown()
             else:
                 if why:
-                    self.node.log(Level.WARNING, "Error trying to save the DB. Exit anyway.")
+                    self.node.turn.log(Level.WARNING, "Error trying to save the DB. Exit anyway.")
                 self._exit()
             return
         waiters, self._save_waiters = self._save_waiters, []
@@ -391,7 +392,7 @@ class Handover:
     def advance(self) -> None:
         """End pauses and waits whose time has come."""
         node = self.node
-        mono = node.now.mono_ms
+        mono = node.turn.now.mono_ms
         if self.client_pause_until and self.client_pause_until <= mono:
             self.client_pause_until = 0
             self.client_pause_all = False
@@ -401,7 +402,7 @@ class Handover:
             if self.state is FailoverState.WAITING:
                 if self.force and self.target is not None:
                     host, port = self.target
-                    node.log(Level.NOTICE, f"FAILOVER to {host}:{port} time out exceeded, failing over.")
+                    node.turn.log(Level.NOTICE, f"FAILOVER to {host}:{port} time out exceeded, failing over.")
                     self._begin(self.target)
                 else:
                     self._abort("Replica never caught up before timeout")

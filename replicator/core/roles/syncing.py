@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from replicator.core.clients.session import REPLY_OFF, REPLY_ON, Session
+from replicator.core.clients.transaction import Transaction
 from replicator.core.command_table.context import PENDING
-from replicator.core.command_table.registry import Command, CommandError
+from replicator.core.command_table.registry import Command
 from replicator.core.effects import Level
-from replicator.core.execution.executor import ANY, Transaction
+from replicator.core.errors import CommandError
+from replicator.core.execution.executor import ANY
 from replicator.core.replication.primary import CAPA_EOF, WHOLE, Link
 from replicator.core.roles.failover import FailoverState
 from replicator.core.wire.request import Argv
@@ -51,21 +53,21 @@ class Orders:
         """A coordinated failover is under way."""
         return self.node.handover.state is not FailoverState.NONE
 
-    def promote(self, ctx: Any) -> None:
+    def promote(self, ctx: Session) -> None:
         """REPLICAOF NO ONE."""
         if not self.node.replica.active:
             return
         self.node.become_primary(why="user request")
         self.node.config.assign("replicaof", ())
-        self.node.log(Level.NOTICE, f"MASTER MODE enabled (user request from '{self.describe(ctx)}')")
+        self.node.turn.log(Level.NOTICE, f"MASTER MODE enabled (user request from '{self.describe(ctx)}')")
 
-    def follow(self, ctx: Any, host: str, port: int) -> bool:
+    def follow(self, ctx: Session, host: str, port: int) -> bool:
         """REPLICAOF host port; whether we follow that one already."""
         if self.node.replica.active and (self.node.replica.primary_host, self.node.replica.primary_port) == (
             host,
             port,
         ):
-            self.node.log(
+            self.node.turn.log(
                 Level.NOTICE,
                 "REPLICAOF would result into synchronization with the master we are already connected with. "
                 "No operation performed.",
@@ -73,10 +75,10 @@ class Orders:
             return True
         self.node.become_replica(host, port, why="user request")
         self.node.config.assign("replicaof", (host, str(port)))
-        self.node.log(Level.NOTICE, f"REPLICAOF {host}:{port} enabled (user request from '{self.describe(ctx)}')")
+        self.node.turn.log(Level.NOTICE, f"REPLICAOF {host}:{port} enabled (user request from '{self.describe(ctx)}')")
         return False
 
-    def describe(self, ctx: Any) -> str:
+    def describe(self, ctx: Session) -> str:
         """A client in a log line, as CLIENT LIST begins it."""
         return f"id={ctx.id} addr={ctx.peer} laddr={ctx.local} name={ctx.name.decode('utf-8', 'replace')}"
 
@@ -86,12 +88,12 @@ class Orders:
         """The replication attributes of a connection, made when it first speaks of them."""
         if session.link is None:
             host = session.peer.rpartition(":")[0].strip("[]")
-            session.link = Link(session.conn, host, acked_ms=self.node.now.mono_ms)
+            session.link = Link(session.conn, host, acked_ms=self.node.turn.now.mono_ms)
         return session.link
 
     def acknowledged(self, link: Link, position: int) -> None:
         """REPLCONF ACK."""
-        self.node.primary.ack(link, position, self.node.now)
+        self.node.primary.ack(link, position, self.node.turn.now)
         if self.node.executor.blocked or self.node.handover.pausing:
             self.node.handover.acks_changed()
 
@@ -107,16 +109,16 @@ class Orders:
             raise CommandError("ERR SYNC and PSYNC are invalid with pending output")
         if link.content != WHOLE and not link.capabilities & CAPA_EOF:
             raise CommandError("ERR Filtered replica requires EOF capability")
-        self.node.log(Level.NOTICE, f"Replica {link.address} asks for synchronization")
+        self.node.turn.log(Level.NOTICE, f"Replica {link.address} asks for synchronization")
         session.is_replica = True
         session.executor.regate(session)
         link.old_sync = old
-        if not old and self.node.primary.psync(link, asked_id, position, self.node.now):
+        if not old and self.node.primary.psync(link, asked_id, position, self.node.turn.now):
             self.node.regate()
             return
         if old:
             asked_id, position = "?", -2
-        self.node.primary.full(link, self.node.now, busy=self.node.snapshots.running is not None)
+        self.node.primary.full(link, self.node.turn.now, busy=self.node.snapshots.running is not None)
         self.node.set_feeding()
         self.node.regate()
 
@@ -131,7 +133,7 @@ class Orders:
         if argv[0].lower() in _SAID_ON_LINKS and not self.node.executor.answer(session, command, argv):
             return PENDING
         name = argv[0][:128].decode("utf-8", "backslashreplace").lower()
-        self.node.log(
+        self.node.turn.log(
             Level.WARNING, f"Replica generated a reply to command '{name}', disconnecting it: {self.describe(session)}"
         )
         session.close("a command on a replication link", after_reply=False)
@@ -140,7 +142,7 @@ class Orders:
     def log_wrong_offset(self, session: Session) -> None:
         """PSYNC with an offset that is no number."""
         address = self.link_of(session).address
-        self.node.log(Level.NOTICE, f"Replica {address} asks for synchronization but with a wrong offset")
+        self.node.turn.log(Level.NOTICE, f"Replica {address} asks for synchronization but with a wrong offset")
 
     def reset_session(self, session: Session) -> None:
         """RESET: the connection as if it were new."""
@@ -160,11 +162,11 @@ class Orders:
 
     def _take_over(self, session: Session, asked_id: str) -> None:
         """PSYNC ... FAILOVER: our primary hands over to us."""
-        self.node.log(Level.WARNING, f"Failover request received for replid {asked_id}.")
+        self.node.turn.log(Level.WARNING, f"Failover request received for replid {asked_id}.")
         if not self.node.replica.active:
             raise CommandError("ERR PSYNC FAILOVER can't be sent to a master.")
         if asked_id != self.node.history.id:
             raise CommandError("ERR PSYNC FAILOVER replid must match my replid.")
         self.node.become_primary(why="failover")
         self.node.config.assign("replicaof", ())
-        self.node.log(Level.NOTICE, f"MASTER MODE enabled (failover request from '{self.describe(session)}')")
+        self.node.turn.log(Level.NOTICE, f"MASTER MODE enabled (failover request from '{self.describe(session)}')")

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol
+from typing import Protocol
+
+from replicator.core.command_table.context import Context
+from replicator.core.command_table.registry import MAY_REPLICATE, NO_SCRIPT, WRITE, Command
 
 # Script and function flags, in the order in which FUNCTION LIST reports them.
 NO_WRITES = 1
@@ -115,36 +118,59 @@ def start_refusal(
     return None
 
 
+# May cause effects although they are no writes: refused in read-only scripts.
+_EFFECTFUL = frozenset(("pfcount", "publish", "spublish"))
+
+
+def refuse_in_script(run: Run, entry: Command | None, argv: list[bytes]) -> str | None:
+    """Why the running script may not call this, by the command's own nature: an error text, or None.
+
+    entry: the command or subcommand that argv names; a container without its subcommand counts as too few arguments.
+    Access rules, roles and memory are the node's to check, behind this.
+    """
+    if entry is None:
+        return UNKNOWN_COMMAND
+    if entry.subcommands or not entry.least <= len(argv) <= entry.most:
+        return WRONG_ARITY
+    flags = entry.flags
+    if flags & NO_SCRIPT:
+        return NOT_FROM_SCRIPT
+    if run.read_only and (flags & (WRITE | MAY_REPLICATE) or entry.name in _EFFECTFUL):
+        return READ_ONLY_SCRIPT
+    return None
+
+
 class Host(Protocol):
-    """The node, as scripting uses it (ctx.server)."""
+    """What scripting asks of the node (execution/scripts.py)."""
 
-    scripting: Any
-    config: Any  # config["busy-reply-threshold"]: milliseconds, 0 or less: never
+    def busy_threshold_ms(self) -> int:
+        """busy-reply-threshold: milliseconds after which a script is slow; 0 or less: never."""
+        ...
 
-    def run_script_command(self, ctx: Any, argv: list[bytes]) -> bytes:
+    def run_script_command(self, ctx: Context, run: Run, argv: list[bytes]) -> bytes:
         """Run one command for the running script; its encoded reply in ctx's protocol (ctx.resp3). Never raises.
 
-        ctx is the script's own context: ctx.script is the Run, ctx.db the database it has selected, ctx.user the
-        caller's user, ctx.deny_blocking is True. The node, in this order,
-        - finds the command, and refuses what commands.scripting.refuse_in_script refuses;
+        ctx is the script's own context: ctx.db the database it has selected, ctx.user the caller's user,
+        ctx.deny_blocking is True. The node, in this order,
+        - finds the command, and refuses what refuse_in_script refuses;
         - checks ACL rules (NO_ACCESS_COMMAND, NO_ACCESS_KEY, NO_ACCESS_CHANNEL), unless ctx.is_primary_link;
         - for writes: the role (READ_ONLY_REPLICA), MISCONF, NOREPLICAS;
         - on a stale replica: STALE_COMMAND for a command without the stale flag (the script has ALLOW_STALE, or
           it would not run);
-        - for DENY_OOM commands above maxmemory: OUT_OF_MEMORY, unless ctx.script.flags has ALLOW_OOM or
-          ctx.script.wrote is already set;
+        - for DENY_OOM commands above maxmemory: OUT_OF_MEMORY, unless the run's flags have ALLOW_OOM or
+          its `wrote` is already set;
         - cluster slots;
-        - sets ctx.script.wrote for WRITE commands;
+        - sets `wrote` for WRITE commands;
         - runs the command with keyspace.verbatim saved, set True, and restored behind it; appends argv as an effect
           of the database it began in if keyspace.dirty grew and verbatim stayed True.
         """
         ...
 
-    def script_may_run(self, ctx: Any, argv: list[bytes]) -> bool | None:
+    def script_may_run(self, ctx: Context, argv: list[bytes]) -> bool | None:
         """redis.acl_check_cmd: whether ctx.user may run argv; None: there is no such command."""
         ...
 
-    def script_refusal(self, ctx: Any, flags: int, legacy: bool) -> str | None:
+    def script_refusal(self, ctx: Context, flags: int, legacy: bool) -> str | None:
         """start_refusal with the node's state."""
         ...
 

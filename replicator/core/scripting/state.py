@@ -73,7 +73,7 @@ class Library:
 class Scripting:
     """The node's scripts and functions (server.scripting). host: the node, see api.Host."""
 
-    def __init__(self, host: Any, version: str = "7.0.15") -> None:
+    def __init__(self, host: api.Host, version: str = "7.0.15") -> None:
         self.host = host
         self.version = version
         self.scripts: dict[bytes, Script] = {}  # by sha1 in lower-case hex
@@ -318,20 +318,20 @@ class Scripting:
         run, context = self.running, self.context
         assert run is not None and context is not None
         if run.replication & api.REPLICATE_REPLICAS:
-            answer: bytes = self.host.run_script_command(context, argv)
+            answer: bytes = self.host.run_script_command(context, run, argv)
             return answer
         keyspace = context.keyspace
-        mark, expired = len(keyspace.effects), keyspace.expired
-        answer = self.host.run_script_command(context, argv)
-        made = keyspace.effects[mark:]
+        mark, expired = len(keyspace.recorded), keyspace.expired
+        answer = self.host.run_script_command(context, run, argv)
+        made = keyspace.recorded[mark:]
         # what expired meanwhile is not the script's doing: replicas must hear of it
         deletions = [effect for effect in made if len(effect[1]) == 2 and effect[1][0] == keyspace.delete_name]
-        keyspace.effects[mark:] = deletions[: keyspace.expired - expired]
+        keyspace.recorded[mark:] = deletions[: keyspace.expired - expired]
         return answer
 
     def _may_run(self, argv: list[bytes]) -> bool | None:
-        verdict: bool | None = self.host.script_may_run(self.context, argv)
-        return verdict
+        assert self.context is not None
+        return self.host.script_may_run(self.context, argv)
 
     def _slow(self) -> int:
         from replicator.core.scripting.engine import GO_ON, KILL, LOAD_TIMEOUT
@@ -342,7 +342,7 @@ class Scripting:
         elapsed = self.host.meter() - run.started_us
         if run.kind is Kind.LOAD:
             return LOAD_TIMEOUT if elapsed > _LOAD_LIMIT_US else GO_ON
-        threshold_ms = self.host.config["busy-reply-threshold"]
+        threshold_ms = self.host.busy_threshold_ms()
         if threshold_ms <= 0 or elapsed < 1000 * threshold_ms:
             return GO_ON
         run.slow = True

@@ -13,9 +13,10 @@ import hiredis
 
 from replicator.core.config.config import Config, MemoryStore
 from replicator.core.effects import Level
-from replicator.core.node import Node, Surroundings
+from replicator.core.node import Node
 from replicator.core.now import Now
 from replicator.core.replication.primary import LinkState
+from replicator.core.surroundings import Surroundings
 from replicator.scenario.play.faults import Mischief
 from replicator.scenario.play.observe import Seen
 from replicator.scenario.play.player import Player
@@ -73,7 +74,7 @@ def seen(node: Node) -> Seen:
     for link in primary.links.values():
         if link.state is LinkState.ONLINE:
             online += 1
-            lag = (node.now.mono_ms - link.acked_ms) // 1000
+            lag = (node.turn.now.mono_ms - link.acked_ms) // 1000
             lag_s = lag if lag_s is None else min(lag_s, lag)
     role, upstream, state = "master", "", ""
     if replica.active:

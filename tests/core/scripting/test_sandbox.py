@@ -72,7 +72,7 @@ def test_an_error_of_ours_reaches_a_script_as_a_plain_value(node: Harness) -> No
 
 
 def test_an_exception_in_a_command_ends_the_script_whatever_it_catches(node: Harness) -> None:
-    def broken(ctx: Any, argv: list[bytes]) -> bytes:
+    def broken(ctx: Any, run: Any, argv: list[bytes]) -> bytes:
         raise ZeroDivisionError("a bug of ours")
 
     node.server.run_script_command = broken

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from functools import cache, partial
 
 from replicator.core.command_table.categories import categories_of
-from replicator.core.command_table.context import Context
 from replicator.core.command_table.key_specs import NOTES, KeySpec, NoSuchKeys, key_uses, specs_of, tips_of
 from replicator.core.command_table.registry import (
     BLOCKING,
@@ -16,12 +15,12 @@ from replicator.core.command_table.registry import (
     NO_ASYNC_LOADING,
     NO_MANDATORY_KEYS,
     STALE,
-    SYNTAX,
     Command,
-    CommandError,
     command,
 )
 from replicator.core.commands.about.synopsis import Argument, parse
+from replicator.core.commands.parts import Caller
+from replicator.core.errors import SYNTAX, CommandError
 from replicator.core.wire import reply
 from replicator.core.wire.glob import matcher
 
@@ -190,9 +189,9 @@ def _docs(entry: Command, resp3: bool) -> bytes:
     return reply.mapping(items, resp3)
 
 
-def _find(ctx: Context, name: bytes) -> Command | None:
+def _find(ctx: Caller, name: bytes) -> Command | None:
     parent, _, sub = name.lower().decode("utf-8", "replace").partition("|")
-    entry: Command | None = ctx.server.executor.commands.get(parent)
+    entry: Command | None = ctx.server.table.commands.get(parent)
     return entry if entry is None or not sub else entry.subcommands.get(sub)
 
 
@@ -207,18 +206,18 @@ def _find(ctx: Context, name: bytes) -> Command | None:
     summary="Get array of Redis command details",
     categories="connection",
 )
-def command_(ctx: Context, argv: list[bytes]) -> bytes:
+def command_(ctx: Caller, argv: list[bytes]) -> bytes:
     """COMMAND"""
-    return reply.array([_info(entry, ctx.resp3) for entry in ctx.server.executor.commands.values()])
+    return reply.array([_info(entry, ctx.resp3) for entry in ctx.server.table.commands.values()])
 
 
 sub = partial(command, group="server", flags=_FLAGS, categories="connection")
 
 
 @sub("command|count", arity=2, since="2.8.13", complexity="O(1)", summary="Get total number of Redis commands")
-def command_count(ctx: Context, argv: list[bytes]) -> bytes:
+def command_count(ctx: Caller, argv: list[bytes]) -> bytes:
     """COMMAND COUNT"""
-    return reply.integer(len(ctx.server.executor.commands))
+    return reply.integer(len(ctx.server.table.commands))
 
 
 @sub(
@@ -230,7 +229,7 @@ def command_count(ctx: Context, argv: list[bytes]) -> bytes:
     arguments="[command-name [command-name ...]]",
     history=(("7.0.0", "Allowed to be called with no argument to get info on all commands."),),
 )
-def command_info(ctx: Context, argv: list[bytes]) -> bytes:
+def command_info(ctx: Caller, argv: list[bytes]) -> bytes:
     """COMMAND INFO [command-name ...]"""
     if len(argv) == 2:
         return command_(ctx, argv)
@@ -247,10 +246,10 @@ def command_info(ctx: Context, argv: list[bytes]) -> bytes:
     arguments="[command-name [command-name ...]]",
     differs="Arguments are derived from the synopsis; names of choices and blocks are made of their parts.",
 )
-def command_docs(ctx: Context, argv: list[bytes]) -> bytes:
+def command_docs(ctx: Caller, argv: list[bytes]) -> bytes:
     """COMMAND DOCS [command-name ...]"""
     if len(argv) == 2:
-        entries = list(ctx.server.executor.commands.values())
+        entries = list(ctx.server.table.commands.values())
     else:
         entries = [entry for entry in (_find(ctx, name) for name in argv[2:]) if entry is not None]
     items = [part for entry in entries for part in (_bulk(entry.full_name), _docs(entry, ctx.resp3))]
@@ -277,7 +276,7 @@ def _filter(kind: bytes, value: bytes) -> Callable[[Command], bool] | None:
     summary="Get an array of Redis command names",
     arguments="[FILTERBY <MODULE module-name | ACLCAT category | PATTERN pattern>]",
 )
-def command_list(ctx: Context, argv: list[bytes]) -> bytes:
+def command_list(ctx: Caller, argv: list[bytes]) -> bytes:
     """COMMAND LIST [FILTERBY MODULE name | ACLCAT category | PATTERN pattern]"""
     wanted: Callable[[Command], bool] | None = None
     if len(argv) > 2:
@@ -285,13 +284,13 @@ def command_list(ctx: Context, argv: list[bytes]) -> bytes:
         if wanted is None:
             raise CommandError(SYNTAX)
     names = []
-    for entry in ctx.server.executor.commands.values():
+    for entry in ctx.server.table.commands.values():
         names += [one.full_name for one in (entry, *entry.subcommands.values()) if wanted is None or wanted(one)]
     return reply.bulks([name.encode() for name in names])
 
 
-def _uses(ctx: Context, words: list[bytes]) -> list[tuple[bytes, tuple[str, ...]]]:
-    entry: Command | None = ctx.server.executor.resolve(words)
+def _uses(ctx: Caller, words: list[bytes]) -> list[tuple[bytes, tuple[str, ...]]]:
+    entry: Command | None = ctx.server.table.resolve(words)
     if entry is None:
         raise CommandError("ERR Invalid command specified")
     if not any(spec.flags != ("not_key",) for spec in specs_of(entry.full_name)):
@@ -315,7 +314,7 @@ def _uses(ctx: Context, words: list[bytes]) -> list[tuple[bytes, tuple[str, ...]
     summary="Extract keys given a full Redis command",
     arguments="command [arg [arg ...]]",
 )
-def command_getkeys(ctx: Context, argv: list[bytes]) -> bytes:
+def command_getkeys(ctx: Caller, argv: list[bytes]) -> bytes:
     """COMMAND GETKEYS command [arg ...]"""
     return reply.bulks([key for key, _ in _uses(ctx, argv[2:])])
 
@@ -328,7 +327,7 @@ def command_getkeys(ctx: Context, argv: list[bytes]) -> bytes:
     summary="Extract keys and access flags given a full Redis command",
     arguments="command [arg [arg ...]]",
 )
-def command_getkeysandflags(ctx: Context, argv: list[bytes]) -> bytes:
+def command_getkeysandflags(ctx: Caller, argv: list[bytes]) -> bytes:
     """COMMAND GETKEYSANDFLAGS command [arg ...]"""
     rows = [reply.array([reply.bulk(key), _simples(flags, ctx.resp3)]) for key, flags in _uses(ctx, argv[2:])]
     return reply.array(rows)
@@ -341,6 +340,6 @@ def command_getkeysandflags(ctx: Context, argv: list[bytes]) -> bytes:
     complexity="O(1)",
     summary="Show helpful text about the different subcommands",
 )
-def command_help(ctx: Context, argv: list[bytes]) -> bytes:
+def command_help(ctx: Caller, argv: list[bytes]) -> bytes:
     """COMMAND HELP"""
     return reply.array([reply.simple(line) for line in _HELP])

@@ -3,16 +3,8 @@
 from __future__ import annotations
 
 from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import (
-    FAST,
-    LOADING,
-    NOT_AN_INTEGER,
-    STALE,
-    SYNTAX,
-    WRITE,
-    CommandError,
-    command,
-)
+from replicator.core.command_table.registry import FAST, LOADING, STALE, WRITE, command
+from replicator.core.errors import NOT_AN_INTEGER, SYNTAX, CommandError
 from replicator.core.keyspace.database import Database
 from replicator.core.wire import reply
 from replicator.core.wire.numbers import parse_int

@@ -3,16 +3,8 @@
 from __future__ import annotations
 
 from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import (
-    ASKING,
-    DENY_OOM,
-    NOT_AN_INTEGER,
-    READONLY,
-    SYNTAX,
-    WRITE,
-    CommandError,
-    command,
-)
+from replicator.core.command_table.registry import ASKING, DENY_OOM, READONLY, WRITE, command
+from replicator.core.errors import NOT_AN_INTEGER, SYNTAX, CommandError
 from replicator.core.keyspace.database import NOTIFY_GENERIC
 from replicator.core.keyspace.serialize import neutral_value, value_from
 from replicator.core.keyspace.stream import Stream

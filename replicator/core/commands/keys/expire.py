@@ -8,7 +8,8 @@ Source: https://redis.io/docs/latest/commands/expire/
 from __future__ import annotations
 
 from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import FAST, NOT_AN_INTEGER, READONLY, WRITE, CommandError, command
+from replicator.core.command_table.registry import FAST, READONLY, WRITE, command
+from replicator.core.errors import NOT_AN_INTEGER, CommandError
 from replicator.core.keyspace.database import NOTIFY_GENERIC
 from replicator.core.wire import reply
 from replicator.core.wire.numbers import INT64_MAX, INT64_MIN, parse_int

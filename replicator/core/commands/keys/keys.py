@@ -5,18 +5,10 @@ from __future__ import annotations
 from copy import deepcopy
 
 from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import (
-    DENY_OOM,
-    FAST,
-    NO_SUCH_KEY,
-    READONLY,
-    SYNTAX,
-    WRITE,
-    CommandError,
-    command,
-)
+from replicator.core.command_table.registry import DENY_OOM, FAST, READONLY, WRITE, command
 from replicator.core.commands.keys.databases import parse_database
 from replicator.core.commands.keys.scan import kind_name
+from replicator.core.errors import NO_SUCH_KEY, SYNTAX, CommandError
 from replicator.core.keyspace.database import NOTIFY_GENERIC, Database
 from replicator.core.keyspace.sorted_set import SortedSet
 from replicator.core.keyspace.values import Hash, List, Set, Value

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import LOADING, READONLY, STALE, CommandError, command, container
+from replicator.core.command_table.registry import LOADING, READONLY, STALE, command, container
+from replicator.core.errors import CommandError
 from replicator.core.keyspace.encoding import encoding
 from replicator.core.wire import reply
 

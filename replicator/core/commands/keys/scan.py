@@ -19,7 +19,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import NOT_AN_INTEGER, READONLY, SYNTAX, CommandError, command
+from replicator.core.command_table.registry import READONLY, command
+from replicator.core.errors import NOT_AN_INTEGER, SYNTAX, CommandError
 from replicator.core.keyspace.index import Index
 from replicator.core.keyspace.values import Kind
 from replicator.core.wire import reply

@@ -9,16 +9,8 @@ import re
 from dataclasses import dataclass, field
 
 from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import (
-    DENY_OOM,
-    MOVABLE_KEYS,
-    NOT_AN_INTEGER,
-    READONLY,
-    SYNTAX,
-    WRITE,
-    CommandError,
-    command,
-)
+from replicator.core.command_table.registry import DENY_OOM, MOVABLE_KEYS, READONLY, WRITE, command
+from replicator.core.errors import NOT_AN_INTEGER, SYNTAX, CommandError
 from replicator.core.keyspace.database import NOTIFY_GENERIC, NOTIFY_LIST, Database, WrongType
 from replicator.core.keyspace.sorted_set import SortedSet
 from replicator.core.keyspace.values import Hash, List, Set
@@ -146,7 +138,7 @@ def _refuse_foreign_keys(ctx: Context, option: str, argv: list[bytes]) -> None:
     """BY and GET read keys that the command does not name."""
     if ctx.server.config["cluster-enabled"]:
         raise CommandError(f"ERR {option} option of SORT denied in Cluster mode.")
-    if ctx.user is not None and not ctx.server.services.users.reads_all_keys(ctx, argv):
+    if ctx.user is not None and not ctx.server.reads_all_keys(ctx, argv):
         raise CommandError(f"ERR {option} option of SORT denied due to insufficient ACL permissions.")
 
 

@@ -6,15 +6,9 @@ Source: https://redis.io/docs/latest/commands/?group=list
 from __future__ import annotations
 
 from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import (
-    DENY_OOM,
-    NO_SUCH_KEY,
-    OUT_OF_RANGE,
-    SYNTAX,
-    WRITE,
-    CommandError,
-)
+from replicator.core.command_table.registry import DENY_OOM, WRITE
 from replicator.core.commands.lists.lists import integer_argument, one_key, shrunk, span
+from replicator.core.errors import NO_SUCH_KEY, OUT_OF_RANGE, SYNTAX, CommandError
 from replicator.core.keyspace.database import NOTIFY_LIST
 from replicator.core.keyspace.values import List
 from replicator.core.wire import reply

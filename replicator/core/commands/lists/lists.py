@@ -11,19 +11,9 @@ from functools import partial
 from itertools import islice
 
 from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import (
-    DENY_OOM,
-    FAST,
-    MOVABLE_KEYS,
-    NO_NEGATION,
-    NOT_AN_INTEGER,
-    READONLY,
-    SYNTAX,
-    WRITE,
-    CommandError,
-    command,
-)
+from replicator.core.command_table.registry import DENY_OOM, FAST, MOVABLE_KEYS, READONLY, WRITE, command
 from replicator.core.commands.blocking import counted_keys, positive
+from replicator.core.errors import NO_NEGATION, NOT_AN_INTEGER, SYNTAX, CommandError
 from replicator.core.keyspace.database import NOTIFY_GENERIC, NOTIFY_LIST, Database
 from replicator.core.keyspace.values import List
 from replicator.core.wire import reply

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from replicator.core.command_table.context import Context
 from replicator.core.command_table.registry import (
     ALLOW_BUSY,
     DENY_OOM,
@@ -10,11 +9,12 @@ from replicator.core.command_table.registry import (
     NO_SCRIPT,
     STALE,
     WRITE,
-    CommandError,
     command,
     container,
 )
+from replicator.core.commands.parts import Caller
 from replicator.core.commands.scripts.scripting import GROUP, key_count, prepared, register_runner
+from replicator.core.errors import CommandError
 from replicator.core.scripting import api
 from replicator.core.scripting.api import Kind
 from replicator.core.scripting.state import Function, Library, ScriptError, Scripting
@@ -69,7 +69,7 @@ _HELP = (
 )
 
 
-def _fcall(ctx: Context, argv: list[bytes], read_only: bool) -> bytes:
+def _fcall(ctx: Caller, argv: list[bytes], read_only: bool) -> bytes:
     scripting = prepared(ctx)
     function: Function | None = scripting.functions.get(argv[1].lower())
     if function is None:
@@ -81,12 +81,12 @@ def _fcall(ctx: Context, argv: list[bytes], read_only: bool) -> bytes:
         raise CommandError(str(problem)) from None
 
 
-def fcall(ctx: Context, argv: list[bytes]) -> bytes:
+def fcall(ctx: Caller, argv: list[bytes]) -> bytes:
     """FCALL function numkeys [key ...] [arg ...]"""
     return _fcall(ctx, argv, False)
 
 
-def fcall_ro(ctx: Context, argv: list[bytes]) -> bytes:
+def fcall_ro(ctx: Caller, argv: list[bytes]) -> bytes:
     """FCALL_RO function numkeys [key ...] [arg ...]"""
     return _fcall(ctx, argv, True)
 
@@ -108,7 +108,7 @@ container("function", group=GROUP, since="7.0.0", summary="A container for funct
     categories=_CATEGORIES,
     arguments="[REPLACE] function-code",
 )
-def function_load(ctx: Context, argv: list[bytes]) -> bytes:
+def function_load(ctx: Caller, argv: list[bytes]) -> bytes:
     """FUNCTION LOAD [REPLACE] function-code"""
     replace = False
     for option in argv[2:-1]:
@@ -134,7 +134,7 @@ def function_load(ctx: Context, argv: list[bytes]) -> bytes:
     categories=_CATEGORIES,
     arguments="library-name",
 )
-def function_delete(ctx: Context, argv: list[bytes]) -> bytes:
+def function_delete(ctx: Caller, argv: list[bytes]) -> bytes:
     """FUNCTION DELETE library-name"""
     if not ctx.server.scripting.delete_library(argv[2]):
         raise CommandError("ERR Library not found")
@@ -153,7 +153,7 @@ def function_delete(ctx: Context, argv: list[bytes]) -> bytes:
     categories=_CATEGORIES,
     arguments="[ASYNC|SYNC]",
 )
-def function_flush(ctx: Context, argv: list[bytes]) -> bytes:
+def function_flush(ctx: Caller, argv: list[bytes]) -> bytes:
     """FUNCTION FLUSH [ASYNC|SYNC]"""
     if len(argv) > 3:
         raise CommandError(_wrong_arguments(argv))
@@ -175,7 +175,7 @@ def function_flush(ctx: Context, argv: list[bytes]) -> bytes:
     categories=_CATEGORIES,
     arguments="[LIBRARYNAME library-name-pattern] [WITHCODE]",
 )
-def function_list(ctx: Context, argv: list[bytes]) -> bytes:
+def function_list(ctx: Caller, argv: list[bytes]) -> bytes:
     """FUNCTION LIST [LIBRARYNAME library-name-pattern] [WITHCODE]"""
     with_code, pattern = False, None
     rest = argv[2:]
@@ -200,7 +200,7 @@ def function_list(ctx: Context, argv: list[bytes]) -> bytes:
     )
 
 
-def _described(ctx: Context, library: Library, with_code: bool) -> bytes:
+def _described(ctx: Caller, library: Library, with_code: bool) -> bytes:
     functions = [
         reply.mapping(
             [
@@ -241,7 +241,7 @@ def _described(ctx: Context, library: Library, with_code: bool) -> bytes:
     summary="Return information about the function currently running (name, description, duration)",
     categories=_CATEGORIES,
 )
-def function_stats(ctx: Context, argv: list[bytes]) -> bytes:
+def function_stats(ctx: Caller, argv: list[bytes]) -> bytes:
     """FUNCTION STATS"""
     scripting: Scripting = ctx.server.scripting
     run = scripting.running
@@ -281,7 +281,7 @@ def function_stats(ctx: Context, argv: list[bytes]) -> bytes:
     summary="Kill the function currently in execution.",
     categories=_CATEGORIES,
 )
-def function_kill(ctx: Context, argv: list[bytes]) -> bytes:
+def function_kill(ctx: Caller, argv: list[bytes]) -> bytes:
     """FUNCTION KILL"""
     try:
         ctx.server.scripting.kill(Kind.FUNCTION)
@@ -300,7 +300,7 @@ def function_kill(ctx: Context, argv: list[bytes]) -> bytes:
     summary="Dump all functions into a serialized binary payload",
     categories=_CATEGORIES,
 )
-def function_dump(ctx: Context, argv: list[bytes]) -> bytes:
+def function_dump(ctx: Caller, argv: list[bytes]) -> bytes:
     """FUNCTION DUMP"""
     return reply.bulk(dump_functions(ctx.server.scripting.library_codes()))
 
@@ -316,7 +316,7 @@ def function_dump(ctx: Context, argv: list[bytes]) -> bytes:
     categories=_CATEGORIES,
     arguments="serialized-value [FLUSH|APPEND|REPLACE]",
 )
-def function_restore(ctx: Context, argv: list[bytes]) -> bytes:
+def function_restore(ctx: Caller, argv: list[bytes]) -> bytes:
     """FUNCTION RESTORE serialized-value [FLUSH|APPEND|REPLACE]"""
     if len(argv) > 4:
         raise CommandError(_wrong_arguments(argv))
@@ -345,7 +345,7 @@ def function_restore(ctx: Context, argv: list[bytes]) -> bytes:
     summary="Show helpful text about the different subcommands",
     categories=_CATEGORIES,
 )
-def function_help(ctx: Context, argv: list[bytes]) -> bytes:
+def function_help(ctx: Caller, argv: list[bytes]) -> bytes:
     """FUNCTION HELP"""
     return reply.array([reply.simple(line) for line in _HELP])
 

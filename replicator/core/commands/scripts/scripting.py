@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from replicator.core.command_table.context import Context
+from replicator.core.clients import session
 from replicator.core.command_table.registry import (
     ALLOW_BUSY,
     LOADING,
@@ -10,17 +10,15 @@ from replicator.core.command_table.registry import (
     MOVABLE_KEYS,
     NO_MANDATORY_KEYS,
     NO_SCRIPT,
-    NOT_AN_INTEGER,
     READONLY,
     SKIP_MONITOR,
     STALE,
-    WRITE,
-    Command,
-    CommandError,
-    Run,
+    SeenRun,
     command,
     container,
 )
+from replicator.core.commands.parts import Caller
+from replicator.core.errors import NOT_AN_INTEGER, CommandError
 from replicator.core.scripting import api
 from replicator.core.scripting.api import Kind
 from replicator.core.scripting.state import Script, ScriptError, Scripting
@@ -51,26 +49,6 @@ _HELP = (
 )
 
 
-# May cause effects although they are no writes: refused in read-only scripts.
-_EFFECTFUL = frozenset(("pfcount", "publish", "spublish"))
-
-
-def refuse_in_script(ctx: Context, entry: Command | None, argv: list[bytes]) -> str | None:
-    """Why the running script (ctx.script) may not call this, by the command's own nature: an error text, or None.
-
-    entry: the command or subcommand that argv names; a container without its subcommand counts as too few arguments.
-    Access rules, roles and memory are the node's to check, behind this.
-    """
-    if entry is None:
-        return api.UNKNOWN_COMMAND
-    if entry.subcommands or not entry.least <= len(argv) <= entry.most:
-        return api.WRONG_ARITY
-    flags = entry.flags
-    if flags & NO_SCRIPT:
-        return api.NOT_FROM_SCRIPT
-    if ctx.script.read_only and (flags & (WRITE | MAY_REPLICATE) or entry.name in _EFFECTFUL):
-        return api.READ_ONLY_SCRIPT
-    return None
 
 
 def find_keys(argv: list[bytes]) -> range:
@@ -93,17 +71,17 @@ def key_count(argv: list[bytes], not_a_number: str) -> int:
     return count
 
 
-def prepared(ctx: Context) -> Scripting:
+def prepared(ctx: Caller) -> Scripting:
     """The node's scripting, with a context for what its scripts run."""
     scripting: Scripting = ctx.server.scripting
     if scripting.context is None:
-        scripting.context = Context(ctx.server, ctx.keyspace)
+        scripting.context = session.Caller(ctx.server, ctx.keyspace)
         scripting.context.deny_blocking = True
         scripting.context.authenticated = True
     return scripting
 
 
-def _eval(ctx: Context, argv: list[bytes], read_only: bool) -> bytes:
+def _eval(ctx: Caller, argv: list[bytes], read_only: bool) -> bytes:
     scripting = prepared(ctx)
     count = key_count(argv, NOT_AN_INTEGER)
     try:
@@ -112,7 +90,7 @@ def _eval(ctx: Context, argv: list[bytes], read_only: bool) -> bytes:
         raise CommandError(str(problem)) from None
 
 
-def _evalsha(ctx: Context, argv: list[bytes], read_only: bool) -> bytes:
+def _evalsha(ctx: Caller, argv: list[bytes], read_only: bool) -> bytes:
     scripting = prepared(ctx)
     count = key_count(argv, NOT_AN_INTEGER)
     script: Script | None = scripting.scripts.get(argv[1]) or scripting.scripts.get(argv[1].lower())
@@ -124,27 +102,27 @@ def _evalsha(ctx: Context, argv: list[bytes], read_only: bool) -> bytes:
         raise CommandError(str(problem)) from None
 
 
-def eval_(ctx: Context, argv: list[bytes]) -> bytes:
+def eval_(ctx: Caller, argv: list[bytes]) -> bytes:
     """EVAL script numkeys [key ...] [arg ...]"""
     return _eval(ctx, argv, False)
 
 
-def eval_ro(ctx: Context, argv: list[bytes]) -> bytes:
+def eval_ro(ctx: Caller, argv: list[bytes]) -> bytes:
     """EVAL_RO script numkeys [key ...] [arg ...]"""
     return _eval(ctx, argv, True)
 
 
-def evalsha(ctx: Context, argv: list[bytes]) -> bytes:
+def evalsha(ctx: Caller, argv: list[bytes]) -> bytes:
     """EVALSHA sha1 numkeys [key ...] [arg ...]"""
     return _evalsha(ctx, argv, False)
 
 
-def evalsha_ro(ctx: Context, argv: list[bytes]) -> bytes:
+def evalsha_ro(ctx: Caller, argv: list[bytes]) -> bytes:
     """EVALSHA_RO sha1 numkeys [key ...] [arg ...]"""
     return _evalsha(ctx, argv, True)
 
 
-def register_runner(name: str, run: Run, *, what: str, since: str, summary: str) -> None:
+def register_runner(name: str, run: SeenRun[Caller], *, what: str, since: str, summary: str) -> None:
     """A command that runs a script: all six have the same shape."""
     read_only = name.endswith("_ro")
     command(
@@ -183,7 +161,7 @@ container("script", group=GROUP, since="2.6.0", summary="A container for Lua scr
     categories="scripting",
     arguments="script",
 )
-def script_load(ctx: Context, argv: list[bytes]) -> bytes:
+def script_load(ctx: Caller, argv: list[bytes]) -> bytes:
     """SCRIPT LOAD script"""
     try:
         return reply.bulk(ctx.server.scripting.script(argv[2], pin=True).sha)
@@ -202,7 +180,7 @@ def script_load(ctx: Context, argv: list[bytes]) -> bytes:
     categories="scripting",
     arguments="sha1 [sha1 ...]",
 )
-def script_exists(ctx: Context, argv: list[bytes]) -> bytes:
+def script_exists(ctx: Caller, argv: list[bytes]) -> bytes:
     """SCRIPT EXISTS sha1 [sha1 ...]"""
     scripts = ctx.server.scripting.scripts
     return reply.array([reply.integer(sha.lower() in scripts) for sha in argv[2:]])
@@ -220,7 +198,7 @@ def script_exists(ctx: Context, argv: list[bytes]) -> bytes:
     arguments="[ASYNC|SYNC]",
     history=(("6.2.0", "Added the `ASYNC` and `SYNC` flushing mode modifiers."),),
 )
-def script_flush(ctx: Context, argv: list[bytes]) -> bytes:
+def script_flush(ctx: Caller, argv: list[bytes]) -> bytes:
     """SCRIPT FLUSH [ASYNC|SYNC]"""
     if len(argv) > 3 or (len(argv) == 3 and argv[2].lower() not in (b"async", b"sync")):
         raise CommandError("ERR SCRIPT FLUSH only support SYNC|ASYNC option")
@@ -238,7 +216,7 @@ def script_flush(ctx: Context, argv: list[bytes]) -> bytes:
     summary="Kill the script currently in execution.",
     categories="scripting",
 )
-def script_kill(ctx: Context, argv: list[bytes]) -> bytes:
+def script_kill(ctx: Caller, argv: list[bytes]) -> bytes:
     """SCRIPT KILL"""
     try:
         ctx.server.scripting.kill(Kind.EVAL)
@@ -259,7 +237,7 @@ def script_kill(ctx: Context, argv: list[bytes]) -> bytes:
     arguments="YES|SYNC|NO",
     differs="Accepted; scripts always run without the debugger.",
 )
-def script_debug(ctx: Context, argv: list[bytes]) -> bytes:
+def script_debug(ctx: Caller, argv: list[bytes]) -> bytes:
     """SCRIPT DEBUG YES|SYNC|NO"""
     if argv[2].lower() not in (b"yes", b"sync", b"no"):
         raise CommandError("ERR Use SCRIPT DEBUG YES/SYNC/NO")
@@ -276,6 +254,6 @@ def script_debug(ctx: Context, argv: list[bytes]) -> bytes:
     summary="Show helpful text about the different subcommands",
     categories="scripting",
 )
-def script_help(ctx: Context, argv: list[bytes]) -> bytes:
+def script_help(ctx: Caller, argv: list[bytes]) -> bytes:
     """SCRIPT HELP"""
     return reply.array([reply.simple(line) for line in _HELP])

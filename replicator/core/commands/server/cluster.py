@@ -5,7 +5,6 @@ The facts are those of COMMAND INFO and COMMAND DOCS of Redis 7.0.15.
 
 from __future__ import annotations
 
-from replicator.core.command_table.context import Context
 from replicator.core.command_table.registry import (
     ADMIN,
     FAST,
@@ -13,11 +12,12 @@ from replicator.core.command_table.registry import (
     NO_ASYNC_LOADING,
     NO_SCRIPT,
     STALE,
-    CommandError,
-    Run,
+    SeenRun,
     command,
     container,
 )
+from replicator.core.commands.parts import Client
+from replicator.core.errors import CommandError
 
 GROUP = "cluster"
 DISABLED = "ERR This instance has cluster support disabled"
@@ -83,13 +83,13 @@ _HISTORY = {
 }
 
 
-def refused(ctx: Context, argv: list[bytes]) -> bytes:
+def refused(ctx: Client, argv: list[bytes]) -> bytes:
     """What a command of the cluster answers where there is none."""
     raise CommandError(DISABLED)
 
 
 # What the subcommands do; those that are not here are refused.
-RUNS: dict[str, Run] = {}
+RUNS: dict[str, SeenRun[Client]] = {}
 
 container("cluster", group=GROUP, since="3.0.0", summary="A container for commands of the cluster.")
 for _name, (_arity, _flags, _since, _complexity, _summary, _arguments) in _SUBCOMMANDS.items():
@@ -118,7 +118,7 @@ for _name, (_arity, _flags, _since, _complexity, _summary, _arguments) in _SUBCO
     categories="connection",
     differs="Refused: there is no cluster yet.",
 )
-def asking(ctx: Context, argv: list[bytes]) -> bytes:
+def asking(ctx: Client, argv: list[bytes]) -> bytes:
     """ASKING"""
     return refused(ctx, argv)
 
@@ -134,7 +134,7 @@ def asking(ctx: Context, argv: list[bytes]) -> bytes:
     categories="connection",
     differs="Refused: there is no cluster yet.",
 )
-def readonly(ctx: Context, argv: list[bytes]) -> bytes:
+def readonly(ctx: Client, argv: list[bytes]) -> bytes:
     """READONLY"""
     return refused(ctx, argv)
 
@@ -150,6 +150,6 @@ def readonly(ctx: Context, argv: list[bytes]) -> bytes:
     categories="connection",
     differs="Refused: there is no cluster yet.",
 )
-def readwrite(ctx: Context, argv: list[bytes]) -> bytes:
+def readwrite(ctx: Client, argv: list[bytes]) -> bytes:
     """READWRITE"""
     return refused(ctx, argv)

@@ -6,17 +6,9 @@ server.services.reset_statistics().
 
 from __future__ import annotations
 
-from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import (
-    ADMIN,
-    LOADING,
-    NO_SCRIPT,
-    STALE,
-    SYNTAX,
-    CommandError,
-    command,
-    container,
-)
+from replicator.core.command_table.registry import ADMIN, LOADING, NO_SCRIPT, STALE, command, container
+from replicator.core.commands.parts import Client
+from replicator.core.errors import SYNTAX, CommandError
 from replicator.core.wire import reply
 
 GROUP = "server"
@@ -51,7 +43,7 @@ container("config", group=GROUP, since="2.0.0", summary="A container for server 
     arguments="parameter [parameter ...]",
     history=(("7.0.0", "Added the ability to pass multiple pattern parameters in one call"),),
 )
-def config_get(ctx: Context, argv: list[bytes]) -> bytes:
+def config_get(ctx: Client, argv: list[bytes]) -> bytes:
     """CONFIG GET parameter [parameter ...]"""
     config = ctx.server.config
     found: dict[str, str] = {}  # each name once, in the spelling that was asked for first
@@ -76,7 +68,7 @@ def config_get(ctx: Context, argv: list[bytes]) -> bytes:
     arguments="parameter value [parameter value ...]",
     history=(("7.0.0", "Added the ability to set multiple parameters in one call."),),
 )
-def config_set(ctx: Context, argv: list[bytes]) -> bytes:
+def config_set(ctx: Client, argv: list[bytes]) -> bytes:
     """CONFIG SET parameter value [parameter value ...]"""
     if len(argv) % 2:
         raise CommandError(SYNTAX)
@@ -100,7 +92,7 @@ def config_set(ctx: Context, argv: list[bytes]) -> bytes:
     summary="Reset the stats returned by INFO",
     categories="admin dangerous",
 )
-def config_resetstat(ctx: Context, argv: list[bytes]) -> bytes:
+def config_resetstat(ctx: Client, argv: list[bytes]) -> bytes:
     """CONFIG RESETSTAT"""
     ctx.server.services.reset_statistics()
     return reply.OK
@@ -116,7 +108,7 @@ def config_resetstat(ctx: Context, argv: list[bytes]) -> bytes:
     summary="Rewrite the configuration file with the in memory configuration",
     categories="admin dangerous",
 )
-def config_rewrite(ctx: Context, argv: list[bytes]) -> bytes:
+def config_rewrite(ctx: Client, argv: list[bytes]) -> bytes:
     """CONFIG REWRITE"""
     ctx.server.config.save_file()
     return reply.OK
@@ -131,6 +123,6 @@ def config_rewrite(ctx: Context, argv: list[bytes]) -> bytes:
     complexity="O(1)",
     summary="Show helpful text about the different subcommands",
 )
-def config_help(ctx: Context, argv: list[bytes]) -> bytes:
+def config_help(ctx: Client, argv: list[bytes]) -> bytes:
     """CONFIG HELP"""
     return reply.array([reply.simple(line) for line in _HELP])

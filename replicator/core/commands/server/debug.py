@@ -4,18 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import (
-    ADMIN,
-    LOADING,
-    NO_SCRIPT,
-    NO_SUCH_KEY,
-    NOT_AN_INTEGER,
-    STALE,
-    CommandError,
-    command,
-)
+from replicator.core.command_table.registry import ADMIN, LOADING, NO_SCRIPT, STALE, command
+from replicator.core.commands.parts import Client
 from replicator.core.effects import Exit, Level, Log, Sleep
+from replicator.core.errors import NO_SUCH_KEY, NOT_AN_INTEGER, CommandError
 from replicator.core.keyspace.digest import digest_keyspace, digest_value
 from replicator.core.keyspace.encoding import encoding
 from replicator.core.wire import reply
@@ -31,24 +23,24 @@ def _integer(text: bytes) -> int:
     return value
 
 
-def _sleep(ctx: Context, argv: list[bytes]) -> bytes:
+def _sleep(ctx: Client, argv: list[bytes]) -> bytes:
     seconds = parse_float(argv[2]) or 0.0
-    ctx.server.emit(Sleep(int(seconds * 1_000_000)))
+    ctx.server.turn.emit(Sleep(int(seconds * 1_000_000)))
     ctx.keyspace.late_ms += max(0, int(seconds * 1000))
     if not ctx.deny_blocking:
         ctx.keyspace.catch_up()
     return reply.OK
 
 
-def _digest(ctx: Context, argv: list[bytes]) -> bytes:
+def _digest(ctx: Client, argv: list[bytes]) -> bytes:
     return reply.simple(digest_keyspace(ctx.keyspace))
 
 
-def _digest_value(ctx: Context, argv: list[bytes]) -> bytes:
+def _digest_value(ctx: Client, argv: list[bytes]) -> bytes:
     return reply.array([reply.simple(digest_value(ctx.db, key)) for key in argv[2:]])
 
 
-def _populate(ctx: Context, argv: list[bytes]) -> bytes:
+def _populate(ctx: Client, argv: list[bytes]) -> bytes:
     count = _integer(argv[2])
     if count < 0:
         raise CommandError(NOT_AN_INTEGER)
@@ -68,7 +60,7 @@ def _populate(ctx: Context, argv: list[bytes]) -> bytes:
     return reply.OK
 
 
-def _object(ctx: Context, argv: list[bytes]) -> bytes:
+def _object(ctx: Client, argv: list[bytes]) -> bytes:
     value = ctx.db.values.get(argv[2])  # one that has expired is shown as well
     if value is None:
         raise CommandError(NO_SUCH_KEY)
@@ -81,7 +73,7 @@ def _object(ctx: Context, argv: list[bytes]) -> bytes:
     return reply.simple(text)
 
 
-def _reload(ctx: Context, argv: list[bytes]) -> bytes:
+def _reload(ctx: Client, argv: list[bytes]) -> bytes:
     flags = {word.lower() for word in argv[2:]}
     if not flags <= {b"nosave", b"noflush", b"merge"}:
         raise CommandError("ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.")
@@ -93,31 +85,31 @@ def _reload(ctx: Context, argv: list[bytes]) -> bytes:
     return reply.OK
 
 
-def _change_id(ctx: Context, argv: list[bytes]) -> bytes:
+def _change_id(ctx: Client, argv: list[bytes]) -> bytes:
     server = ctx.server
     server.flush_stream()
-    server.log(Level.NOTICE, "Changing replication IDs after receiving change-repl-id")
+    server.turn.log(Level.NOTICE, "Changing replication IDs after receiving change-repl-id")
     server.history.forget(server.random)
     return reply.OK
 
 
-def _active_expire(ctx: Context, argv: list[bytes]) -> bytes:
+def _active_expire(ctx: Client, argv: list[bytes]) -> bytes:
     ctx.server.services.active_expire = argv[2] != b"0"
     return reply.OK
 
 
-def _replicate(ctx: Context, argv: list[bytes]) -> bytes:
+def _replicate(ctx: Client, argv: list[bytes]) -> bytes:
     """DEBUG REPLICATE argv...: as it is, to replicas."""
     ctx.server.feed(*argv[2:])
     return reply.OK
 
 
-def _log(ctx: Context, argv: list[bytes]) -> bytes:
-    ctx.server.emit(Log(Level.WARNING, f"DEBUG LOG: {argv[2].decode('utf-8', 'replace')}"))
+def _log(ctx: Client, argv: list[bytes]) -> bytes:
+    ctx.server.turn.emit(Log(Level.WARNING, f"DEBUG LOG: {argv[2].decode('utf-8', 'replace')}"))
     return reply.OK
 
 
-def _protocol(ctx: Context, argv: list[bytes]) -> bytes:
+def _protocol(ctx: Client, argv: list[bytes]) -> bytes:
     kind = argv[2].lower()
     resp3 = ctx.resp3
     numbers = [reply.integer(n) for n in range(3)]
@@ -154,35 +146,35 @@ def _protocol(ctx: Context, argv: list[bytes]) -> bytes:
     )
 
 
-def _crash(ctx: Context, argv: list[bytes]) -> bytes:
-    ctx.server.last_effect(Exit(139 if argv[1].lower() == b"segfault" else 134, crash=True))
+def _crash(ctx: Client, argv: list[bytes]) -> bytes:
+    ctx.server.turn.last_effect(Exit(139 if argv[1].lower() == b"segfault" else 134, crash=True))
     return b""
 
 
-def _error(ctx: Context, argv: list[bytes]) -> bytes:
+def _error(ctx: Client, argv: list[bytes]) -> bytes:
     return reply.error(argv[2])
 
 
-def _match(ctx: Context, argv: list[bytes]) -> bytes:
+def _match(ctx: Client, argv: list[bytes]) -> bytes:
     matcher(b"*" * _integer(argv[2]))(b"a" * _integer(argv[3]))
     return reply.OK
 
 
-def _skip_checksum(ctx: Context, argv: list[bytes]) -> bytes:
+def _skip_checksum(ctx: Client, argv: list[bytes]) -> bytes:
     ctx.server.services.skip_checksum = argv[2] != b"0"
     return reply.OK
 
 
-def _pause_cron(ctx: Context, argv: list[bytes]) -> bytes:
+def _pause_cron(ctx: Client, argv: list[bytes]) -> bytes:
     ctx.server.cron_paused = argv[2] != b"0"
     return reply.OK
 
 
-def _nothing(ctx: Context, argv: list[bytes]) -> bytes:
+def _nothing(ctx: Client, argv: list[bytes]) -> bytes:
     return reply.OK
 
 
-def _stats(ctx: Context, argv: list[bytes]) -> bytes:
+def _stats(ctx: Client, argv: list[bytes]) -> bytes:
     index = _integer(argv[2])
     databases = ctx.keyspace.databases
     if not 0 <= index < len(databases):
@@ -196,13 +188,13 @@ def _stats(ctx: Context, argv: list[bytes]) -> bytes:
     return reply.verbatim(text.encode(), ctx.resp3)
 
 
-def _listpack(ctx: Context, argv: list[bytes]) -> bytes:
+def _listpack(ctx: Client, argv: list[bytes]) -> bytes:
     if ctx.db.find(argv[2]) is None:
         raise CommandError(NO_SUCH_KEY)
     return reply.simple("Listpack structure printed on stdout")
 
 
-def _help(ctx: Context, argv: list[bytes]) -> bytes:
+def _help(ctx: Client, argv: list[bytes]) -> bytes:
     lines = ["DEBUG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"]
     lines += [name.decode().upper() for name in sorted(_SUBCOMMANDS)]
     lines += ["HELP", "    Print this help."]
@@ -210,7 +202,7 @@ def _help(ctx: Context, argv: list[bytes]) -> bytes:
 
 
 # name -> (function, least and most arguments behind the name)
-_SUBCOMMANDS: dict[bytes, tuple[Callable[[Context, list[bytes]], bytes], int, int]] = {
+_SUBCOMMANDS: dict[bytes, tuple[Callable[[Client, list[bytes]], bytes], int, int]] = {
     b"sleep": (_sleep, 1, 1),
     b"digest": (_digest, 0, 0),
     b"digest-value": (_digest_value, 0, 1 << 20),
@@ -254,7 +246,7 @@ _SUBCOMMANDS: dict[bytes, tuple[Callable[[Context, list[bytes]], bytes], int, in
     categories="admin dangerous",
     arguments="subcommand [argument ...]",
 )
-def debug(ctx: Context, argv: list[bytes]) -> bytes:
+def debug(ctx: Client, argv: list[bytes]) -> bytes:
     """DEBUG subcommand [argument ...]"""
     allowed = ctx.server.config["enable-debug-command"]
     if allowed == "no" or (allowed == "local" and not ctx.comes_from_here):

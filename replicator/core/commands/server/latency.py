@@ -6,18 +6,11 @@ Both are kept in core/command_table/statistics.py.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
-from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import (
-    ADMIN,
-    LOADING,
-    NO_SCRIPT,
-    STALE,
-    CommandError,
-    command,
-    container,
-)
+from replicator.core.command_table.registry import ADMIN, LOADING, NO_SCRIPT, STALE, command, container
+from replicator.core.command_table.statistics import Spikes
+from replicator.core.commands.parts import Client
+from replicator.core.errors import CommandError
 from replicator.core.wire import reply
 
 _GRAPH_WIDTH = 80
@@ -69,10 +62,10 @@ def _text(data: bytes) -> str:
     complexity="O(1)",
     summary="Return the latest latency samples for all events.",
 )
-def latency_latest(ctx: Context, argv: list[bytes]) -> bytes:
+def latency_latest(ctx: Client, argv: list[bytes]) -> bytes:
     """LATENCY LATEST"""
     rows = []
-    for event, spikes in ctx.server.services.statistics.spikes.items():
+    for event, spikes in ctx.server.statistics.spikes.items():
         second, ms = spikes.samples[-1]
         numbers = [reply.integer(number) for number in (second, ms, spikes.worst_ms)]
         rows.append(reply.array([reply.bulk(event.encode()), *numbers]))
@@ -87,9 +80,9 @@ def latency_latest(ctx: Context, argv: list[bytes]) -> bytes:
     summary="Return timestamp-latency samples for the event.",
     arguments="event",
 )
-def latency_history(ctx: Context, argv: list[bytes]) -> bytes:
+def latency_history(ctx: Client, argv: list[bytes]) -> bytes:
     """LATENCY HISTORY event"""
-    spikes = ctx.server.services.statistics.spikes.get(_text(argv[2]))
+    spikes = ctx.server.statistics.spikes.get(_text(argv[2]))
     samples = [] if spikes is None else spikes.samples
     return reply.array([reply.array([reply.integer(second), reply.integer(ms)]) for second, ms in samples])
 
@@ -102,9 +95,9 @@ def latency_history(ctx: Context, argv: list[bytes]) -> bytes:
     summary="Reset latency data for one or more events.",
     arguments="[event [event ...]]",
 )
-def latency_reset(ctx: Context, argv: list[bytes]) -> bytes:
+def latency_reset(ctx: Client, argv: list[bytes]) -> bytes:
     """LATENCY RESET [event ...]"""
-    spikes = ctx.server.services.statistics.spikes
+    spikes = ctx.server.statistics.spikes
     names = [_text(word) for word in argv[2:]] or list(spikes)
     return reply.integer(sum(spikes.pop(name, None) is not None for name in names))
 
@@ -118,13 +111,13 @@ def latency_reset(ctx: Context, argv: list[bytes]) -> bytes:
     arguments="event",
     differs="The columns are drawn by our own rule.",
 )
-def latency_graph(ctx: Context, argv: list[bytes]) -> bytes:
+def latency_graph(ctx: Client, argv: list[bytes]) -> bytes:
     """LATENCY GRAPH event"""
     event = _text(argv[2])
-    spikes = ctx.server.services.statistics.spikes.get(event)
+    spikes = ctx.server.statistics.spikes.get(event)
     if spikes is None:
         raise CommandError(f"ERR No samples available for event '{event}'")
-    now = ctx.server.now.unix_ms // 1000
+    now = ctx.server.turn.now.unix_ms // 1000
     return reply.verbatim(_graph(event, spikes, now).encode("utf-8", "surrogateescape"), ctx.resp3)
 
 
@@ -135,7 +128,7 @@ def _age(seconds: int) -> str:
     return f"{seconds}s"
 
 
-def _graph(event: str, spikes: Any, now: int) -> str:
+def _graph(event: str, spikes: Spikes, now: int) -> str:
     """Columns between the lowest and the highest sample, each with its age written downwards."""
     samples = spikes.samples[-_GRAPH_WIDTH:]
     high, low = max(ms for _, ms in samples), min(ms for _, ms in samples)
@@ -160,9 +153,9 @@ def _graph(event: str, spikes: Any, now: int) -> str:
     summary="Return a human readable latency analysis report.",
     differs="The advice is our own.",
 )
-def latency_doctor(ctx: Context, argv: list[bytes]) -> bytes:
+def latency_doctor(ctx: Client, argv: list[bytes]) -> bytes:
     """LATENCY DOCTOR"""
-    statistics = ctx.server.services.statistics
+    statistics = ctx.server.statistics
     if not statistics.spikes:
         text = _NOTHING if ctx.server.config["latency-monitor-threshold"] else _DISABLED
     else:
@@ -170,7 +163,7 @@ def latency_doctor(ctx: Context, argv: list[bytes]) -> bytes:
     return reply.verbatim(text.encode(), ctx.resp3)
 
 
-def _report(spikes: dict[str, Any]) -> str:
+def _report(spikes: dict[str, Spikes]) -> str:
     lines = [
         "Dave, I have observed latency spikes in this Redis instance. You don't mind talking about it, do you Dave?",
         "",
@@ -204,9 +197,9 @@ def _report(spikes: dict[str, Any]) -> str:
     arguments="[command [command ...]]",
     differs="Counts of commands with constant cost are scaled up from a sample.",
 )
-def latency_histogram(ctx: Context, argv: list[bytes]) -> bytes:
+def latency_histogram(ctx: Client, argv: list[bytes]) -> bytes:
     """LATENCY HISTOGRAM [command ...]"""
-    measured = ctx.server.services.statistics.ordered()
+    measured = ctx.server.statistics.ordered()
     if len(argv) == 2:
         names = list(measured)
     else:
@@ -237,6 +230,6 @@ def latency_histogram(ctx: Context, argv: list[bytes]) -> bytes:
     complexity="O(1)",
     summary="Show helpful text about the different subcommands.",
 )
-def latency_help(ctx: Context, argv: list[bytes]) -> bytes:
+def latency_help(ctx: Client, argv: list[bytes]) -> bytes:
     """LATENCY HELP"""
     return reply.array([reply.simple(line) for line in _HELP])

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import (
-    LOADING,
-    NOT_AN_INTEGER,
-    READONLY,
-    STALE,
-    SYNTAX,
-    CommandError,
-    command,
-    container,
-)
+from replicator.core.command_table.registry import LOADING, READONLY, STALE, command, container
+from replicator.core.commands.parts import Client
+from replicator.core.errors import NOT_AN_INTEGER, SYNTAX, CommandError
 from replicator.core.keyspace.eviction import key_size
 from replicator.core.wire import reply
 from replicator.core.wire.numbers import parse_int
@@ -71,7 +63,7 @@ container("memory", group="server", since="4.0.0", summary="A container for memo
     arguments="key [SAMPLES count]",
     differs="An estimate of this process's memory, not of stock's.",
 )
-def memory_usage(ctx: Context, argv: list[bytes]) -> bytes:
+def memory_usage(ctx: Client, argv: list[bytes]) -> bytes:
     """MEMORY USAGE key [SAMPLES count]"""
     samples: int | None = _DEFAULT_SAMPLES
     if len(argv) > 3:
@@ -90,7 +82,7 @@ def memory_usage(ctx: Context, argv: list[bytes]) -> bytes:
     return ctx.null if value is None else reply.integer(key_size(ctx.db, argv[2], value, samples))
 
 
-def _overheads(ctx: Context) -> dict[str, int]:
+def _overheads(ctx: Client) -> dict[str, int]:
     """Buffers outside the keyspace, as the node counts them (Server.memory_overheads)."""
     counted: dict[str, int] = {
         "replication.backlog": 0,
@@ -101,7 +93,7 @@ def _overheads(ctx: Context) -> dict[str, int]:
         "lua.caches": 0,
         "functions.caches": 0,
     }
-    counted.update(ctx.server.memory_overheads())
+    counted.update(ctx.server.services.memory_overheads())
     return counted
 
 
@@ -114,7 +106,7 @@ def _overheads(ctx: Context) -> dict[str, int]:
     summary="Show memory usage details",
     differs="Figures of the allocator are those of the estimate.",
 )
-def memory_stats(ctx: Context, argv: list[bytes]) -> bytes:
+def memory_stats(ctx: Client, argv: list[bytes]) -> bytes:
     """MEMORY STATS"""
     evictor = ctx.server.evictor
     buffers = _overheads(ctx)
@@ -180,7 +172,7 @@ def memory_stats(ctx: Context, argv: list[bytes]) -> bytes:
     complexity="O(1)",
     summary="Outputs memory problems report",
 )
-def memory_doctor(ctx: Context, argv: list[bytes]) -> bytes:
+def memory_doctor(ctx: Client, argv: list[bytes]) -> bytes:
     """MEMORY DOCTOR"""
     evictor = ctx.server.evictor
     used = evictor.used_memory()
@@ -189,7 +181,7 @@ def memory_doctor(ctx: Context, argv: list[bytes]) -> bytes:
         text = _NOTHING_TO_SAY
     else:
         findings = _HIGH_PEAK if evictor.peak > used * 1.5 else ""
-        replicas = ctx.server.memory_overheads().get("clients.slaves", 0)
+        replicas = ctx.server.services.memory_overheads().get("clients.slaves", 0)
         if replicas > 10 * 1024 * 1024:
             findings += _BIG_BUFFERS
         text = f"Sam, I detected a few issues in this instance memory implants:\n\n{findings}" if findings else _HEALTHY
@@ -205,7 +197,7 @@ def memory_doctor(ctx: Context, argv: list[bytes]) -> bytes:
     summary="Show allocator internal stats",
     differs="There is no allocator with statistics.",
 )
-def memory_malloc_stats(ctx: Context, argv: list[bytes]) -> bytes:
+def memory_malloc_stats(ctx: Client, argv: list[bytes]) -> bytes:
     """MEMORY MALLOC-STATS"""
     return reply.bulk(b"Stats not supported for the current allocator")
 
@@ -219,7 +211,7 @@ def memory_malloc_stats(ctx: Context, argv: list[bytes]) -> bytes:
     summary="Ask the allocator to release memory",
     differs="Freed memory goes back to the system as the interpreter sees fit.",
 )
-def memory_purge(ctx: Context, argv: list[bytes]) -> bytes:
+def memory_purge(ctx: Client, argv: list[bytes]) -> bytes:
     """MEMORY PURGE"""
     return reply.OK
 
@@ -233,6 +225,6 @@ def memory_purge(ctx: Context, argv: list[bytes]) -> bytes:
     complexity="O(1)",
     summary="Show helpful text about the different subcommands",
 )
-def memory_help(ctx: Context, argv: list[bytes]) -> bytes:
+def memory_help(ctx: Client, argv: list[bytes]) -> bytes:
     """MEMORY HELP"""
     return reply.array([reply.simple(line) for line in _HELP])

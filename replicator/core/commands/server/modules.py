@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from replicator.core.command_table.context import Context
 from replicator.core.command_table.registry import (
     ADMIN,
     LOADING,
     NO_ASYNC_LOADING,
     NO_SCRIPT,
     STALE,
-    CommandError,
     command,
     container,
 )
+from replicator.core.commands.parts import Client
+from replicator.core.errors import CommandError
 from replicator.core.wire import reply
 
 GROUP = "server"
@@ -37,7 +37,7 @@ _HELP = (
 )
 
 
-def _allowed(ctx: Context) -> bool:
+def _allowed(ctx: Client) -> bool:
     """Whether enable-module-command lets this caller try."""
     setting = ctx.server.config["enable-module-command"]
     return setting == "yes" or (setting == "local" and ctx.comes_from_here)
@@ -55,12 +55,12 @@ container("module", group=GROUP, since="4.0.0", summary="A container for command
     complexity="O(N) where N is the number of loaded modules.",
     summary="Returns the modules that are loaded.",
 )
-def module_list(ctx: Context, argv: list[bytes]) -> bytes:
+def module_list(ctx: Client, argv: list[bytes]) -> bytes:
     """MODULE LIST"""
     return reply.array([])
 
 
-def _refuse(ctx: Context, argv: list[bytes]) -> bytes:
+def _refuse(ctx: Client, argv: list[bytes]) -> bytes:
     if not _allowed(ctx):
         raise CommandError(_NOT_ALLOWED)
     if argv[1].lower() == b"unload":
@@ -101,6 +101,6 @@ for _name, _arity, _since, _summary, _arguments in (
     complexity="O(1)",
     summary="Returns helpful text about the subcommands.",
 )
-def module_help(ctx: Context, argv: list[bytes]) -> bytes:
+def module_help(ctx: Client, argv: list[bytes]) -> bytes:
     """MODULE HELP"""
     return reply.array([reply.simple(line) for line in _HELP])

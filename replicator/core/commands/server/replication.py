@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from replicator.core.command_table.context import PENDING, Context
+from replicator.core.command_table.context import PENDING
 from replicator.core.command_table.registry import (
     ADMIN,
     ALLOW_BUSY,
@@ -14,13 +12,12 @@ from replicator.core.command_table.registry import (
     NO_ASYNC_LOADING,
     NO_MULTI,
     NO_SCRIPT,
-    NOT_AN_INTEGER,
     STALE,
-    SYNTAX,
-    CommandError,
     command,
 )
-from replicator.core.errors import shown_in_error
+from replicator.core.commands.parts import Client
+from replicator.core.errors import NOT_AN_INTEGER, SYNTAX, CommandError, shown_in_error
+from replicator.core.replication.primary import Link
 from replicator.core.wire import reply
 from replicator.core.wire.numbers import parse_int
 from replicator.core.wire.request import split_words
@@ -28,7 +25,7 @@ from replicator.core.wire.request import split_words
 GROUP = "server"
 
 
-def _replicaof(ctx: Context, argv: list[bytes]) -> bytes:
+def _replicaof(ctx: Client, argv: list[bytes]) -> bytes:
     server = ctx.server
     if server.orders.handover_running():
         raise CommandError("ERR REPLICAOF not allowed while failing over.")
@@ -69,7 +66,7 @@ for _name, _since in (("replicaof", "5.0.0"), ("slaveof", "1.0.0")):
     summary="Returns the replication role.",
     categories="admin dangerous",
 )
-def role(ctx: Context, argv: list[bytes]) -> bytes:
+def role(ctx: Client, argv: list[bytes]) -> bytes:
     """ROLE"""
     server = ctx.server
     server.flush_stream()
@@ -95,7 +92,7 @@ def role(ctx: Context, argv: list[bytes]) -> bytes:
     categories="admin dangerous",
     arguments="replicationid offset",
 )
-def psync(ctx: Context, argv: list[bytes]) -> bytes:
+def psync(ctx: Client, argv: list[bytes]) -> bytes:
     """PSYNC replicationid offset [FAILOVER]"""
     return _sync(ctx, argv)
 
@@ -110,12 +107,12 @@ def psync(ctx: Context, argv: list[bytes]) -> bytes:
     summary="An internal command used in replication.",
     categories="admin dangerous",
 )
-def sync(ctx: Context, argv: list[bytes]) -> bytes:
+def sync(ctx: Client, argv: list[bytes]) -> bytes:
     """SYNC"""
     return _sync(ctx, argv)
 
 
-def _sync(ctx: Context, argv: list[bytes]) -> bytes:
+def _sync(ctx: Client, argv: list[bytes]) -> bytes:
     server = ctx.server
     if ctx.conn in server.primary.links:
         return PENDING
@@ -143,7 +140,7 @@ def _sync(ctx: Context, argv: list[bytes]) -> bytes:
     summary="An internal command for configuring the replication stream.",
     categories="admin dangerous",
 )
-def replconf(ctx: Context, argv: list[bytes]) -> bytes:
+def replconf(ctx: Client, argv: list[bytes]) -> bytes:
     """REPLCONF option value [option value ...]"""
     if len(argv) % 2 == 0:
         raise CommandError(SYNTAX)
@@ -185,7 +182,7 @@ def replconf(ctx: Context, argv: list[bytes]) -> bytes:
     return reply.OK
 
 
-def _filter(link: Any, value: bytes) -> None:
+def _filter(link: Link, value: bytes) -> None:
     """What the snapshot is to hold: nothing but what is named. A word that is unknown leaves what stands before it."""
     words = split_words(value)
     if words is None:
@@ -197,7 +194,7 @@ def _filter(link: Any, value: bytes) -> None:
         link.restrict(functions=True)
 
 
-def _ack(ctx: Context, link: Any, value: bytes) -> bytes:
+def _ack(ctx: Client, link: Link, value: bytes) -> bytes:
     if ctx.conn not in ctx.server.primary.links:
         return PENDING
     position = parse_int(value)
@@ -218,7 +215,7 @@ def _ack(ctx: Context, link: Any, value: bytes) -> bytes:
     categories="connection",
     arguments="numreplicas timeout",
 )
-def wait(ctx: Context, argv: list[bytes]) -> bytes:
+def wait(ctx: Client, argv: list[bytes]) -> bytes:
     """WAIT numreplicas timeout"""
     if ctx.server.replica.active:
         raise CommandError(
@@ -249,7 +246,7 @@ def wait(ctx: Context, argv: list[bytes]) -> bytes:
     categories="admin dangerous",
     arguments="[TO host port [FORCE]] [ABORT] [TIMEOUT milliseconds]",
 )
-def failover(ctx: Context, argv: list[bytes]) -> bytes:
+def failover(ctx: Client, argv: list[bytes]) -> bytes:
     """FAILOVER [TO host port [FORCE]] [ABORT] [TIMEOUT milliseconds]"""
     target: tuple[str, int] | None = None
     timeout: int | None = None

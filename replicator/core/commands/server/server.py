@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from replicator.core.command_table.context import PENDING, Context
+from replicator.core.command_table.context import PENDING
 from replicator.core.command_table.registry import (
     ADMIN,
     ALLOW_BUSY,
@@ -12,10 +12,10 @@ from replicator.core.command_table.registry import (
     NO_MULTI,
     NO_SCRIPT,
     STALE,
-    SYNTAX,
-    CommandError,
     command,
 )
+from replicator.core.commands.parts import Client
+from replicator.core.errors import SYNTAX, CommandError
 from replicator.core.wire import reply
 
 GROUP = "server"
@@ -32,7 +32,7 @@ GROUP = "server"
     categories="dangerous",
     arguments="[section [section ...]]",
 )
-def info(ctx: Context, argv: list[bytes]) -> bytes:
+def info(ctx: Client, argv: list[bytes]) -> bytes:
     """INFO [section [section ...]]"""
     sections = [word.decode("utf-8", "replace").lower() for word in argv[1:]]
     return reply.verbatim(ctx.server.services.info(sections), ctx.resp3)
@@ -48,7 +48,7 @@ def info(ctx: Context, argv: list[bytes]) -> bytes:
     summary="Synchronously saves the database(s) to disk.",
     categories="admin dangerous",
 )
-def save(ctx: Context, argv: list[bytes]) -> bytes:
+def save(ctx: Client, argv: list[bytes]) -> bytes:
     """SAVE"""
     answer: bytes = ctx.server.handover.save(ctx)
     return answer
@@ -65,7 +65,7 @@ def save(ctx: Context, argv: list[bytes]) -> bytes:
     categories="admin dangerous",
     arguments="[SCHEDULE]",
 )
-def bgsave(ctx: Context, argv: list[bytes]) -> bytes:
+def bgsave(ctx: Client, argv: list[bytes]) -> bytes:
     """BGSAVE [SCHEDULE]"""
     if len(argv) > 2 or (len(argv) == 2 and argv[1].lower() != b"schedule"):
         raise CommandError(SYNTAX)
@@ -94,7 +94,7 @@ def bgsave(ctx: Context, argv: list[bytes]) -> bytes:
     summary="Returns the Unix timestamp of the last successful save to disk.",
     categories="admin dangerous",
 )
-def lastsave(ctx: Context, argv: list[bytes]) -> bytes:
+def lastsave(ctx: Client, argv: list[bytes]) -> bytes:
     """LASTSAVE"""
     return reply.integer(ctx.server.snapshots.last_save_s)
 
@@ -111,7 +111,7 @@ def lastsave(ctx: Context, argv: list[bytes]) -> bytes:
     categories="admin dangerous",
     arguments="[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]",
 )
-def shutdown(ctx: Context, argv: list[bytes]) -> bytes:
+def shutdown(ctx: Client, argv: list[bytes]) -> bytes:
     """SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE] [ABORT]"""
     words = [word.lower() for word in argv[1:]]
     known = {b"nosave", b"save", b"now", b"force", b"abort"}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import ADMIN, LOADING, STALE, CommandError, command, container
+from replicator.core.command_table.registry import ADMIN, LOADING, STALE, command, container
+from replicator.core.commands.parts import Client
+from replicator.core.errors import CommandError
 from replicator.core.wire import reply
 from replicator.core.wire.numbers import parse_int
 
@@ -43,7 +44,7 @@ admin = partial(command, group="server", flags=ADMIN | LOADING | STALE, categori
     history=(("4.0.0", "Added client IP address, port and name to the reply."),),
     differs=_DIFFERS,
 )
-def slowlog_get(ctx: Context, argv: list[bytes]) -> bytes:
+def slowlog_get(ctx: Client, argv: list[bytes]) -> bytes:
     """SLOWLOG GET [count]"""
     if len(argv) > 3:
         shown = argv[1].decode("utf-8", "surrogateescape")
@@ -53,7 +54,7 @@ def slowlog_get(ctx: Context, argv: list[bytes]) -> bytes:
         count = parse_int(argv[2])
         if count is None or count < -1:
             raise CommandError("ERR count should be greater than or equal to -1")
-    slow = ctx.server.services.statistics.slow
+    slow = ctx.server.statistics.slow
     entries = [
         reply.array(
             [
@@ -71,9 +72,9 @@ def slowlog_get(ctx: Context, argv: list[bytes]) -> bytes:
 
 
 @admin("slowlog|len", arity=2, since="2.2.12", complexity="O(1)", summary="Get the slow log's length")
-def slowlog_len(ctx: Context, argv: list[bytes]) -> bytes:
+def slowlog_len(ctx: Client, argv: list[bytes]) -> bytes:
     """SLOWLOG LEN"""
-    return reply.integer(len(ctx.server.services.statistics.slow))
+    return reply.integer(len(ctx.server.statistics.slow))
 
 
 @admin(
@@ -83,9 +84,9 @@ def slowlog_len(ctx: Context, argv: list[bytes]) -> bytes:
     complexity="O(N) where N is the number of entries in the slowlog",
     summary="Clear all entries from the slow log",
 )
-def slowlog_reset(ctx: Context, argv: list[bytes]) -> bytes:
+def slowlog_reset(ctx: Client, argv: list[bytes]) -> bytes:
     """SLOWLOG RESET"""
-    ctx.server.services.statistics.slow.clear()
+    ctx.server.statistics.slow.clear()
     return reply.OK
 
 
@@ -98,6 +99,6 @@ def slowlog_reset(ctx: Context, argv: list[bytes]) -> bytes:
     complexity="O(1)",
     summary="Show helpful text about the different subcommands",
 )
-def slowlog_help(ctx: Context, argv: list[bytes]) -> bytes:
+def slowlog_help(ctx: Client, argv: list[bytes]) -> bytes:
     """SLOWLOG HELP"""
     return reply.array([reply.simple(line) for line in _HELP])

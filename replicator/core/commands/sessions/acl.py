@@ -6,19 +6,11 @@ The rules themselves live in core/clients/access.py, the users in core/clients/u
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
-from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import (
-    ADMIN,
-    LOADING,
-    NO_SCRIPT,
-    NOT_AN_INTEGER,
-    STALE,
-    CommandError,
-    command,
-    container,
-)
+from replicator.core.clients.access import Permissions
+from replicator.core.command_table.registry import ADMIN, LOADING, NO_SCRIPT, STALE, command, container
+from replicator.core.commands.parts import Client
+from replicator.core.errors import NOT_AN_INTEGER, CommandError
 from replicator.core.wire import reply
 from replicator.core.wire.numbers import parse_int
 
@@ -74,9 +66,9 @@ def _wrong_count(word: bytes) -> CommandError:
     summary="List the ACL categories or the commands inside a category",
     arguments="[categoryname]",
 )
-def acl_cat(ctx: Context, argv: list[bytes]) -> bytes:
+def acl_cat(ctx: Client, argv: list[bytes]) -> bytes:
     """ACL CAT [category]"""
-    table = ctx.server.services.users.table
+    table = ctx.server.users.table
     if len(argv) > 3:
         raise _wrong_count(argv[1])
     if len(argv) == 2:
@@ -93,7 +85,7 @@ def acl_cat(ctx: Context, argv: list[bytes]) -> bytes:
     complexity="O(1)",
     summary="Return the name of the user associated to the current connection",
 )
-def acl_whoami(ctx: Context, argv: list[bytes]) -> bytes:
+def acl_whoami(ctx: Client, argv: list[bytes]) -> bytes:
     """ACL WHOAMI"""
     return reply.bulk(b"default" if ctx.user is None else ctx.user.name)
 
@@ -105,7 +97,7 @@ def acl_whoami(ctx: Context, argv: list[bytes]) -> bytes:
     summary="Generate a pseudorandom secure password to use for ACL users",
     arguments="[bits]",
 )
-def acl_genpass(ctx: Context, argv: list[bytes]) -> bytes:
+def acl_genpass(ctx: Client, argv: list[bytes]) -> bytes:
     """ACL GENPASS [bits]"""
     if len(argv) > 3:
         raise _wrong_count(argv[1])
@@ -121,7 +113,7 @@ def acl_genpass(ctx: Context, argv: list[bytes]) -> bytes:
             )
     assert bits is not None
     digits = (bits + 3) // 4
-    return reply.bulk(ctx.server.services.users.secret((digits + 1) // 2).hex()[:digits].encode())
+    return reply.bulk(ctx.server.users.secret((digits + 1) // 2).hex()[:digits].encode())
 
 
 @admin(
@@ -130,9 +122,9 @@ def acl_genpass(ctx: Context, argv: list[bytes]) -> bytes:
     complexity="O(N). Where N is the number of configured users.",
     summary="List the username of all the configured ACL rules",
 )
-def acl_users(ctx: Context, argv: list[bytes]) -> bytes:
+def acl_users(ctx: Client, argv: list[bytes]) -> bytes:
     """ACL USERS"""
-    return reply.bulks(ctx.server.services.users.names())
+    return reply.bulks(ctx.server.users.names())
 
 
 @admin(
@@ -142,12 +134,12 @@ def acl_users(ctx: Context, argv: list[bytes]) -> bytes:
     summary="List the current ACL rules in ACL config file format",
     differs="Rules for commands are told as they were given, without those that no longer matter.",
 )
-def acl_list(ctx: Context, argv: list[bytes]) -> bytes:
+def acl_list(ctx: Client, argv: list[bytes]) -> bytes:
     """ACL LIST"""
-    return reply.bulks([b"user " + line for line in ctx.server.services.users.descriptions()])
+    return reply.bulks([b"user " + line for line in ctx.server.users.descriptions()])
 
 
-def _permissions(ctx: Context, permissions: Any) -> list[bytes]:
+def _permissions(ctx: Client, permissions: Permissions) -> list[bytes]:
     return [
         reply.bulk(b"commands"),
         reply.bulk(permissions.shown_commands()),
@@ -174,9 +166,9 @@ def _permissions(ctx: Context, permissions: Any) -> list[bytes]:
     ),
     differs="Rules for commands are told as they were given, without those that no longer matter.",
 )
-def acl_getuser(ctx: Context, argv: list[bytes]) -> bytes:
+def acl_getuser(ctx: Client, argv: list[bytes]) -> bytes:
     """ACL GETUSER username"""
-    user = ctx.server.services.users.users.get(argv[2])
+    user = ctx.server.users.users.get(argv[2])
     if user is None:
         return ctx.null
     selectors = [reply.mapping(_permissions(ctx, selector), ctx.resp3) for selector in user.selectors]
@@ -203,9 +195,9 @@ def acl_getuser(ctx: Context, argv: list[bytes]) -> bytes:
         ("7.0.0", "Added selectors and key based permissions."),
     ),
 )
-def acl_setuser(ctx: Context, argv: list[bytes]) -> bytes:
+def acl_setuser(ctx: Client, argv: list[bytes]) -> bytes:
     """ACL SETUSER username [rule ...]"""
-    ctx.server.services.users.set_user(argv[2], argv[3:])
+    ctx.server.users.set_user(argv[2], argv[3:])
     return reply.OK
 
 
@@ -216,11 +208,11 @@ def acl_setuser(ctx: Context, argv: list[bytes]) -> bytes:
     summary="Remove the specified ACL users and the associated rules",
     arguments="username [username ...]",
 )
-def acl_deluser(ctx: Context, argv: list[bytes]) -> bytes:
+def acl_deluser(ctx: Client, argv: list[bytes]) -> bytes:
     """ACL DELUSER username [username ...]"""
     if b"default" in argv[2:]:
         raise CommandError("ERR The 'default' user cannot be removed")
-    return reply.integer(sum(ctx.server.services.users.delete(name) for name in argv[2:]))
+    return reply.integer(sum(ctx.server.users.delete(name) for name in argv[2:]))
 
 
 @admin(
@@ -229,9 +221,9 @@ def acl_deluser(ctx: Context, argv: list[bytes]) -> bytes:
     complexity="O(N). Where N is the number of configured users.",
     summary="Reload the ACLs from the configured ACL file",
 )
-def acl_load(ctx: Context, argv: list[bytes]) -> bytes:
+def acl_load(ctx: Client, argv: list[bytes]) -> bytes:
     """ACL LOAD"""
-    ctx.server.services.users.load_file()
+    ctx.server.users.load_file()
     return reply.OK
 
 
@@ -241,9 +233,9 @@ def acl_load(ctx: Context, argv: list[bytes]) -> bytes:
     complexity="O(N). Where N is the number of configured users.",
     summary="Save the current ACL rules in the configured ACL file",
 )
-def acl_save(ctx: Context, argv: list[bytes]) -> bytes:
+def acl_save(ctx: Client, argv: list[bytes]) -> bytes:
     """ACL SAVE"""
-    ctx.server.services.users.save_file()
+    ctx.server.users.save_file()
     return reply.OK
 
 
@@ -254,9 +246,9 @@ def acl_save(ctx: Context, argv: list[bytes]) -> bytes:
     summary="List latest events denied because of ACLs in place",
     arguments="[count | RESET]",
 )
-def acl_log(ctx: Context, argv: list[bytes]) -> bytes:
+def acl_log(ctx: Client, argv: list[bytes]) -> bytes:
     """ACL LOG [count | RESET]"""
-    users = ctx.server.services.users
+    users = ctx.server.users
     if len(argv) > 3:
         raise _wrong_count(argv[1])
     count: int | None = _DEFAULT_LOG
@@ -270,7 +262,7 @@ def acl_log(ctx: Context, argv: list[bytes]) -> bytes:
     assert count is not None
     entries = []
     for entry in users.refusals[: max(0, count)]:
-        age = (ctx.server.now.unix_ms - entry.at_ms) / 1000
+        age = (ctx.server.turn.now.unix_ms - entry.at_ms) / 1000
         items = [
             reply.bulk(b"count"),
             reply.integer(entry.count),
@@ -298,13 +290,13 @@ def acl_log(ctx: Context, argv: list[bytes]) -> bytes:
     summary="Returns whether the user can execute the given command without executing the command.",
     arguments="username command [arg [arg ...]]",
 )
-def acl_dryrun(ctx: Context, argv: list[bytes]) -> bytes:
+def acl_dryrun(ctx: Client, argv: list[bytes]) -> bytes:
     """ACL DRYRUN username command [arg ...]"""
-    user = ctx.server.services.users.users.get(argv[2])
+    user = ctx.server.users.users.get(argv[2])
     if user is None:
         raise CommandError(f"ERR User '{argv[2].decode('utf-8', 'surrogateescape')}' not found")
     words = argv[3:]
-    found = ctx.server.executor.resolve(words)
+    found = ctx.server.table.resolve(words)
     if found is None or found.subcommands:
         raise CommandError(f"ERR Command '{words[0].decode('utf-8', 'surrogateescape')}' not found")
     if not found.least <= len(words) <= found.most:
@@ -322,6 +314,6 @@ def acl_dryrun(ctx: Context, argv: list[bytes]) -> bytes:
     complexity="O(1)",
     summary="Show helpful text about the different subcommands",
 )
-def acl_help(ctx: Context, argv: list[bytes]) -> bytes:
+def acl_help(ctx: Client, argv: list[bytes]) -> bytes:
     """ACL HELP"""
     return reply.array([reply.simple(line) for line in _HELP])

@@ -8,19 +8,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import (
-    ADMIN,
-    LOADING,
-    NO_SCRIPT,
-    NOT_AN_INTEGER,
-    STALE,
-    SYNTAX,
-    CommandError,
-    command,
-    container,
-)
+from replicator.core.command_table.registry import ADMIN, LOADING, NO_SCRIPT, STALE, command, container
+from replicator.core.commands.parts import Client
 from replicator.core.commands.sessions.connection import check_name
+from replicator.core.errors import NOT_AN_INTEGER, SYNTAX, CommandError
 from replicator.core.wire import reply
 from replicator.core.wire.numbers import parse_int
 
@@ -101,7 +92,7 @@ def _switch(word: bytes) -> bool:
     return word.lower() == b"on"
 
 
-def _text(lines: list[str], ctx: Context) -> bytes:
+def _text(lines: list[str], ctx: Client) -> bytes:
     data = "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
     return reply.verbatim(data, ctx.resp3)
 
@@ -123,15 +114,15 @@ def _text(lines: list[str], ctx: Context) -> bytes:
     ),
     differs="Shows lib-name and lib-ver as later versions do; qbuf-free, rbs and rbp are 0: there are no such buffers.",
 )
-def client_list(ctx: Context, argv: list[bytes]) -> bytes:
+def client_list(ctx: Client, argv: list[bytes]) -> bytes:
     """CLIENT LIST [TYPE type] [ID client-id ...]"""
-    clients = ctx.server.services.clients
+    clients = ctx.server.clients
     option = argv[2].lower() if len(argv) > 2 else b""
     if option == b"id" and len(argv) > 3:
-        ids = [parse_int(word) for word in argv[3:]]
-        if None in ids:
+        ids = [number for word in argv[3:] if (number := parse_int(word)) is not None]
+        if len(ids) < len(argv) - 3:
             raise CommandError("ERR Invalid client ID")
-        found = [session for id in ids if (session := ctx.server.by_id.get(id)) is not None]
+        found = [session for id in ids if (session := ctx.server.sessions.get(id)) is not None]
         return _text([clients.line(session, ctx) for session in found], ctx)
     if option == b"type" and len(argv) == 4:
         kind = _kind(argv[3])
@@ -148,9 +139,9 @@ def client_list(ctx: Context, argv: list[bytes]) -> bytes:
     complexity="O(1)",
     summary="Returns information about the current client connection.",
 )
-def client_info(ctx: Context, argv: list[bytes]) -> bytes:
+def client_info(ctx: Client, argv: list[bytes]) -> bytes:
     """CLIENT INFO"""
-    return _text([ctx.server.services.clients.line(ctx, ctx)], ctx)
+    return _text([ctx.server.clients.line(ctx, ctx)], ctx)
 
 
 @plain(
@@ -160,7 +151,7 @@ def client_info(ctx: Context, argv: list[bytes]) -> bytes:
     complexity="O(1)",
     summary="Returns the client ID for the current connection",
 )
-def client_id(ctx: Context, argv: list[bytes]) -> bytes:
+def client_id(ctx: Client, argv: list[bytes]) -> bytes:
     """CLIENT ID"""
     return reply.integer(ctx.id)
 
@@ -172,7 +163,7 @@ def client_id(ctx: Context, argv: list[bytes]) -> bytes:
     complexity="O(1)",
     summary="Get the current connection name",
 )
-def client_getname(ctx: Context, argv: list[bytes]) -> bytes:
+def client_getname(ctx: Client, argv: list[bytes]) -> bytes:
     """CLIENT GETNAME"""
     return reply.bulk(ctx.name) if ctx.name else ctx.null
 
@@ -185,7 +176,7 @@ def client_getname(ctx: Context, argv: list[bytes]) -> bytes:
     summary="Set the current connection name",
     arguments="connection-name",
 )
-def client_setname(ctx: Context, argv: list[bytes]) -> bytes:
+def client_setname(ctx: Client, argv: list[bytes]) -> bytes:
     """CLIENT SETNAME name"""
     check_name(argv[2])
     ctx.name = argv[2]
@@ -201,7 +192,7 @@ def client_setname(ctx: Context, argv: list[bytes]) -> bytes:
     arguments="<LIB-NAME libname | LIB-VER libver>",
     differs="Not in 7.0; clients of today send it.",
 )
-def client_setinfo(ctx: Context, argv: list[bytes]) -> bytes:
+def client_setinfo(ctx: Client, argv: list[bytes]) -> bytes:
     """CLIENT SETINFO LIB-NAME name | LIB-VER version"""
     option = argv[2].lower()
     if option not in (b"lib-name", b"lib-ver"):
@@ -216,7 +207,7 @@ def client_setinfo(ctx: Context, argv: list[bytes]) -> bytes:
     return reply.OK
 
 
-def _options(ctx: Context, argv: list[bytes]) -> dict[str, Any]:
+def _options(ctx: Client, argv: list[bytes]) -> dict[str, Any]:
     """CLIENT KILL's filters, as fields of core.clients.Filter; skip: whether the caller is spared."""
     found: dict[str, Any] = {"skip": True}
     if len(argv) % 2:
@@ -235,7 +226,7 @@ def _options(ctx: Context, argv: list[bytes]) -> dict[str, Any]:
         elif option == b"laddr":
             found["local_address"] = value.decode("utf-8", "surrogateescape")
         elif option == b"user":
-            if not ctx.server.services.clients.has_user(value):
+            if not ctx.server.clients.has_user(value):
                 raise CommandError(f"ERR No such user '{value.decode('utf-8', 'surrogateescape')}'")
             found["user"] = value
         elif option == b"maxage":
@@ -269,9 +260,9 @@ def _options(ctx: Context, argv: list[bytes]) -> dict[str, Any]:
     ),
     differs="MAXAGE of later versions is known.",
 )
-def client_kill(ctx: Context, argv: list[bytes]) -> bytes:
+def client_kill(ctx: Client, argv: list[bytes]) -> bytes:
     """CLIENT KILL ip:port | option value ..."""
-    clients = ctx.server.services.clients
+    clients = ctx.server.clients
     if len(argv) == 3:
         address = argv[2].decode("utf-8", "surrogateescape")
         found = [session for session in clients.all() if session.peer == address][:1]
@@ -294,7 +285,7 @@ def client_kill(ctx: Context, argv: list[bytes]) -> bytes:
     arguments="timeout [WRITE | ALL]",
     history=(("6.2.0", "`CLIENT PAUSE WRITE` mode added along with the `mode` option."),),
 )
-def client_pause(ctx: Context, argv: list[bytes]) -> bytes:
+def client_pause(ctx: Client, argv: list[bytes]) -> bytes:
     """CLIENT PAUSE timeout-ms [WRITE | ALL]"""
     mode = argv[3].lower() if len(argv) > 3 else b"all"
     if len(argv) > 4:
@@ -307,7 +298,7 @@ def client_pause(ctx: Context, argv: list[bytes]) -> bytes:
         raise CommandError("ERR timeout is not an integer or out of range")
     if timeout < 0:
         raise CommandError("ERR timeout is negative")
-    now = ctx.server.now.mono_ms
+    now = ctx.server.turn.now.mono_ms
     if timeout > (1 << 63) - 1 - now:
         raise CommandError("ERR timeout is out of range")
     ctx.server.handover.pause(now + timeout, everything=mode == b"all")
@@ -321,7 +312,7 @@ def client_pause(ctx: Context, argv: list[bytes]) -> bytes:
     complexity="O(N) Where N is the number of paused clients",
     summary="Resume processing of clients that were paused",
 )
-def client_unpause(ctx: Context, argv: list[bytes]) -> bytes:
+def client_unpause(ctx: Client, argv: list[bytes]) -> bytes:
     """CLIENT UNPAUSE"""
     ctx.server.handover.unpause()
     return reply.OK
@@ -335,9 +326,9 @@ def client_unpause(ctx: Context, argv: list[bytes]) -> bytes:
     summary="Instruct the server whether to reply to commands",
     arguments="<ON | OFF | SKIP>",
 )
-def client_reply(ctx: Context, argv: list[bytes]) -> bytes:
+def client_reply(ctx: Client, argv: list[bytes]) -> bytes:
     """CLIENT REPLY ON | OFF | SKIP"""
-    if not ctx.server.services.clients.set_reply_mode(ctx, argv[2].lower()):
+    if not ctx.server.clients.set_reply_mode(ctx, argv[2].lower()):
         raise CommandError(SYNTAX)
     return reply.OK
 
@@ -350,9 +341,9 @@ def client_reply(ctx: Context, argv: list[bytes]) -> bytes:
     summary="Set client eviction mode for the current connection",
     arguments="<ON | OFF>",
 )
-def client_no_evict(ctx: Context, argv: list[bytes]) -> bytes:
+def client_no_evict(ctx: Client, argv: list[bytes]) -> bytes:
     """CLIENT NO-EVICT ON | OFF"""
-    ctx.server.services.clients.set_no_evict(ctx, _switch(argv[2]))
+    ctx.server.clients.set_no_evict(ctx, _switch(argv[2]))
     return reply.OK
 
 
@@ -365,9 +356,9 @@ def client_no_evict(ctx: Context, argv: list[bytes]) -> bytes:
     arguments="<ON | OFF>",
     differs="Not in 7.0; as in 7.2.",
 )
-def client_no_touch(ctx: Context, argv: list[bytes]) -> bytes:
+def client_no_touch(ctx: Client, argv: list[bytes]) -> bytes:
     """CLIENT NO-TOUCH ON | OFF"""
-    ctx.server.services.clients.set_no_touch(ctx, _switch(argv[2]))
+    ctx.server.clients.set_no_touch(ctx, _switch(argv[2]))
     return reply.OK
 
 
@@ -380,7 +371,7 @@ def client_no_touch(ctx: Context, argv: list[bytes]) -> bytes:
     arguments="client-id [TIMEOUT | ERROR]",
     differs="A command that CLIENT PAUSE holds back is not unblocked: 0 (7.0 crashes there).",
 )
-def client_unblock(ctx: Context, argv: list[bytes]) -> bytes:
+def client_unblock(ctx: Client, argv: list[bytes]) -> bytes:
     """CLIENT UNBLOCK client-id [TIMEOUT | ERROR]"""
     how = argv[3].lower() if len(argv) == 4 else b"timeout"
     if len(argv) > 4:
@@ -390,8 +381,8 @@ def client_unblock(ctx: Context, argv: list[bytes]) -> bytes:
     number = parse_int(argv[2])
     if number is None:
         raise CommandError(NOT_AN_INTEGER)
-    session = ctx.server.by_id.get(number)
-    done = session is not None and ctx.server.services.clients.unblock(session, error=how == b"error")
+    session = ctx.server.sessions.get(number)
+    done = session is not None and ctx.server.clients.unblock(session, error=how == b"error")
     return reply.ONE if done else reply.ZERO
 
 
@@ -405,6 +396,6 @@ def client_unblock(ctx: Context, argv: list[bytes]) -> bytes:
     summary="Show helpful text about the different subcommands",
     categories="connection",
 )
-def client_help(ctx: Context, argv: list[bytes]) -> bytes:
+def client_help(ctx: Client, argv: list[bytes]) -> bytes:
     """CLIENT HELP"""
     return reply.array([reply.simple(line) for line in _HELP])

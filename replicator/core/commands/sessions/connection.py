@@ -2,20 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import (
-    ALLOW_BUSY,
-    FAST,
-    LOADING,
-    NO_AUTH,
-    NO_SCRIPT,
-    STALE,
-    SYNTAX,
-    CommandError,
-    command,
-)
+from replicator.core.command_table.registry import ALLOW_BUSY, FAST, LOADING, NO_AUTH, NO_SCRIPT, STALE, command
+from replicator.core.commands.parts import Client
+from replicator.core.errors import SYNTAX, CommandError
 from replicator.core.wire import reply
 from replicator.core.wire.numbers import parse_int
 
@@ -34,7 +23,7 @@ _FLAGS = NO_SCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY
     categories="connection",
     arguments="[message]",
 )
-def ping(ctx: Context, argv: list[bytes]) -> bytes:
+def ping(ctx: Client, argv: list[bytes]) -> bytes:
     """PING [message]"""
     if len(argv) > 2:
         raise CommandError("ERR wrong number of arguments for 'ping' command")
@@ -54,15 +43,15 @@ def ping(ctx: Context, argv: list[bytes]) -> bytes:
     categories="connection",
     arguments="message",
 )
-def echo(ctx: Context, argv: list[bytes]) -> bytes:
+def echo(ctx: Client, argv: list[bytes]) -> bytes:
     """ECHO message"""
     return reply.bulk(argv[1])
 
 
-def authenticate(ctx: Any, argv: list[bytes], user: bytes, password: bytes) -> None:
+def authenticate(ctx: Client, argv: list[bytes], user: bytes, password: bytes) -> None:
     """Log the caller in, or raise WRONGPASS."""
-    ctx.argv, ctx.command = argv, ctx.server.executor.resolve(argv)  # a failure is noted with what was asked
-    if not ctx.server.services.authenticate(ctx, user, password):
+    ctx.argv, ctx.command = argv, ctx.server.table.resolve(argv)  # a failure is noted with what was asked
+    if not ctx.server.users.authenticate(ctx, user, password):
         raise CommandError("WRONGPASS invalid username-password pair or user is disabled.")
 
 
@@ -77,12 +66,12 @@ def authenticate(ctx: Any, argv: list[bytes], user: bytes, password: bytes) -> N
     categories="connection",
     arguments="[username] password",
 )
-def auth(ctx: Context, argv: list[bytes]) -> bytes:
+def auth(ctx: Client, argv: list[bytes]) -> bytes:
     """AUTH [username] password"""
     if len(argv) > 3:
         raise CommandError(SYNTAX)
     if len(argv) == 2:
-        if not ctx.server.services.has_default_password():
+        if ctx.server.users.default.no_password:
             raise CommandError(
                 "ERR AUTH <password> called without any password configured for the default user. Are you sure your "
                 "configuration is correct?"
@@ -104,7 +93,7 @@ def auth(ctx: Context, argv: list[bytes]) -> bytes:
     categories="connection",
     arguments="[protover [AUTH username password] [SETNAME clientname]]",
 )
-def hello(ctx: Context, argv: list[bytes]) -> bytes:
+def hello(ctx: Client, argv: list[bytes]) -> bytes:
     """HELLO [protover [AUTH username password] [SETNAME clientname]]"""
     version: int | None = None
     if len(argv) > 1:
@@ -174,7 +163,7 @@ def check_name(name: bytes) -> None:
     summary="Closes the connection.",
     categories="connection",
 )
-def quit_(ctx: Context, argv: list[bytes]) -> bytes:
+def quit_(ctx: Client, argv: list[bytes]) -> bytes:
     """QUIT"""
     ctx.close("quit")
     return reply.OK
@@ -190,7 +179,7 @@ def quit_(ctx: Context, argv: list[bytes]) -> bytes:
     summary="Resets the connection.",
     categories="connection",
 )
-def reset(ctx: Context, argv: list[bytes]) -> bytes:
+def reset(ctx: Client, argv: list[bytes]) -> bytes:
     """RESET"""
     if ctx.conn in ctx.server.primary.links:
         raise CommandError("ERR can only reset normal client connections")
@@ -207,7 +196,7 @@ def reset(ctx: Context, argv: list[bytes]) -> bytes:
     complexity="O(1)",
     summary="Returns the server time.",
 )
-def time(ctx: Context, argv: list[bytes]) -> bytes:
+def time(ctx: Client, argv: list[bytes]) -> bytes:
     """TIME"""
     ms = ctx.keyspace.now_ms
     return reply.bulks([b"%d" % (ms // 1000), b"%d" % (ms % 1000 * 1000)])

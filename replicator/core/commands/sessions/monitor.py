@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from replicator.core.command_table.context import PENDING, Context
-from replicator.core.command_table.registry import (
-    ADMIN,
-    FAST,
-    LOADING,
-    NO_SCRIPT,
-    NOT_AN_INTEGER,
-    READONLY,
-    STALE,
-    CommandError,
-    command,
-)
+from replicator.core.command_table.context import PENDING
+from replicator.core.command_table.registry import ADMIN, FAST, LOADING, NO_SCRIPT, READONLY, STALE, command
+from replicator.core.commands.parts import Client
+from replicator.core.errors import NOT_AN_INTEGER, CommandError
 from replicator.core.wire import reply
 from replicator.core.wire.numbers import parse_int
 
@@ -30,11 +22,11 @@ from replicator.core.wire.numbers import parse_int
     history=(("6.0.0", "`AUTH` excluded from the command's output."),),
     differs="Times are those of the turn in which a command ran, in whole milliseconds.",
 )
-def monitor(ctx: Context, argv: list[bytes]) -> bytes:
+def monitor(ctx: Client, argv: list[bytes]) -> bytes:
     """MONITOR"""
     if ctx.deny_blocking:
         raise CommandError("ERR MONITOR isn't allowed for DENY BLOCKING client")
-    return reply.OK if ctx.server.services.monitors.add(ctx) else PENDING
+    return reply.OK if ctx.server.monitors.add(ctx) else PENDING
 
 
 _RAMP = " .:-=+*#%@"
@@ -51,11 +43,12 @@ _RAMP = " .:-=+*#%@"
     arguments="[VERSION version]",
     differs="A picture of its own.",
 )
-def lolwut(ctx: Context, argv: list[bytes]) -> bytes:
+def lolwut(ctx: Client, argv: list[bytes]) -> bytes:
     """LOLWUT [VERSION version [argument ...]]"""
     if len(argv) > 2 and argv[1].lower() == b"version" and any(parse_int(number) is None for number in argv[2:]):
         raise CommandError(NOT_AN_INTEGER)
-    offset, copies = ctx.server.replication_offset(), len(ctx.server.primary.links)
+    ctx.server.flush_stream()
+    offset, copies = ctx.server.history.end, len(ctx.server.primary.links)
     lines = []
     for row in range(8):
         # A stream and its echoes: each line follows the one above, a little later and a little fainter.

@@ -1,8 +1,7 @@
 """Publish and subscribe: channels, patterns, and the channels of a cluster's shards.
 
-A caller's subscriptions stand twice: in its Context (channels, patterns, shard_channels) and here by channel. Messages
-go out of band (Context.push); the confirmations of (un)subscribing are the command's reply, one after the other, so
-that they keep their place in a pipeline. Order is always that of subscribing.
+The confirmations of (un)subscribing are the command's reply, one after the other, so that they keep their place in a
+pipeline. Who listens to what is in core/clients/pubsub.py.
 
 Source: https://redis.io/docs/latest/develop/pubsub/
 """
@@ -11,9 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TypeAlias
 
-from replicator.core.command_table.context import Context
+from replicator.core.clients.pubsub import Subscribers, channel_matcher, confirmation
 from replicator.core.command_table.registry import (
     FAST,
     LOADING,
@@ -21,131 +19,20 @@ from replicator.core.command_table.registry import (
     NO_SCRIPT,
     PUBSUB,
     STALE,
-    CommandError,
     command,
     container,
 )
+from replicator.core.commands.parts import Caller
+from replicator.core.errors import CommandError
 from replicator.core.wire import reply
-from replicator.core.wire.glob import Matcher, matcher
-
-Subscribers: TypeAlias = dict[Context, None]
 
 
-class PubSub:
-    """Who listens to what on one node.
-
-    spread: set where the node belongs to a cluster: called with (channel, message, shard) for each message that a
-    client publishes, to hand it to other nodes; it then is not replicated.
-    """
-
-    def __init__(self) -> None:
-        self.channels: dict[bytes, Subscribers] = {}
-        self.patterns: dict[bytes, tuple[Matcher, Subscribers]] = {}
-        self.shard_channels: dict[bytes, Subscribers] = {}
-        self.spread: Callable[[bytes, bytes, bool], None] | None = None
-
-    # -- messages ----------------------------------------------------------------------------------------------------
-
-    def publish(self, channel: bytes, message: bytes, shard: bool = False) -> int:
-        """Send the message to all who listen to the channel; how many times it was sent."""
-        subscribers = (self.shard_channels if shard else self.channels).get(channel)
-        count = 0
-        if subscribers:
-            kind = b"smessage" if shard else b"message"
-            count += _send(subscribers, b"3\r\n" + b"".join(map(reply.bulk, (kind, channel, message))))
-        if shard:
-            return count
-        for pattern, (matches, listeners) in self.patterns.items():
-            if matches(channel):
-                items = (b"pmessage", pattern, channel, message)
-                count += _send(listeners, b"4\r\n" + b"".join(map(reply.bulk, items)))
-        return count
-
-    # -- subscriptions -----------------------------------------------------------------------------------------------
-
-    def subscribe(self, ctx: Context, channel: bytes) -> None:
-        """Let the caller listen to a channel; to one that it listens to already, nothing happens."""
-        ctx.channels[channel] = None
-        self.channels.setdefault(channel, {})[ctx] = None
-
-    def unsubscribe(self, ctx: Context, channel: bytes) -> None:
-        """The caller listens to the channel no more."""
-        ctx.channels.pop(channel, None)
-        _leave(self.channels, channel, ctx)
-
-    def subscribe_pattern(self, ctx: Context, pattern: bytes) -> None:
-        """Let the caller listen to all channels that match."""
-        ctx.patterns[pattern] = None
-        entry = self.patterns.get(pattern)
-        if entry is None:
-            entry = self.patterns[pattern] = (_channel_matcher(pattern), {})
-        entry[1][ctx] = None
-
-    def unsubscribe_pattern(self, ctx: Context, pattern: bytes) -> None:
-        """The caller listens to the pattern no more; to other patterns and channels it does."""
-        ctx.patterns.pop(pattern, None)
-        entry = self.patterns.get(pattern)
-        if entry is not None:
-            entry[1].pop(ctx, None)
-            if not entry[1]:
-                del self.patterns[pattern]
-
-    def subscribe_shard(self, ctx: Context, channel: bytes) -> None:
-        """Let the caller listen to a channel of this node's shard."""
-        ctx.shard_channels[channel] = None
-        self.shard_channels.setdefault(channel, {})[ctx] = None
-
-    def unsubscribe_shard(self, ctx: Context, channel: bytes) -> None:
-        """The caller listens to the shard's channel no more."""
-        ctx.shard_channels.pop(channel, None)
-        _leave(self.shard_channels, channel, ctx)
-
-    def drop(self, ctx: Context) -> None:
-        """End all subscriptions of a caller that is gone (or that resets its connection) without a word."""
-        for channel in list(ctx.channels):
-            self.unsubscribe(ctx, channel)
-        for pattern in list(ctx.patterns):
-            self.unsubscribe_pattern(ctx, pattern)
-        for channel in list(ctx.shard_channels):
-            self.unsubscribe_shard(ctx, channel)
-
-    def drop_shard_channels(self, gone: Callable[[bytes], bool]) -> None:
-        """End the subscriptions to the shard channels of which `gone` says so (their slot moved away), and say so."""
-        for channel in [channel for channel in self.shard_channels if gone(channel)]:
-            for ctx in list(self.shard_channels[channel]):
-                self.unsubscribe_shard(ctx, channel)
-                ctx.push(_confirmation(ctx, b"sunsubscribe", channel, len(ctx.shard_channels)))
-                ctx.subscriptions_changed()
-
-
-def _channel_matcher(pattern: bytes) -> Matcher:
-    """As for keys, but a star alone does not match the channel with the empty name; so it is in stock servers."""
-    return bool if pattern == b"*" else matcher(pattern)
-
-
-def _send(subscribers: Iterable[Context], body: bytes) -> int:
-    array, push = b"*" + body, b">" + body
-    count = 0
-    for ctx in list(subscribers):  # a push may close its connection, which ends the subscription
-        ctx.push(push if ctx.resp3 else array)
-        count += 1
-    return count
-
-
-def _leave(channels: dict[bytes, Subscribers], channel: bytes, ctx: Context) -> None:
-    subscribers = channels.get(channel)
-    if subscribers is not None:
-        subscribers.pop(ctx, None)
-        if not subscribers:
-            del channels[channel]
-
-
-def subscription_count(ctx: Context) -> int:
+def subscription_count(ctx: Caller) -> int:
     """To how many channels and patterns the caller listens (channels of shards are counted apart)."""
     return len(ctx.channels) + len(ctx.patterns)
 
 
-def _shard_count(ctx: Context) -> int:
+def _shard_count(ctx: Caller) -> int:
     return len(ctx.shard_channels)
 
 
@@ -155,25 +42,20 @@ pubsub_command = partial(command, group="pubsub", categories="pubsub")
 _FLAGS = PUBSUB | NO_SCRIPT | LOADING | STALE
 
 
-def _confirmation(ctx: Context, kind: bytes, channel: bytes | None, count: int) -> bytes:
-    shown = ctx.null if channel is None else reply.bulk(channel)
-    return reply.push((reply.bulk(kind), shown, reply.integer(count)), ctx.resp3)
-
-
 def _each(
-    ctx: Context,
+    ctx: Caller,
     kind: bytes,
     names: Sequence[bytes],
-    change: Callable[[Context, bytes], None],
-    count: Callable[[Context], int],
+    change: Callable[[Caller, bytes], None],
+    count: Callable[[Caller], int],
 ) -> bytes:
     """Change the subscription to each name; the confirmations (one even if there is no name)."""
     confirmations = []
     for name in names:
         change(ctx, name)
-        confirmations.append(_confirmation(ctx, kind, name, count(ctx)))
+        confirmations.append(confirmation(ctx, kind, name, count(ctx)))
     ctx.subscriptions_changed()
-    return b"".join(confirmations) or _confirmation(ctx, kind, None, count(ctx))
+    return b"".join(confirmations) or confirmation(ctx, kind, None, count(ctx))
 
 
 @pubsub_command(
@@ -185,7 +67,7 @@ def _each(
     summary="Listen for messages published to the given channels",
     arguments="channel [channel ...]",
 )
-def subscribe(ctx: Context, argv: list[bytes]) -> bytes:
+def subscribe(ctx: Caller, argv: list[bytes]) -> bytes:
     """SUBSCRIBE channel [channel ...]"""
     return _each(ctx, b"subscribe", argv[1:], ctx.server.pubsub.subscribe, subscription_count)
 
@@ -199,7 +81,7 @@ def subscribe(ctx: Context, argv: list[bytes]) -> bytes:
     summary="Stop listening for messages posted to the given channels",
     arguments="[channel [channel ...]]",
 )
-def unsubscribe(ctx: Context, argv: list[bytes]) -> bytes:
+def unsubscribe(ctx: Caller, argv: list[bytes]) -> bytes:
     """UNSUBSCRIBE [channel [channel ...]]"""
     names = argv[1:] or list(ctx.channels)
     return _each(ctx, b"unsubscribe", names, ctx.server.pubsub.unsubscribe, subscription_count)
@@ -214,7 +96,7 @@ def unsubscribe(ctx: Context, argv: list[bytes]) -> bytes:
     summary="Listen for messages published to channels matching the given patterns",
     arguments="pattern [pattern ...]",
 )
-def psubscribe(ctx: Context, argv: list[bytes]) -> bytes:
+def psubscribe(ctx: Caller, argv: list[bytes]) -> bytes:
     """PSUBSCRIBE pattern [pattern ...]"""
     return _each(ctx, b"psubscribe", argv[1:], ctx.server.pubsub.subscribe_pattern, subscription_count)
 
@@ -229,7 +111,7 @@ def psubscribe(ctx: Context, argv: list[bytes]) -> bytes:
     summary="Stop listening for messages posted to channels matching the given patterns",
     arguments="[pattern [pattern ...]]",
 )
-def punsubscribe(ctx: Context, argv: list[bytes]) -> bytes:
+def punsubscribe(ctx: Caller, argv: list[bytes]) -> bytes:
     """PUNSUBSCRIBE [pattern [pattern ...]]"""
     names = argv[1:] or list(ctx.patterns)
     return _each(ctx, b"punsubscribe", names, ctx.server.pubsub.unsubscribe_pattern, subscription_count)
@@ -245,7 +127,7 @@ def punsubscribe(ctx: Context, argv: list[bytes]) -> bytes:
     summary="Listen for messages published to the given shard channels",
     arguments="shardchannel [shardchannel ...]",
 )
-def ssubscribe(ctx: Context, argv: list[bytes]) -> bytes:
+def ssubscribe(ctx: Caller, argv: list[bytes]) -> bytes:
     """SSUBSCRIBE shardchannel [shardchannel ...]"""
     return _each(ctx, b"ssubscribe", argv[1:], ctx.server.pubsub.subscribe_shard, _shard_count)
 
@@ -260,7 +142,7 @@ def ssubscribe(ctx: Context, argv: list[bytes]) -> bytes:
     summary="Stop listening for messages posted to the given shard channels",
     arguments="[shardchannel [shardchannel ...]]",
 )
-def sunsubscribe(ctx: Context, argv: list[bytes]) -> bytes:
+def sunsubscribe(ctx: Caller, argv: list[bytes]) -> bytes:
     """SUNSUBSCRIBE [shardchannel [shardchannel ...]]"""
     names = argv[1:] or list(ctx.shard_channels)
     return _each(ctx, b"sunsubscribe", names, ctx.server.pubsub.unsubscribe_shard, _shard_count)
@@ -269,8 +151,8 @@ def sunsubscribe(ctx: Context, argv: list[bytes]) -> bytes:
 # -- publishing ------------------------------------------------------------------------------------------------------
 
 
-def _publish(ctx: Context, argv: list[bytes], shard: bool) -> bytes:
-    pubsub: PubSub = ctx.server.pubsub
+def _publish(ctx: Caller, argv: list[bytes], shard: bool) -> bytes:
+    pubsub = ctx.server.pubsub
     count = pubsub.publish(argv[1], argv[2], shard)
     if pubsub.spread is None:
         ctx.force_replication()
@@ -289,7 +171,7 @@ def _publish(ctx: Context, argv: list[bytes], shard: bool) -> bytes:
     summary="Post a message to a channel",
     arguments="channel message",
 )
-def publish(ctx: Context, argv: list[bytes]) -> bytes:
+def publish(ctx: Caller, argv: list[bytes]) -> bytes:
     """PUBLISH channel message"""
     return _publish(ctx, argv, False)
 
@@ -304,7 +186,7 @@ def publish(ctx: Context, argv: list[bytes]) -> bytes:
     summary="Post a message to a shard channel",
     arguments="shardchannel message",
 )
-def spublish(ctx: Context, argv: list[bytes]) -> bytes:
+def spublish(ctx: Caller, argv: list[bytes]) -> bytes:
     """SPUBLISH shardchannel message"""
     return _publish(ctx, argv, True)
 
@@ -320,7 +202,7 @@ def _active(argv: list[bytes], channels: Iterable[bytes]) -> bytes:
         raise CommandError(f"ERR unknown subcommand or wrong number of arguments for '{shown}'. Try PUBSUB HELP.")
     if len(argv) == 2:
         return reply.bulks(channels)
-    return reply.bulks(filter(_channel_matcher(argv[2]), channels))
+    return reply.bulks(filter(channel_matcher(argv[2]), channels))
 
 
 def _numbers(argv: list[bytes], channels: dict[bytes, Subscribers]) -> bytes:
@@ -340,7 +222,7 @@ def _numbers(argv: list[bytes], channels: dict[bytes, Subscribers]) -> bytes:
     summary="List active channels",
     arguments="[pattern]",
 )
-def pubsub_channels(ctx: Context, argv: list[bytes]) -> bytes:
+def pubsub_channels(ctx: Caller, argv: list[bytes]) -> bytes:
     """PUBSUB CHANNELS [pattern]"""
     return _active(argv, ctx.server.pubsub.channels)
 
@@ -354,7 +236,7 @@ def pubsub_channels(ctx: Context, argv: list[bytes]) -> bytes:
     summary="Get the count of subscribers for channels",
     arguments="[channel [channel ...]]",
 )
-def pubsub_numsub(ctx: Context, argv: list[bytes]) -> bytes:
+def pubsub_numsub(ctx: Caller, argv: list[bytes]) -> bytes:
     """PUBSUB NUMSUB [channel [channel ...]]"""
     return _numbers(argv, ctx.server.pubsub.channels)
 
@@ -367,7 +249,7 @@ def pubsub_numsub(ctx: Context, argv: list[bytes]) -> bytes:
     complexity="O(1)",
     summary="Get the count of unique patterns pattern subscriptions",
 )
-def pubsub_numpat(ctx: Context, argv: list[bytes]) -> bytes:
+def pubsub_numpat(ctx: Caller, argv: list[bytes]) -> bytes:
     """PUBSUB NUMPAT"""
     return reply.integer(len(ctx.server.pubsub.patterns))
 
@@ -382,7 +264,7 @@ def pubsub_numpat(ctx: Context, argv: list[bytes]) -> bytes:
     summary="List active shard channels",
     arguments="[pattern]",
 )
-def pubsub_shardchannels(ctx: Context, argv: list[bytes]) -> bytes:
+def pubsub_shardchannels(ctx: Caller, argv: list[bytes]) -> bytes:
     """PUBSUB SHARDCHANNELS [pattern]"""
     return _active(argv, ctx.server.pubsub.shard_channels)
 
@@ -396,7 +278,7 @@ def pubsub_shardchannels(ctx: Context, argv: list[bytes]) -> bytes:
     summary="Get the count of subscribers for shard channels",
     arguments="[shardchannel [shardchannel ...]]",
 )
-def pubsub_shardnumsub(ctx: Context, argv: list[bytes]) -> bytes:
+def pubsub_shardnumsub(ctx: Caller, argv: list[bytes]) -> bytes:
     """PUBSUB SHARDNUMSUB [shardchannel [shardchannel ...]]"""
     return _numbers(argv, ctx.server.pubsub.shard_channels)
 
@@ -428,6 +310,6 @@ _HELP = (
     complexity="O(1)",
     summary="Show helpful text about the different subcommands",
 )
-def pubsub_help(ctx: Context, argv: list[bytes]) -> bytes:
+def pubsub_help(ctx: Caller, argv: list[bytes]) -> bytes:
     """PUBSUB HELP"""
     return reply.array([reply.simple(line) for line in _HELP])

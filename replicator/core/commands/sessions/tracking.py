@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import NOT_AN_INTEGER, SYNTAX, CommandError
+from replicator.core.commands.parts import Client
 from replicator.core.commands.sessions.clients import plain
+from replicator.core.errors import NOT_AN_INTEGER, SYNTAX, CommandError
 from replicator.core.wire import reply
 from replicator.core.wire.numbers import parse_int
 
 
-def _redirect(ctx: Context, word: bytes) -> int:
+def _redirect(ctx: Client, word: bytes) -> int:
     number = parse_int(word)
     if number is None:
         raise CommandError(NOT_AN_INTEGER)
-    if number not in ctx.server.by_id:
+    if number not in ctx.server.sessions:
         raise CommandError("ERR The client ID you want redirect to does not exist")
     return number
 
@@ -27,9 +27,9 @@ def _redirect(ctx: Context, word: bytes) -> int:
     arguments="<ON | OFF> [REDIRECT client-id] [PREFIX prefix [PREFIX prefix ...]] [BCAST] [OPTIN] [OPTOUT] [NOLOOP]",
     differs="SWAPDB invalidates all keys; a full table forgets its oldest key.",
 )
-def client_tracking(ctx: Context, argv: list[bytes]) -> bytes:
+def client_tracking(ctx: Client, argv: list[bytes]) -> bytes:
     """CLIENT TRACKING ON | OFF [REDIRECT id] [PREFIX prefix ...] [BCAST] [OPTIN] [OPTOUT] [NOLOOP]"""
-    tracker = ctx.server.services.tracker
+    tracker = ctx.server.tracker
     wanted = tracker.new()
     prefixes: list[bytes] = []
     at = 3
@@ -78,7 +78,7 @@ def client_tracking(ctx: Context, argv: list[bytes]) -> bytes:
     summary="Instruct the server about tracking or not keys in the next request",
     arguments="<YES | NO>",
 )
-def client_caching(ctx: Context, argv: list[bytes]) -> bytes:
+def client_caching(ctx: Client, argv: list[bytes]) -> bytes:
     """CLIENT CACHING YES | NO"""
     tracking = ctx.tracking
     if tracking is None or not (tracking.opt_in or tracking.opt_out):
@@ -107,7 +107,7 @@ def client_caching(ctx: Context, argv: list[bytes]) -> bytes:
     complexity="O(1)",
     summary="Get tracking notifications redirection client ID if any",
 )
-def client_getredir(ctx: Context, argv: list[bytes]) -> bytes:
+def client_getredir(ctx: Client, argv: list[bytes]) -> bytes:
     """CLIENT GETREDIR"""
     return reply.integer(-1 if ctx.tracking is None else ctx.tracking.redirect)
 
@@ -119,7 +119,7 @@ def client_getredir(ctx: Context, argv: list[bytes]) -> bytes:
     complexity="O(1)",
     summary="Return information about server assisted client side caching for the current connection",
 )
-def client_trackinginfo(ctx: Context, argv: list[bytes]) -> bytes:
+def client_trackinginfo(ctx: Client, argv: list[bytes]) -> bytes:
     """CLIENT TRACKINGINFO"""
     tracking = ctx.tracking
     flags = [b"off"] if tracking is None else tracking.flags()

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import (
-    ALLOW_BUSY,
-    FAST,
-    LOADING,
-    NO_SCRIPT,
-    SKIP_SLOWLOG,
-    STALE,
-    CommandError,
-    command,
-)
+from replicator.core.command_table.registry import ALLOW_BUSY, FAST, LOADING, NO_SCRIPT, SKIP_SLOWLOG, STALE, command
+from replicator.core.commands.parts import Client
+from replicator.core.errors import CommandError
 from replicator.core.wire import reply
 
 GROUP = "transactions"
@@ -29,7 +21,7 @@ _FLAGS = NO_SCRIPT | LOADING | STALE | ALLOW_BUSY
     summary="Starts a transaction.",
     categories="transaction",
 )
-def multi(ctx: Context, argv: list[bytes]) -> bytes:
+def multi(ctx: Client, argv: list[bytes]) -> bytes:
     """MULTI"""
     if ctx.transaction is not None:
         raise CommandError("ERR MULTI calls can not be nested")
@@ -47,7 +39,7 @@ def multi(ctx: Context, argv: list[bytes]) -> bytes:
     summary="Executes all commands in a transaction.",
     categories="transaction",
 )
-def exec_(ctx: Context, argv: list[bytes]) -> bytes:
+def exec_(ctx: Client, argv: list[bytes]) -> bytes:
     """EXEC"""
     if ctx.transaction is None:
         raise CommandError("ERR EXEC without MULTI")
@@ -73,7 +65,7 @@ def exec_(ctx: Context, argv: list[bytes]) -> bytes:
     summary="Discards a transaction.",
     categories="transaction",
 )
-def discard(ctx: Context, argv: list[bytes]) -> bytes:
+def discard(ctx: Client, argv: list[bytes]) -> bytes:
     """DISCARD"""
     if ctx.transaction is None:
         raise CommandError("ERR DISCARD without MULTI")
@@ -94,7 +86,7 @@ def discard(ctx: Context, argv: list[bytes]) -> bytes:
     categories="transaction",
     arguments="key [key ...]",
 )
-def watch(ctx: Context, argv: list[bytes]) -> bytes:
+def watch(ctx: Client, argv: list[bytes]) -> bytes:
     """WATCH key [key ...]"""
     if ctx.transaction is not None:
         raise CommandError("ERR WATCH inside MULTI is not allowed")
@@ -118,7 +110,7 @@ def watch(ctx: Context, argv: list[bytes]) -> bytes:
     summary="Forgets about watched keys of a transaction.",
     categories="transaction",
 )
-def unwatch(ctx: Context, argv: list[bytes]) -> bytes:
+def unwatch(ctx: Client, argv: list[bytes]) -> bytes:
     """UNWATCH"""
     ctx.server.orders.unwatch(ctx)
     return reply.OK

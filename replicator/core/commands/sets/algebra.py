@@ -9,16 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import (
-    DENY_OOM,
-    MOVABLE_KEYS,
-    READONLY,
-    SYNTAX,
-    WRITE,
-    CommandError,
-)
+from replicator.core.command_table.registry import DENY_OOM, MOVABLE_KEYS, READONLY, WRITE
 from replicator.core.commands.blocking import counted_keys, positive
 from replicator.core.commands.sets.sets import result_in_order, set_command, set_reply
+from replicator.core.errors import SYNTAX, CommandError
 from replicator.core.keyspace.database import NOTIFY_GENERIC, NOTIFY_SET
 from replicator.core.keyspace.values import Set
 from replicator.core.wire import reply

@@ -7,16 +7,9 @@ from math import isnan
 from typing import NamedTuple, TypeAlias
 
 from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import (
-    DENY_OOM,
-    MOVABLE_KEYS,
-    NOT_AN_INTEGER,
-    READONLY,
-    SYNTAX,
-    WRITE,
-    CommandError,
-)
+from replicator.core.command_table.registry import DENY_OOM, MOVABLE_KEYS, READONLY, WRITE
 from replicator.core.commands.sorted_sets.sorted_sets import pairs_reply, sorted_set_command, store_result
+from replicator.core.errors import NOT_AN_INTEGER, SYNTAX, CommandError
 from replicator.core.keyspace.database import WrongType
 from replicator.core.keyspace.sorted_set import SortedSet
 from replicator.core.keyspace.values import Set

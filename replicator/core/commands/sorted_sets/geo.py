@@ -18,15 +18,9 @@ from math import asin, cos, pi, sin, sqrt
 from typing import TYPE_CHECKING, TypeAlias
 
 from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import (
-    DENY_OOM,
-    READONLY,
-    SYNTAX,
-    WRITE,
-    CommandError,
-    command,
-)
+from replicator.core.command_table.registry import DENY_OOM, READONLY, WRITE, command
 from replicator.core.commands.sorted_sets.sorted_sets import parse_score, zadd
+from replicator.core.errors import SYNTAX, CommandError
 from replicator.core.keyspace.sorted_set import SortedSet
 from replicator.core.wire import reply
 

@@ -12,15 +12,7 @@ from math import asin, cos, degrees, isinf, pi, sin, sqrt
 from typing import NamedTuple
 
 from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import (
-    DENY_OOM,
-    MOVABLE_KEYS,
-    NOT_AN_INTEGER,
-    READONLY,
-    SYNTAX,
-    WRITE,
-    CommandError,
-)
+from replicator.core.command_table.registry import DENY_OOM, MOVABLE_KEYS, READONLY, WRITE
 from replicator.core.commands.sorted_sets.geo import (
     EARTH_RADIUS_M,
     KEY,
@@ -38,6 +30,7 @@ from replicator.core.commands.sorted_sets.geo import (
     spread,
 )
 from replicator.core.commands.sorted_sets.sorted_sets import parse_score, store_result
+from replicator.core.errors import NOT_AN_INTEGER, SYNTAX, CommandError
 from replicator.core.keyspace.sorted_set import ScoreRange, SortedSet
 from replicator.core.wire import reply
 from replicator.core.wire.numbers import parse_float, parse_int

@@ -3,15 +3,7 @@
 from __future__ import annotations
 
 from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import (
-    BLOCKING,
-    FAST,
-    MOVABLE_KEYS,
-    NO_SCRIPT,
-    SYNTAX,
-    WRITE,
-    CommandError,
-)
+from replicator.core.command_table.registry import BLOCKING, FAST, MOVABLE_KEYS, NO_SCRIPT, WRITE
 from replicator.core.commands.blocking import counted_keys, positive, timeout_ms
 from replicator.core.commands.sorted_sets.sorted_sets import (
     KEY,
@@ -20,6 +12,7 @@ from replicator.core.commands.sorted_sets.sorted_sets import (
     removed_from,
     sorted_set_command,
 )
+from replicator.core.errors import SYNTAX, CommandError
 from replicator.core.keyspace.sorted_set import SortedSet
 from replicator.core.wire import reply
 from replicator.core.wire.numbers import parse_int

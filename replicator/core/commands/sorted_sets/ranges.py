@@ -7,15 +7,7 @@ from math import isnan
 from typing import NamedTuple
 
 from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import (
-    DENY_OOM,
-    FAST,
-    NOT_AN_INTEGER,
-    READONLY,
-    SYNTAX,
-    WRITE,
-    CommandError,
-)
+from replicator.core.command_table.registry import DENY_OOM, FAST, READONLY, WRITE
 from replicator.core.commands.sorted_sets.sorted_sets import (
     KEY,
     pairs_reply,
@@ -23,6 +15,7 @@ from replicator.core.commands.sorted_sets.sorted_sets import (
     sorted_set_command,
     store_set,
 )
+from replicator.core.errors import NOT_AN_INTEGER, SYNTAX, CommandError
 from replicator.core.keyspace.sorted_set import FLAT_LENGTH, LexRange, ScoreRange, SortedSet
 from replicator.core.wire import reply
 from replicator.core.wire.numbers import parse_float, parse_int

@@ -8,8 +8,9 @@ from math import isinf, isnan
 from typing import TYPE_CHECKING
 
 from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import DENY_OOM, FAST, READONLY, SYNTAX, WRITE, CommandError, command
+from replicator.core.command_table.registry import DENY_OOM, FAST, READONLY, WRITE, command
 from replicator.core.commands.keys.scan import EMPTY_SCAN, parse_cursor, scan_reply
+from replicator.core.errors import SYNTAX, CommandError
 from replicator.core.keyspace.database import NOTIFY_GENERIC, NOTIFY_SORTED_SET, Database
 from replicator.core.keyspace.sorted_set import SortedSet
 from replicator.core.wire import reply

@@ -5,17 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import (
-    DENY_OOM,
-    FAST,
-    LOADING,
-    READONLY,
-    STALE,
-    SYNTAX,
-    WRITE,
-    CommandError,
-    container,
-)
+from replicator.core.command_table.registry import DENY_OOM, FAST, LOADING, READONLY, STALE, WRITE, container
 from replicator.core.commands.streams.read import claim_effect, make_consumer, position_effect
 from replicator.core.commands.streams.streams import (
     KEY,
@@ -28,6 +18,7 @@ from replicator.core.commands.streams.streams import (
     quiet_change,
     stream_command,
 )
+from replicator.core.errors import SYNTAX, CommandError
 from replicator.core.keyspace.database import NOTIFY_STREAM
 from replicator.core.keyspace.stream import Consumer, Group, Id, Stream, next_id
 from replicator.core.wire import reply

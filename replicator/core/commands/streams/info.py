@@ -5,9 +5,10 @@ from __future__ import annotations
 from itertools import islice
 
 from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import LOADING, NO_SUCH_KEY, READONLY, STALE, CommandError, container
+from replicator.core.command_table.registry import LOADING, READONLY, STALE, container
 from replicator.core.commands.streams.groups import SECOND, text_of
 from replicator.core.commands.streams.streams import entries_reply, entry_reply, format_id, integer_of, stream_command
+from replicator.core.errors import NO_SUCH_KEY, CommandError
 from replicator.core.keyspace.stream import LARGEST_ID, ZERO_ID, Consumer, Group, Stream
 from replicator.core.wire import reply
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import islice
 
 from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import BLOCKING, MOVABLE_KEYS, READONLY, SYNTAX, WRITE, CommandError
+from replicator.core.command_table.registry import BLOCKING, MOVABLE_KEYS, READONLY, WRITE
 from replicator.core.commands.streams.streams import (
     entries_reply,
     entry_reply,
@@ -20,6 +20,7 @@ from replicator.core.commands.streams.streams import (
     quiet_change,
     stream_command,
 )
+from replicator.core.errors import SYNTAX, CommandError
 from replicator.core.keyspace.stream import LARGEST_ID, ZERO_ID, Consumer, Group, Id, Pending, Stream, next_id
 from replicator.core.wire import reply
 from replicator.core.wire.numbers import parse_int

@@ -12,23 +12,12 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import (
-    DENY_OOM,
-    FAST,
-    NO_SUCH_KEY,
-    NOT_AN_INTEGER,
-    READONLY,
-    SYNTAX,
-    WRITE,
-    CommandError,
-    command,
-)
+from replicator.core.command_table.registry import DENY_OOM, FAST, READONLY, WRITE, command
+from replicator.core.errors import NO_SUCH_KEY, NOT_AN_INTEGER, SYNTAX, CommandError
 from replicator.core.keyspace.database import NOTIFY_STREAM
 from replicator.core.keyspace.stream import (
     LARGEST_ID,
     LARGEST_PART,
-    NODE_BYTES,
-    NODE_ENTRIES,
     TRIM_LIMIT,
     ZERO_ID,
     Fields,
@@ -226,8 +215,8 @@ class _Trim:
 def node_limits(ctx: Context) -> tuple[int, int]:
     """The most entries and the most bytes of a node, as configured (0: no limit)."""
     config = ctx.server.config
-    entries: int = config.get("stream-node-max-entries", NODE_ENTRIES)
-    size: int = config.get("stream-node-max-bytes", NODE_BYTES)
+    entries: int = config["stream-node-max-entries"]
+    size: int = config["stream-node-max-bytes"]
     return entries, size
 
 

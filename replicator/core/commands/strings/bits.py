@@ -6,17 +6,9 @@ Source: https://redis.io/docs/latest/develop/data-types/bitmaps/
 from __future__ import annotations
 
 from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import (
-    DENY_OOM,
-    FAST,
-    NOT_AN_INTEGER,
-    READONLY,
-    SYNTAX,
-    WRITE,
-    CommandError,
-    command,
-)
+from replicator.core.command_table.registry import DENY_OOM, FAST, READONLY, WRITE, command
 from replicator.core.commands.strings.ranges import overwrite
+from replicator.core.errors import NOT_AN_INTEGER, SYNTAX, CommandError
 from replicator.core.keyspace.database import NOTIFY_GENERIC, NOTIFY_STRING, WrongType
 from replicator.core.keyspace.encoding import EMBEDDED, marked
 from replicator.core.wire import reply

@@ -3,15 +3,8 @@
 from __future__ import annotations
 
 from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import (
-    DENY_OOM,
-    FAST,
-    NOT_A_FLOAT,
-    NOT_AN_INTEGER,
-    WRITE,
-    CommandError,
-    command,
-)
+from replicator.core.command_table.registry import DENY_OOM, FAST, WRITE, command
+from replicator.core.errors import NOT_A_FLOAT, NOT_AN_INTEGER, CommandError
 from replicator.core.keyspace.database import NOTIFY_STRING
 from replicator.core.keyspace.encoding import marked
 from replicator.core.wire import long_double, reply

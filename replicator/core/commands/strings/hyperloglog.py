@@ -9,16 +9,8 @@ Source: https://redis.io/docs/latest/commands/?group=hyperloglog
 from __future__ import annotations
 
 from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import (
-    ADMIN,
-    DENY_OOM,
-    FAST,
-    MAY_REPLICATE,
-    READONLY,
-    WRITE,
-    CommandError,
-    command,
-)
+from replicator.core.command_table.registry import ADMIN, DENY_OOM, FAST, MAY_REPLICATE, READONLY, WRITE, command
+from replicator.core.errors import CommandError
 from replicator.core.keyspace import hyperloglog as hll
 from replicator.core.keyspace.database import NOTIFY_STRING
 from replicator.core.keyspace.encoding import marked

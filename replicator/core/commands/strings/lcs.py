@@ -13,7 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import NOT_AN_INTEGER, READONLY, SYNTAX, CommandError, command
+from replicator.core.command_table.registry import READONLY, command
+from replicator.core.errors import NOT_AN_INTEGER, SYNTAX, CommandError
 from replicator.core.wire import reply
 from replicator.core.wire.numbers import parse_int
 

@@ -7,15 +7,8 @@ argument).
 from __future__ import annotations
 
 from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import (
-    DENY_OOM,
-    FAST,
-    NOT_AN_INTEGER,
-    READONLY,
-    WRITE,
-    CommandError,
-    command,
-)
+from replicator.core.command_table.registry import DENY_OOM, FAST, READONLY, WRITE, command
+from replicator.core.errors import NOT_AN_INTEGER, CommandError
 from replicator.core.keyspace.database import NOTIFY_STRING
 from replicator.core.keyspace.encoding import marked
 from replicator.core.wire import reply

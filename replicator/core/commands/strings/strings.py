@@ -6,16 +6,9 @@ A relative expiry reaches replicas as an absolute one: SET with EX becomes SET w
 from __future__ import annotations
 
 from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import (
-    DENY_OOM,
-    FAST,
-    READONLY,
-    SYNTAX,
-    WRITE,
-    CommandError,
-    command,
-)
+from replicator.core.command_table.registry import DENY_OOM, FAST, READONLY, WRITE, command
 from replicator.core.commands.keys.expire import at_once_expired, expiry_of
+from replicator.core.errors import SYNTAX, CommandError
 from replicator.core.keyspace.database import NOTIFY_GENERIC, NOTIFY_STRING
 from replicator.core.wire import reply
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from replicator.core.node import Surroundings
+from replicator.core.surroundings import Surroundings
 from tests.support import transcripts
 from tests.support.nodes import LocalClient, LocalNode
 from tests.support.stock import Wire, running
@@ -162,7 +162,7 @@ def test_times_of_quick_commands_are_estimated_from_a_sample_and_those_of_others
     shown = times(client)
     assert shown["get"] == (1000, 7000)
     assert shown["keys"] == (100, 700)
-    measured = client.node.node.services.statistics.measured
+    measured = client.node.node.statistics.measured
     assert measured["get"].calls == 64 and measured["keys"].calls == 100
     client.node.advance(1000)
     clock.step = 70

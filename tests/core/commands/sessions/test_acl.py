@@ -11,7 +11,7 @@ import pytest
 
 from replicator.config_file import FileStore
 from replicator.core.clients.users import MemoryFile
-from replicator.core.node import Surroundings
+from replicator.core.surroundings import Surroundings
 from tests.support import transcripts
 from tests.support.nodes import LocalNode
 from tests.support.servers import servers, until
@@ -246,7 +246,7 @@ def test_acl_answers_as_stock_does(node: LocalNode, dialogue: str) -> None:
 
 def test_categories_hold_the_commands_that_stocks_hold(node: LocalNode) -> None:
     client = node.open()
-    ours = set(node.node.services.users.table.bit)
+    ours = set(node.node.users.table.bit)
     later = {b"client|setinfo", b"client|no-touch"}
     with running("redis7") as port:
         wire = Wire(port)
@@ -265,7 +265,7 @@ def test_what_an_acl_describes_is_what_it_is(node: LocalNode) -> None:
     client.send("ACL", "SETUSER", "two", *transcripts.words(lines[b"one"].decode().partition("one ")[2]))
     lines = {line.split()[1]: line for line in client.send("ACL", "LIST")}
     assert lines[b"one"].replace(b"user one", b"") == lines[b"two"].replace(b"user two", b"")
-    one, two = (node.node.services.users.users[name] for name in (b"one", b"two"))
+    one, two = (node.node.users.users[name] for name in (b"one", b"two"))
     assert one.root.commands == two.root.commands and one.root.firsts == two.root.firsts
     assert [selector.commands for selector in one.selectors] == [selector.commands for selector in two.selectors]
 

@@ -222,7 +222,7 @@ def test_a_full_table_forgets_and_says_so(node: LocalNode) -> None:
     told = [client.pipeline(("GET", f"k{n}")) for n in range(15)]
     assert told[:10] == [[None]] * 10
     assert told[10:] == [[None, [b"invalidate", [b"k%d" % n]]] for n in range(5)]
-    assert len(node.node.services.tracker.readers) == 10
+    assert len(node.node.tracker.readers) == 10
 
 
 def test_the_table_empties_when_nobody_tracks(node: LocalNode) -> None:
@@ -233,7 +233,7 @@ def test_the_table_empties_when_nobody_tracks(node: LocalNode) -> None:
     assert b"tracking_clients:2\r\n" in client.send("INFO", "clients")
     client.close()
     other.close()
-    assert not node.node.services.tracker.readers and node.node.keyspace.on_touch is None
+    assert not node.node.tracker.readers and node.node.keyspace.on_touch is None
     assert not any(database.hooked for database in node.node.keyspace.databases)
 
 
