@@ -57,6 +57,14 @@ class Unreadable(Exception):
     """The file cannot be loaded; the text says which and where."""
 
 
+class UnknownCommand(Exception):
+    """No such command. at: its place in the batch."""
+
+    def __init__(self, at: int, name: str) -> None:
+        super().__init__(name)
+        self.at, self.name = at, name
+
+
 class Replay:
     """One load. `apply` runs a command of the file (b"" or its error); `begin` is told the keyspace that a base has
     filled, with its functions; `loaded` and `failed` end it.
@@ -71,10 +79,10 @@ class Replay:
         keep_expired: bool,
         check_crc: bool,
         adopt: Callable[[KeyspaceLoader], None],
-        apply: Callable[[Argv], str],
+        apply: Callable[[list[Argv]], None],
     ) -> None:
-        """make_keyspace: an empty one for the base. adopt: what a base held becomes the data. apply: run a command;
-        raises Unreadable if there is no such command."""
+        """make_keyspace: an empty one for the base. adopt: what a base held becomes the data. apply: run commands;
+        raises UnknownCommand."""
         self._turn = turn
         self._config = config
         self._make_keyspace = make_keyspace
@@ -323,32 +331,40 @@ class Replay:
             batch = reader.feed(data)
         except AofDamage as problem:
             raise Unreadable(self._damage(part, problem)) from None
-        apply, queue = self._apply, self._queue
-        for at, argv in enumerate(batch):
-            if queue is not None or (len(argv) == 1 and argv[0].upper() == b"MULTI"):
-                queue = self._queued(queue, argv)
-                continue
-            try:
-                apply(argv)
-            except Unreadable as problem:
-                where = f"the append only file {part.name}, at offset {reader.offset_of(at, batch)}"
-                raise Unreadable(f"{problem} reading {where}") from None
-        self._queue = queue
+        try:
+            if self._queue is None and not any(len(argv) == 1 and argv[0].upper() == b"MULTI" for argv in batch):
+                self._apply(batch)
+            else:
+                self._with_transactions(batch)
+        except UnknownCommand as problem:
+            where = f"the append only file {part.name}, at offset {reader.offset_of(problem.at, batch)}"
+            raise Unreadable(f"Unknown command '{problem.name}' reading {where}") from None
         self.commands += len(batch)
         self._pay(len(batch))
 
-    def _queued(self, queue: list[Argv] | None, argv: Argv) -> list[Argv] | None:
-        """A command of a transaction, which happens at its EXEC; the queue afterwards."""
-        name = argv[0].upper()
-        if name == b"MULTI":
-            return []
-        assert queue is not None
-        if name != b"EXEC":
-            queue.append(argv)
-            return queue
-        for each in queue:
-            self._apply(each)
-        return None
+    def _with_transactions(self, batch: list[Argv]) -> None:
+        """A transaction happens at its EXEC, as a whole."""
+        queue = self._queue
+        for at, argv in enumerate(batch):
+            name = argv[0].upper() if len(argv) == 1 else b""
+            if name == b"MULTI":
+                queue = []
+            elif queue is None:
+                run, queue = [argv], None
+                self._apply_at(run, at)
+            elif name == b"EXEC":
+                run, queue = queue, None
+                self._apply_at(run, at)
+            else:
+                queue.append(argv)
+        self._queue = queue
+
+    def _apply_at(self, run: list[Argv], at: int) -> None:
+        try:
+            self._apply(run)
+        except UnknownCommand as problem:
+            problem.at = at
+            raise
 
     def _damage(self, part: Part, problem: AofDamage) -> str:
         self._turn.log(
