@@ -108,6 +108,7 @@ class StartSnapshot:
     key_delay_us: int = 0
     prefix: bytes = b""  # sent to each of conns before the payload
     suffix: bytes = b""  # and after it
+    purpose: str = "RDB"  # what the child's log lines call it
 
 
 @dataclass(frozen=True, slots=True)

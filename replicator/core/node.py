@@ -34,6 +34,7 @@ from replicator.core.events import (
     FileChunk,
     FileCommitted,
     FileFailed,
+    FileSynced,
     Opened,
     OutputPending,
     Received,
@@ -48,10 +49,12 @@ from replicator.core.events import (
 from replicator.core.execution.busy import Busy
 from replicator.core.execution.connections import Connections
 from replicator.core.execution.executor import ANY, Executor
+from replicator.core.execution.replaying import Replayer
 from replicator.core.execution.scripts import ScriptHost
 from replicator.core.keyspace.database import Keyspace
 from replicator.core.keyspace.eviction import Evictor
 from replicator.core.now import Now
+from replicator.core.persistence.append_only import AppendOnly
 from replicator.core.persistence.loading import Loading
 from replicator.core.persistence.loads import Loads
 from replicator.core.persistence.snapshots import Snapshots
@@ -86,11 +89,11 @@ class Node:
 
     # Behind thirty attributes an instance's dictionary is no longer shared, and all access to it slower.
     __slots__ = (
-        "_handlers", "busy_scripts", "by_id", "clients", "config", "connections", "cron_ms", "evictor", "executor",
-        "exiting", "following", "handover", "history", "keyspace", "last_connection", "limits_due", "loading", "loads",
-        "meter", "monitors", "orders", "ping_ms", "primary", "pubsub", "pull", "random", "ready", "replica", "run_id",
-        "scripting", "second_ms", "server", "services", "sessions", "snapshots", "started", "statistics",
-        "surroundings", "tracker", "turn", "users", "watchers", "writers",
+        "_handlers", "append_only", "busy_scripts", "by_id", "clients", "config", "connections", "cron_ms", "evictor",
+        "executor", "exiting", "following", "handover", "held", "history", "journal", "keyspace", "last_connection",
+        "limits_due", "loading", "loads", "meter", "monitors", "orders", "ping_ms", "primary", "pubsub", "random",
+        "ready", "replica", "run_id", "scripting", "second_ms", "server", "services", "sessions", "snapshots",
+        "started", "statistics", "surroundings", "tracker", "turn", "users", "watchers", "writers",
     )  # fmt: skip
 
     redis_version = REDIS_VERSION
@@ -114,10 +117,12 @@ class Node:
         self.executor = Executor(self)
         self.history = History(chance)
         self.primary = Primary(self.history, config, chance, self.turn.emit, self.send)
-        self.pull = self.primary.pull  # (conn, limit): bytes of the replication stream for a replica's connection
         self.following = Following(self)
         self.replica = Replica(self.history, config, chance, self.turn.emit, self.following)
         self.snapshots = Snapshots(self)
+        self.append_only = self._make_append_only()
+        self.journal = self.append_only.journal
+        self.held = False  # replies wait for the end of the driver's turn, and for the write that comes before them
         self.handover = Handover(self)
         self.orders = Orders(self)
         self.loading: Loading | None = None
@@ -154,10 +159,40 @@ class Node:
             FileChunk: self.loads.file_chunk,
             FileFailed: self.loads.file_failed,
             FileCommitted: self.loads.file_committed,
+            FileSynced: self.append_only.file_synced,
             Signalled: self._signalled,
         }
         self.services.install()
         self.regate()
+
+    def _make_append_only(self) -> AppendOnly:
+        made = AppendOnly(
+            self.turn,
+            self.config,
+            offset=lambda: self.history.end,
+            child_active=lambda: self.snapshots.running is not None,
+            chunks=self.snapshots.base_chunks,
+        )
+        made.changed = self._append_only_changed
+        made.rewriter.anew = self._stream_anew
+        made.rewriter.fork = self.snapshots.start_rewrite
+        made.rewriter.cancel = self.snapshots.cancel
+        return made
+
+    def _append_only_changed(self) -> None:
+        self.flush_stream()
+        self.set_feeding()
+        self.regate()
+
+    def _stream_anew(self) -> None:
+        """What has been done so far is recorded; what comes begins with its database."""
+        self.flush_stream()
+        self.executor.stream_db = -1
+        self.set_feeding()
+
+    def make_replayer(self) -> Replayer:
+        """What applies the commands of an append-only file."""
+        return Replayer(self.executor, self.keyspace, self.turn.log)
 
     def _visible(self) -> Server:
         """What commands see."""
@@ -177,6 +212,7 @@ class Node:
             statistics=self.statistics,
             scripting=self.scripting,
             snapshots=self.snapshots,
+            append_only=self.append_only,
             history=self.history,
             primary=self.primary,
             replica=self.replica,
@@ -201,6 +237,8 @@ class Node:
         """Do all that is due."""
         self.turn.now = now
         self.keyspace.now_ms = now.unix_ms
+        if self.journal.takes:
+            self.append_only.advance()
         self._expire_keys()
         self.executor.expire_waits(now.mono_ms)
         self.loads.advance()
@@ -211,7 +249,11 @@ class Node:
             self.cron_ms = now.mono_ms + _CRON_MS
             if not self.server.cron_paused:
                 self._cron()
-        return self._finish()
+        return self._finish(may_wait=False)
+
+    def pull(self, conn: int, limit: int) -> bytes:
+        """Bytes of the replication stream for a replica's connection; none before they have been written here."""
+        return b"" if self.held else self.primary.pull(conn, limit)
 
     def deadline_ms(self) -> int | None:
         """When `advance` next has work (mono ms)."""
@@ -229,6 +271,8 @@ class Node:
             soonest = other
         if self.primary.waiting and (other := self.snapshots.deadline_ms()) is not None and other < soonest:
             soonest = other
+        if self.journal.takes and (other := self.append_only.deadline_ms()) is not None and other < soonest:
+            soonest = other
         return soonest
 
     def send(self, conn: int, data: bytes) -> None:
@@ -237,8 +281,11 @@ class Node:
         if session is not None:
             session.push(data)
 
-    def _finish(self) -> list[Effect]:
-        """End a turn: go on with the unblocked, flush the stream and the replies, start what must start last."""
+    def _finish(self, *, may_wait: bool = True) -> list[Effect]:
+        """End a turn: go on with the unblocked, flush the stream and the replies, start what must start last.
+
+        may_wait: the driver's turn goes on; replies can wait for its end, and `advance`.
+        """
         executor = self.executor
         if self.keyspace.ready:
             executor.serve_ready()
@@ -249,8 +296,17 @@ class Node:
         if executor.stream or self.writers:
             self.flush_stream()
         snapshots = self.snapshots
-        if self.primary.waiting or snapshots.requested_save or snapshots.scheduled:
+        if self.primary.waiting or snapshots.requested_save or snapshots.scheduled or self.append_only.rewriter.due:
             snapshots.begin_due()
+        journal = self.journal
+        if journal.buffer:
+            if self.turn.later:
+                journal.write_through()
+                self.held = False
+            elif journal.holds(may_wait=may_wait):
+                self.held = True
+                return self.turn.take()
+        self.held = False
         effects = self.turn.effects
         if executor.touched:
             for session in executor.touched:
@@ -273,8 +329,7 @@ class Node:
         self.snapshots.last_save_s = self.turn.now.unix_ms // 1000
         self.turn.log(Level.WARNING, "Server initialized")
         self.services.started()
-        self.loads.begin("start", str(self.config["dbfilename"]), asynchronous=False)
-        self.loads.read(str(self.config["dbfilename"]))
+        self.loads.at_start()
 
     def _snapshot_sent(self, event: SnapshotSent) -> None:
         self.primary.snapshot_sent(event.conn, self.turn.now)
@@ -304,8 +359,8 @@ class Node:
                 if self.history.window is None:
                     self.history.open_window(self.config["repl-backlog-size"])
         self.keyspace.expires_keys = False
-        self.executor.feeding = False
         self.replica.follow(host, port, self.turn.now)
+        self.set_feeding()
         self.primary.alone_since_ms = None
         self.services.unblock_for_role_change()
         self.regate()
@@ -338,12 +393,21 @@ class Node:
         self.primary.alone_since_ms = self.turn.now.mono_ms
         self.set_feeding()
         self.regate()
+        if not self.journal.takes and self.loading is None:
+            self.append_only.restart()
         self.surroundings.set_role("M")
         self.turn.announce("role.primary", ("id", self.history.id), ("offset", self.history.end), ("why", why))
 
     def set_feeding(self) -> None:
-        """Effects go to the window when this node is a primary that keeps one."""
-        self.executor.feeding = not self.replica.active and self.history.window is not None
+        """Effects go to the window when this node is a primary that keeps one, and to the append-only file."""
+        self.executor.feeding = self.streams or self.journal.takes
+        if not self.executor.feeding:
+            self.executor.stream_db = -1
+
+    @property
+    def streams(self) -> bool:
+        """Effects go to the window."""
+        return not self.replica.active and self.history.window is not None
 
     # -- the stream --------------------------------------------------------------------------------------------------
 
@@ -352,7 +416,10 @@ class Node:
         executor = self.executor
         if executor.stream:
             stream = executor.stream
-            self.history.append(stream[0] if len(stream) == 1 else b"".join(stream))
+            if self.journal.takes:
+                self.journal.record(stream)
+            if self.streams:
+                self.history.append(stream[0] if len(stream) == 1 else b"".join(stream))
             stream.clear()
             if len(self.primary.links) and self.history.end >= self.limits_due:
                 self.services.check_replica_limits()
@@ -375,8 +442,9 @@ class Node:
 
     def feed(self, *argv: bytes) -> None:
         """Put a command of our own into the stream (PING, REPLCONF GETACK)."""
-        if self.executor.feeding:
-            self.executor.stream.append(encode(argv))
+        if self.streams:
+            self.flush_stream()  # the append-only file holds nothing of this
+            self.history.append(encode(argv))
 
     # -- gates -------------------------------------------------------------------------------------------------------
 
@@ -396,6 +464,7 @@ class Node:
             self.replica.active  # read-only or not: a write of its own meets expired keys in another way
             or self.config["min-replicas-to-write"]
             or not self.snapshots.last_ok
+            or self.journal.refuses
         ):
             gate |= WRITE
         gate |= self.services.gate()
@@ -417,6 +486,8 @@ class Node:
             and not self.replica.active
         ):
             raise CommandError(_CANNOT_PERSIST)
+        if self.journal.refuses and not self.replica.active:
+            raise CommandError(f"MISCONF Errors writing to the AOF file: {self.journal.refuses}")
         wanted, max_lag = config["min-replicas-to-write"], config["min-replicas-max-lag"]
         counts = wanted and max_lag and not self.replica.active
         if counts and self.primary.good_replicas(self.turn.now, max_lag) < wanted:
@@ -473,6 +544,7 @@ class Node:
         if self.history.window is None:
             self.set_feeding()
         self.snapshots.check_save_points()
+        self.append_only.cron()
         self.services.close_idle()
 
     # -- ends --------------------------------------------------------------------------------------------------------
@@ -491,7 +563,7 @@ class Node:
         assert not self.executor.stream
         assert not self.keyspace.recorded
         if self.replica.active:
-            assert not self.executor.feeding
+            assert self.executor.feeding == self.journal.takes
             assert not self.keyspace.expires_keys
         if self.primary.links:
             for link in self.primary.links.values():

@@ -96,6 +96,7 @@ class Snapshots:
                         output_is_file,
                         effect.key_delay_us,
                         self._hub.child_log,
+                        effect.purpose,
                     )
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)

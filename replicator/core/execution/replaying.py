@@ -6,11 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from replicator.core.clients.session import Session
-from replicator.core.command_table.registry import WRONG_TYPE, CommandError
 from replicator.core.effects import Level
-from replicator.core.errors import shown_in_error
+from replicator.core.errors import WRONG_TYPE, CommandError, UnknownCommand, shown_in_error
 from replicator.core.keyspace.database import Keyspace, WrongType
-from replicator.core.persistence.replay import UnknownCommand
 from replicator.core.wire.request import Argv
 
 if TYPE_CHECKING:

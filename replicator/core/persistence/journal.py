@@ -77,7 +77,7 @@ class Journal:
         self.flush_sleep_us = 0  # DEBUG AOF-FLUSH-SLEEP
         self.syncing = False
         self.last_sync_ms = -SYNC_EVERY_MS
-        self._buffer: list[bytes] = []
+        self.buffer: list[bytes] = []  # recorded, not written
         self._emitted = b""  # what the last write wrote
         self._synced_behind = False  # and a sync was to follow it at once
         self._durable_before = 0  # what was durable without that
@@ -110,18 +110,13 @@ class Journal:
             now_s = self._turn.now.unix_ms // 1000
             if now_s != self._stamped_s:
                 self._stamped_s = now_s
-                self._buffer.append(timestamp(now_s))
-        self._buffer += pieces
-
-    @property
-    def pending(self) -> bool:
-        """Something has been recorded and not written."""
-        return bool(self._buffer)
+                self.buffer.append(timestamp(now_s))
+        self.buffer += pieces
 
     @property
     def pending_bytes(self) -> int:
         """How much (INFO aof_buffer_length)."""
-        return sum(map(len, self._buffer))
+        return sum(map(len, self.buffer))
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
@@ -160,19 +155,19 @@ class Journal:
 
     def write_now(self) -> None:
         """Write what is pending, whatever the disk is doing."""
-        if self._buffer and not self.write_error:
+        if self.buffer and not self.write_error:
             self._write()
 
     def write_through(self) -> None:
         """End a turn whose effects cannot wait (a connection is closed, a child is forked): write, sync by `always`."""
-        if self._buffer and not self.write_error:
+        if self.buffer and not self.write_error:
             self._write()
             if self.state is State.ON and self._config["appendfsync"] == "always" and not self._skips_sync():
                 self.sync()
 
     def _write(self) -> None:
-        data = self._buffer[0] if len(self._buffer) == 1 else b"".join(self._buffer)
-        self._buffer.clear()
+        data = self.buffer[0] if len(self.buffer) == 1 else b"".join(self.buffer)
+        self.buffer.clear()
         self._postponed_ms = None
         if self.flush_sleep_us:
             self._turn.emit(Sleep(self.flush_sleep_us))
@@ -250,7 +245,7 @@ class Journal:
 
     def durable_offset(self) -> int:
         """Up to this replication offset everything is durable here."""
-        if not self._buffer and self.durable_size >= self.size:
+        if not self.buffer and self.durable_size >= self.size:
             return self._offset()
         return self._synced_offset
 
@@ -277,7 +272,7 @@ class Journal:
         if not self.write_error:
             self._turn.log(Level.WARNING, f"Error writing to the AOF file: {why}")
         self.size -= len(self._emitted)
-        self._buffer.insert(0, self._emitted)
+        self.buffer.insert(0, self._emitted)
         self._emitted = b""
         self.write_error = why
         self._trying = False
@@ -297,7 +292,7 @@ class Journal:
             return None
         if self.write_error:
             return self._turn.now.mono_ms if self._trying else self._retry_ms
-        if self._buffer:
+        if self.buffer:
             if self._postponed_ms is None:
                 return self._turn.now.mono_ms
             if self.syncing:
@@ -347,7 +342,7 @@ class Journal:
 
     def drop_pending(self) -> None:
         """What is pending need not be written: the data itself is about to be."""
-        self._buffer.clear()
+        self.buffer.clear()
 
     def sync_now(self) -> None:
         """Write what is pending and make all of it durable, before any later effect."""
@@ -365,7 +360,7 @@ class Journal:
     def stop(self) -> None:
         """Take nothing more. What was pending is not written."""
         self.state = State.OFF
-        self._buffer.clear()
+        self.buffer.clear()
         self.write_error = self.sync_error = ""
         self.syncing = self._trying = False
         self._postponed_ms = None

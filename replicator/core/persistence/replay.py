@@ -20,6 +20,7 @@ from enum import Enum
 
 from replicator.core.config.config import Config
 from replicator.core.effects import AppendFile, CommitFile, Level, ReadFile, StopReading, SyncFile, TruncateFile
+from replicator.core.errors import UnknownCommand
 from replicator.core.events import FileChunk
 from replicator.core.keyspace.database import Keyspace
 from replicator.core.limits import MAX_MANIFEST_BYTES
@@ -55,14 +56,6 @@ class Stage(Enum):
 
 class Unreadable(Exception):
     """The file cannot be loaded; the text says which and where."""
-
-
-class UnknownCommand(Exception):
-    """No such command. at: its place in the batch."""
-
-    def __init__(self, at: int, name: str) -> None:
-        super().__init__(name)
-        self.at, self.name = at, name
 
 
 class Replay:

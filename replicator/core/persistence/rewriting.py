@@ -336,6 +336,11 @@ class Rewriter:
             self._begin()
 
     @property
+    def prepares(self) -> bool:
+        """A rewrite is about to fork: nobody else may before it."""
+        return self.phase in (Phase.SETTLING, Phase.SWITCHING)
+
+    @property
     def due(self) -> bool:
         """begin_if_wanted may have something to do."""
         return self.wanted or self._fork_due

@@ -138,7 +138,7 @@ class Handover:
     def ask_acks(self) -> None:
         """Ask all replicas for an ACK now, through the stream."""
         node = self.node
-        if node.executor.feeding and node.primary.links:
+        if node.streams and node.primary.links:
             begin = node.replication_offset()
             node.feed(b"REPLCONF", b"GETACK", b"*")
             node.flush_stream()
@@ -331,6 +331,9 @@ class Handover:
             node.turn.log(Level.WARNING, "There is a child saving an .rdb. Killing it!")
         node.snapshots.cancel()
         save = bool(node.config["save"]) if self.shutdown_save is None else self.shutdown_save
+        if not node.append_only.before_exit(force=self.shutdown_force):
+            self._cancel_shutdown()
+            return
         node.exiting = True
         node.regate()
         if save:

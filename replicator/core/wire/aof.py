@@ -28,7 +28,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import NoReturn
 
 import hiredis
 
@@ -192,6 +191,7 @@ _MARK = b"\r\n#TS:"
 _BORDER = b"\r\n*"
 _MANY = re.compile(rb"\*[0-9]{5}")  # hiredis would reserve memory for as many as the count says
 _FOLLOWS = re.compile(rb"\r\n(?=\*[1-9][0-9]{0,9}\r\n\$[0-9]{1,10}\r\n)")
+_LENGTH = re.compile(rb"([0-9]{0,19})(\r\n|\r$|)")  # as much of a line's number as is there
 _CHECKED_BORDERS = 64  # places tried inside an unfinished command before it is believed to be one
 
 
@@ -208,7 +208,7 @@ class CommandReader:
     """
 
     __slots__ = (
-        "_batch_at", "_bytes", "_needed", "_open_at", "_reader", "_starts", "_zeros", "end", "stamp", "stamps",
+        "_batch_at", "_bytes", "_misfit", "_needed", "_open_at", "_reader", "_starts", "end", "stamp", "stamps",
     )  # fmt: skip
 
     def __init__(self, offset: int = 0) -> None:
@@ -217,7 +217,7 @@ class CommandReader:
         self._bytes = bytearray()  # of the command that is not whole yet
         self._needed = 0  # fewer of them cannot make it whole
         self._open_at: int | None = None  # where the MULTI without EXEC stands
-        self._zeros = False  # nothing but zeros has come since something did not fit
+        self._misfit: AofDamage | None = None  # what did not fit, while nothing but zeros has come from there on
         self._batch_at = offset
         self._starts: list[int] | None = None  # where each command of the last batch began, where that was noted
         self.end = offset
@@ -232,7 +232,7 @@ class CommandReader:
     @property
     def ending(self) -> Ending:
         """How what was fed ends. Raises AofDamage if what looks cut off is in truth a damaged length."""
-        if self._zeros or (self._bytes and not any(self._bytes)):
+        if self._misfit is not None:
             return Ending.ZEROS
         if self._bytes:
             self._refuse_swallowed()
@@ -241,11 +241,9 @@ class CommandReader:
 
     def feed(self, data: bytes) -> list[Argv]:
         """The commands that are whole with these bytes. Raises AofDamage; what it had to return is lost then."""
-        if self._zeros:
+        if self._misfit is not None:
             if data.strip(b"\0"):
-                at = self.end + len(self._bytes) + len(data) - len(data.lstrip(b"\0"))
-                raise AofDamage("zeros, and data behind them", at)
-            self._bytes += data
+                raise self._misfit
             return []
         if self._bytes:
             self._bytes += data
@@ -377,7 +375,8 @@ class CommandReader:
                 self._needed = position - at
                 return None
             if data[position - 2 : position] != b"\r\n":
-                self._unfit("an argument without its line end", position - 2, data, base)
+                misfit = position - (1 if data[position - 2] == 0x0D else 2)
+                self._unfit("an argument without its line end", misfit, data, base)
                 return None
             argv.append(data[begin : begin + length])
         return argv, position
@@ -389,27 +388,22 @@ class CommandReader:
         if data[at] != mark:
             self._unfit(f"{data[at : at + 1]!r} where '{chr(mark)}' should be", at, data, base)
             return None
-        close = data.find(b"\r\n", at, at + 24)
-        if close < 0:
-            rest = data[at + 1 : at + 24].rstrip(b"\0")
-            if len(data) - at < 24 and (not rest or rest.rstrip(b"\r").isdigit()):
-                return None
-            self._unfit("a length without its line end", at + 1 + len(rest), data, base)
-            return None
-        digits = data[at + 1 : close]
-        if not digits.isdigit():
-            self._unfit("a length that is no number", at + 1, data, base)
-            return None
-        return int(digits), close + 2
+        line = _LENGTH.match(data, at + 1)
+        assert line is not None  # it may be empty
+        end = line.end()
+        if line.group(2) == b"\r\n" and line.group(1):
+            return int(line.group(1)), end
+        if data[end : end + 1] == b"\r":
+            end += 1  # what does not fit stands behind it
+        if end < len(data):
+            self._unfit("a length that is no number, or has no line end", end, data, base)
+        return None
 
     def _unfit(self, why: str, at: int, data: bytes, base: int) -> None:
         """At data[at] stands what does not fit: zeros up to the end may be a torn tail, all else is damage."""
+        self._misfit = AofDamage(why, base + at)
         if data[at:].strip(b"\0"):
-            self._damaged(why, base + at)
-        self._zeros = True
-
-    def _damaged(self, why: str, offset: int) -> NoReturn:
-        raise AofDamage(why, offset)
+            raise self._misfit
 
     def _refuse_swallowed(self) -> None:
         """A damaged length makes everything behind it look like the inside of one unfinished command. If whole commands
@@ -425,7 +419,8 @@ class CommandReader:
             except AofDamage:
                 continue
             if len(commands) > 1 or (commands and not probe._bytes):
-                self._damaged("a command that reaches beyond the end of the file, with whole commands inside", self.end)
+                why = "a command that reaches beyond the end of the file, with whole commands inside"
+                raise AofDamage(why, self.end)
 
 
 def is_rdb(first: bytes) -> bool:
