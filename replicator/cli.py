@@ -44,6 +44,20 @@ Examples:
 """
 
 
+SENTINEL_USAGE = """\
+Usage: replicator sentinel /path/to/sentinel.conf [--directive value ...]
+       replicator server /path/to/sentinel.conf --sentinel
+
+Takes exactly the arguments of redis-sentinel. The file is rewritten as the Sentinel learns: it must be writable.
+
+Example of a file:
+       port 26379
+       sentinel monitor mymaster 127.0.0.1 6379 2
+       sentinel down-after-milliseconds mymaster 5000
+       sentinel failover-timeout mymaster 60000
+"""
+
+
 class LazyCommand(click.Command):
     """A command of another module that is imported only when it is run (or its own --help is asked for)."""
 
@@ -80,6 +94,25 @@ class AddressType(click.ParamType[Any]):
         return host.strip("[]") or "127.0.0.1", int(port)
 
 
+class SecondsType(click.ParamType[Any]):
+    """A number of seconds between two bounds; nan and the infinities are none."""
+
+    name = "seconds"
+
+    def __init__(self, least: float, most: float) -> None:
+        self._least, self._most = least, most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number of the text."""
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = -1.0
+        if not self._least <= seconds <= self._most:
+            self.fail(f"{value!r} is not a number from {self._least:g} to {self._most:g}", param, ctx)
+        return seconds
+
+
 def run_server(arguments: Iterable[str]) -> int:
     """Start a node with redis-server's arguments and serve until it ends; the exit code."""
     words = list(arguments)
@@ -91,8 +124,7 @@ def run_server(arguments: Iterable[str]) -> int:
         click.echo(USAGE, nl=False)
         return 0
     if "--sentinel" in (word.lower() for word in words):
-        click.echo("replicator server: --sentinel: there is no sentinel in this version", err=True)
-        return 1
+        return run_sentinel(words)
     # Nothing that importing makes is garbage: looking for some would be a tenth of the start. serve() enables it.
     gc.disable()
     from replicator.config_file import CannotOpen, ConfigFileError, load
@@ -108,6 +140,20 @@ def run_server(arguments: Iterable[str]) -> int:
     from replicator.server import run
 
     return run(config)
+
+
+def run_sentinel(arguments: Iterable[str]) -> int:
+    """Start a Sentinel with redis-sentinel's arguments and serve until it ends; the exit code."""
+    words = list(arguments)
+    if words[:1] in (["-v"], ["--version"]):
+        return run_server(["--version"])
+    if words[:1] in (["-h"], ["--help"]):
+        click.echo(SENTINEL_USAGE, nl=False)
+        return 0
+    gc.disable()  # as in run_server
+    from replicator.sentinel import run
+
+    return run(words)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -135,6 +181,14 @@ class ServerCommand(click.Command):
 def server(arguments: tuple[str, ...]) -> None:
     """Start a node; takes exactly the arguments of redis-server."""
     sys.exit(run_server(arguments))
+
+
+@main.command(
+    cls=ServerCommand, add_help_option=False, short_help="Start a Sentinel with exactly redis-sentinel's arguments."
+)
+def sentinel(arguments: tuple[str, ...]) -> None:
+    """Start a Sentinel; takes exactly the arguments of redis-sentinel."""
+    sys.exit(run_sentinel(arguments))
 
 
 # (parameter, directive, help) of options that set one directive each
@@ -217,7 +271,8 @@ main.command(context_settings=_FRIENDLY, short_help="Start a replica of the node
 @main.command(short_help="Show the topology as seen from any of its nodes.")
 @click.argument("address", metavar="HOST:PORT", type=AddressType())
 @click.option("--watch", is_flag=True, help="Look again and again until interrupted.")
-@click.option("--interval", default=1.0, show_default=True, help="Seconds between two looks of --watch.")
+@click.option("--interval", default=1.0, show_default=True, type=SecondsType(0.1, 86_400),
+              help="Seconds between two looks of --watch.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one document a look.")
 @click.option("--user", default="", help="The user to log in as, if not the default one.")
 @click.option("--password", default="", envvar="REDISCLI_AUTH", help="Password of the nodes (or REDISCLI_AUTH).")
@@ -235,5 +290,9 @@ def status(address: tuple[str, int], watch: bool, interval: float, as_json: bool
         watch_forever(look, interval, as_json=as_json)
         return
     walk = look()
-    show(walk, as_json=as_json)
-    sys.exit(0 if walk.asked.reachable else 1)
+    told = walk.asked.reachable and walk.asked.role != ""
+    if as_json or told:
+        show(walk, as_json=as_json)
+    else:
+        click.echo(f"{walk.asked.address}: {walk.asked.error}", err=True)
+    sys.exit(0 if told else 1)

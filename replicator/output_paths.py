@@ -33,4 +33,15 @@ def unusable(folder: Path) -> str:
         above = above.parent
     if not above.is_dir():
         return f"{folder}: cannot be written: {above} is no folder"
-    return "" if os.access(above, os.W_OK) else f"{folder}: cannot be written: permission denied"
+    made: list[Path] = []
+    try:
+        for one in reversed([folder, *folder.parents]):
+            if not one.exists():
+                one.mkdir()
+                made.append(one)
+        return "" if os.access(folder, os.W_OK) else f"{folder}: cannot be written: permission denied"
+    except OSError as problem:
+        return f"{folder}: cannot be written: {problem.strerror}"
+    finally:
+        for one in reversed(made):
+            one.rmdir()

@@ -90,6 +90,7 @@ class Report:
     error: str | None = None
     error_offset: int = 0
     last_key: bytes | None = None
+    follows: bool = False  # commands of an append-only file, whose base this snapshot then is
 
     @property
     def total(self) -> int:
@@ -133,9 +134,22 @@ def check(path: Path | str, *, check_crc: bool = True, progress: Callable[[int],
     try:
         reader = _read(report.path, _Counting(report), check_crc, progress)
         report.length, report.skipped = reader.position, reader.skipped
+        _look_behind(report)
     except RdbError as problem:
         report.error, report.error_offset = problem.message, problem.offset
     return report
+
+
+def _look_behind(report: Report) -> None:
+    """What is behind the snapshot: nothing, or the commands of an append-only file; anything else is damage."""
+    if report.length == report.size:
+        return
+    with report.path.open("rb") as file:
+        file.seek(report.length)
+        report.follows = file.read(1) in (b"*", b"#")
+    if not report.follows:
+        report.error = f"{report.size - report.length} bytes behind the end of the snapshot, which belong to nothing"
+        report.error_offset = report.length
 
 
 def _lines(report: Report) -> Iterator[str]:
@@ -158,8 +172,8 @@ def _lines(report: Report) -> Iterator[str]:
         if report.last_key is not None:
             yield f"the last key that could be read is {_shown(report.last_key)}, number {report.total}"
     else:
-        if report.length < report.size:
-            yield f"{report.size - report.length} bytes follow the snapshot"
+        if report.follows:
+            yield f"{report.size - report.length} bytes of an append-only file follow the snapshot"
         yield f"OK: {report.total} keys in {report.length} bytes"
 
 

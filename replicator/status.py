@@ -32,6 +32,10 @@ class Unreachable(Exception):
     """The node does not answer; the text says why."""
 
 
+class Refused(Unreachable):
+    """The node answers, and does not tell: it wants a password, or another user. The text is its reply."""
+
+
 class Client:
     """One blocking connection to a node."""
 
@@ -45,7 +49,7 @@ class Client:
             answer = self.call("AUTH", *([user] if user else []), password)
             if isinstance(answer, hiredis.ReplyError):
                 self.close()
-                raise Unreachable(str(answer))
+                raise Refused(str(answer))
 
     def call(self, *argv: str) -> Any:
         """The decoded reply; errors are hiredis.ReplyError values. Raises Unreachable."""
@@ -64,10 +68,10 @@ class Client:
         return answer
 
     def info(self) -> dict[str, str]:
-        """The fields of INFO. Raises Unreachable for an error reply too (no permission, no password)."""
+        """The fields of INFO. Raises Refused for an error reply (no permission, no password)."""
         answer = self.call("INFO", "everything")
         if not isinstance(answer, str):
-            raise Unreachable(str(answer))
+            raise Refused(str(answer))
         return {line.partition(":")[0]: line.partition(":")[2] for line in answer.splitlines() if ":" in line}
 
     def setting(self, name: str, default: int) -> int:
@@ -105,7 +109,7 @@ class NodeView:
     address: str
     reachable: bool
     error: str = ""
-    role: str = ""  # "primary" or "replica"
+    role: str = ""  # "primary", "replica", "sentinel"; "" where it was not told
     version: str = ""
     run_id: str = ""
     replication_id: str = ""
@@ -121,6 +125,12 @@ class NodeView:
     good_replicas: int | None = None
     wanted_replicas: int | None = None  # min-replicas-to-write
     backlog: Backlog | None = None
+    full_syncs: int | None = None  # that it has served since its start
+    partial_syncs: int | None = None
+    refused_partial_syncs: int | None = None
+    last_full_sync_unix_ms: int | None = None  # where the node tells it
+    last_full_sync_reason: str = ""
+    monitored: list[str] = field(default_factory=list)  # of a Sentinel: "name host:port status"
     replicas: list[NodeView] = field(default_factory=list)
 
 
@@ -146,14 +156,15 @@ class Walk:
         """Ask everybody; self, for chaining."""
         address, info = self._start, self._info(self._start)
         met: set[str] = set()  # run ids on the way up
-        self.asked = NodeView(address_text(address), False, info) if isinstance(info, str) else _view(address, info)
+        self.asked = _untold(address, info) if isinstance(info, Unreachable) else node_view(address, info)
         lost: NodeView | None = None
-        while not isinstance(info, str) and info.get("role") == "slave" and info.get("run_id", "") not in met:
+        while isinstance(info, dict) and info.get("role") == "slave" and info.get("run_id", "") not in met:
             met.add(info.get("run_id", ""))
             above = (info["master_host"], int(info["master_port"]))
             found = self._info(above)
-            if isinstance(found, str):
-                lost = NodeView(address_text(above), False, found, role="primary")
+            if isinstance(found, Unreachable):
+                lost = _untold(above, found)
+                lost.role = "primary"
                 break
             address, info = above, found
         tree = self._tree(address, {}, 0)
@@ -176,7 +187,7 @@ class Walk:
     def _connect(self, address: Address) -> Client:
         return Client(address, user=self._user, password=self._password)
 
-    def _info(self, address: Address) -> dict[str, str] | str:
+    def _info(self, address: Address) -> dict[str, str] | Unreachable:
         """INFO of the node, or why there is none."""
         try:
             client = self._connect(address)
@@ -185,7 +196,7 @@ class Walk:
             finally:
                 client.close()
         except Unreachable as problem:
-            return str(problem)
+            return problem
 
     def _tree(self, address: Address, seen: dict[str, None], depth: int) -> NodeView:
         """The node and all below it. seen: run ids above and beside it, against loops."""
@@ -193,19 +204,22 @@ class Walk:
         try:
             client = self._connect(address)
         except Unreachable as problem:
-            return NodeView(address_text(address), False, str(problem))
+            return _untold(address, problem)
         try:
             info = client.info()
-            node = _view(address, info)
+            node = node_view(address, info)
             if node.run_id in seen:
                 node.error = "listed twice"
                 return node
             seen[node.run_id] = None
+            if node.role == "sentinel":
+                return node
+            since = time.monotonic()
             self._look_at_replicas(client, info, node, seen, depth)
             if depth == 0:
-                self._measure(client, node, int(info.get("master_repl_offset", 0)), time.monotonic())
+                self._measure(client, node, int(info.get("master_repl_offset", 0)), since)
         except Unreachable as problem:
-            return NodeView(address_text(address), False, str(problem))
+            return _untold(address, problem)
         finally:
             client.close()
         return node
@@ -216,7 +230,8 @@ class Walk:
         wanted = client.setting("min-replicas-to-write", 0)
         most_lag = client.setting("min-replicas-max-lag", 10)
         good = 0
-        for fields in _replica_lines(info):
+        acknowledged: dict[str, int] = {}
+        for fields in _numbered(info, "slave"):
             address = (fields["ip"], int(fields["port"]))
             online = fields.get("state") == "online"
             lag = int(fields.get("lag", -1))
@@ -226,34 +241,52 @@ class Walk:
             replica = self._tree(address, seen, depth + 1)
             replica.role = replica.role or "replica"
             replica.lag_seconds = lag if online else None
-            acknowledged = int(fields.get("offset", 0))
-            replica.behind_bytes = max(0, node.offset - max(acknowledged, replica.offset))
+            acknowledged[replica.address] = int(fields.get("offset", 0))
             if not online:
                 replica.link = "syncing"
             node.replicas.append(replica)
         node.good_replicas = good
         node.wanted_replicas = wanted
+        if node.replicas:
+            # Asked again after its replicas: what was read later cannot be behind what was read before.
+            node.offset = _offset(client.info())
+        for replica in node.replicas:
+            same_history = not replica.reachable or replica.replication_id == node.replication_id
+            held = max(acknowledged.get(replica.address, 0), replica.offset)
+            if replica.link != "syncing" and same_history and held:
+                replica.behind_bytes = max(0, node.offset - held)
 
     def _measure(self, client: Client, node: NodeView, offset: int, since: float) -> None:
         """How fast the history grows, from two looks at its offset."""
         if node.backlog is None or self._sample_seconds <= 0:
             return
-        time.sleep(self._sample_seconds)
+        time.sleep(max(0.0, since + self._sample_seconds - time.monotonic()))
         grown = int(client.info().get("master_repl_offset", offset)) - offset
         pace = grown / (time.monotonic() - since)
         node.backlog.bytes_per_second = round(pace, 1)
         node.backlog.covers_seconds = round(node.backlog.size / pace, 1) if pace > 0 else None
 
 
-def _replica_lines(info: dict[str, str]) -> Iterator[dict[str, str]]:
-    """The fields of slave0, slave1 ... in their order."""
+def _numbered(info: dict[str, str], name: str) -> Iterator[dict[str, str]]:
+    """The fields of slave0, slave1 ... (or master0 ...) in their order."""
     number = 0
-    while (line := info.get(f"slave{number}")) is not None:
+    while (line := info.get(f"{name}{number}")) is not None:
         yield dict(pair.split("=", 1) for pair in line.split(",") if "=" in pair)
         number += 1
 
 
-def _view(address: Address, info: dict[str, str]) -> NodeView:
+def _untold(address: Address, problem: Unreachable) -> NodeView:
+    """A node that told nothing of itself: out of reach, or unwilling."""
+    return NodeView(address_text(address), isinstance(problem, Refused), str(problem))
+
+
+def _offset(info: dict[str, str]) -> int:
+    """How far the node's data are: a replica has applied less than it may have read."""
+    replica = info.get("role") == "slave" and "slave_repl_offset" in info
+    return int(info.get("slave_repl_offset" if replica else "master_repl_offset", 0))
+
+
+def node_view(address: Address, info: dict[str, str]) -> NodeView:
     """A node as its own INFO describes it."""
     node = NodeView(address_text(address), True, role="replica" if info.get("role") == "slave" else "primary")
     node.version = (
@@ -264,12 +297,18 @@ def _view(address: Address, info: dict[str, str]) -> NodeView:
         else f"redis {info.get('redis_version', '?')}"
     )
     node.run_id = info.get("run_id", "")
+    if info.get("redis_mode") == "sentinel":
+        node.role = "sentinel"
+        node.monitored = [
+            f"{one.get('name')} {one.get('address')} {one.get('status')}" for one in _numbered(info, "master")
+        ]
+        return node
     node.replication_id = info.get("master_replid", "")
     second = info.get("master_replid2", "")
     node.second_replication_id = "" if set(second) <= {"0"} else second
-    node.offset = int(info.get("master_repl_offset", 0))
+    node.offset = _offset(info)
+    _count_syncs(node, info)
     if node.role == "replica":
-        node.offset = int(info.get("slave_repl_offset", node.offset))
         node.primary = address_text((info["master_host"], int(info["master_port"])))
         syncing = info.get("master_sync_in_progress") == "1"
         node.link = "syncing" if syncing else info.get("master_link_status", "")
@@ -284,6 +323,17 @@ def _view(address: Address, info: dict[str, str]) -> NodeView:
             first_byte_offset=int(info["repl_backlog_first_byte_offset"]),
         )
     return node
+
+
+def _count_syncs(node: NodeView, info: dict[str, str]) -> None:
+    """The copies that it has served, and why the last full one was needed, which only our nodes tell."""
+    if "sync_full" in info:
+        node.full_syncs = int(info["sync_full"])
+        node.partial_syncs = int(info.get("sync_partial_ok", 0))
+        node.refused_partial_syncs = int(info.get("sync_partial_err", 0))
+    if "replicator_last_full_sync_unix_ms" in info:
+        node.last_full_sync_unix_ms = int(info["replicator_last_full_sync_unix_ms"])
+        node.last_full_sync_reason = info.get("replicator_last_full_sync_reason", "")
 
 
 def walk_nodes(root: NodeView) -> Iterator[NodeView]:
@@ -342,15 +392,16 @@ def render(walk: Walk, *, wide: bool = True) -> Group:
         table.add_column(title, justify="right", no_wrap=True)
     for node, name in _rows(walk.root):
         mark = " *" if node is walk.asked else ""
-        if not node.reachable:
-            table.add_row(name + mark, node.role, Text("unreachable", style="red"))
+        if not node.reachable or not node.role:
+            state = "refuses to tell" if node.reachable else "unreachable"
+            table.add_row(name + mark, node.role, Text(state, style="red"))
             continue
         table.add_row(
             name + mark,
             node.role,
             Text(_link_text(node), style="red" if node.link == "down" else "yellow" if node.link == "syncing" else ""),
             *([node.replication_id[:8]] if wide else []),
-            str(node.offset),
+            "" if node.role == "sentinel" else str(node.offset),
             "" if node.behind_bytes is None else size_text(node.behind_bytes),
             "" if node.lag_seconds is None else f"{node.lag_seconds} s",
             _good_text(node),
@@ -365,7 +416,7 @@ def _link_text(node: NodeView) -> str:
 
 
 def _good_text(node: NodeView) -> str:
-    if node.role != "primary" and not node.replicas:
+    if node.role == "sentinel" or (node.role != "primary" and not node.replicas):
         return ""
     wanted = f" (needs {node.wanted_replicas})" if node.wanted_replicas else ""
     return f"{node.good_replicas} of {len(node.replicas)}{wanted}"
@@ -377,7 +428,10 @@ def _notes(walk: Walk) -> Iterator[str]:
     for node in walk_nodes(top):
         if node.error:
             yield f"{node.address}: {node.error}"
-    yield f"* was asked; {top.address} is {top.version}" if top.reachable else "* was asked"
+    yield f"* was asked; {top.address} is {top.version}" if top.version else "* was asked"
+    yield from _syncs_told(top)
+    for text in top.monitored:
+        yield f"{top.address} watches {text}"
     if top.backlog is not None:
         backlog = top.backlog
         text = f"backlog of {top.address}: {size_text(backlog.held)} of {size_text(backlog.size)} filled"
@@ -387,10 +441,21 @@ def _notes(walk: Walk) -> Iterator[str]:
         elif backlog.bytes_per_second is not None:
             text += f"; no writes just now, a replica may miss {size_text(backlog.size)}"
         yield text
-    elif top.reachable:
+    elif top.role in ("primary", "replica") and top.reachable:
         yield f"{top.address} keeps no backlog: a replica that comes needs a full copy"
     if top.role == "replica":
         yield f"{top.address} follows {top.primary}, which leads in a circle or too far up"
+
+
+def _syncs_told(node: NodeView) -> Iterator[str]:
+    """How often replicas were copied, and the last reason."""
+    if not node.full_syncs and not node.partial_syncs:
+        return
+    text = f"{node.address} has served {node.full_syncs} full and {node.partial_syncs} partial synchronizations"
+    if node.last_full_sync_unix_ms is not None:
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(node.last_full_sync_unix_ms / 1000))
+        text += f"; the last full one at {when}: {node.last_full_sync_reason}"
+    yield text
 
 
 def show(walk: Walk, *, as_json: bool) -> None:
@@ -410,19 +475,29 @@ def _console() -> Console:
 
 
 def watch_forever(look: Callable[[], Walk], interval: float, *, as_json: bool) -> None:
-    """Look again and again, in place on a terminal, until interrupted."""
-    from rich.live import Live
-
+    """Look again and again, in place on a terminal, until interrupted. interval: from one look to the next, in seconds;
+    a look that takes longer is followed at once."""
     try:
-        if as_json:
-            while True:
-                show(look(), as_json=True)
-                time.sleep(interval)
+        if as_json or not sys.stdout.isatty():
+            for _ in _paced(interval):
+                show(look(), as_json=as_json)
+                sys.stdout.flush()
+            return
+        from rich.live import Live
+
         console = _console()
         wide = console.width >= 100
-        with Live(render(look(), wide=wide), console=console, auto_refresh=False) as live:
-            while True:
-                time.sleep(interval)
+        with Live(console=console, auto_refresh=False) as live:
+            for _ in _paced(interval):
                 live.update(render(look(), wide=wide), refresh=True)
     except KeyboardInterrupt:
         return
+
+
+def _paced(interval: float) -> Iterator[None]:
+    """For ever, the begin of each turn an interval after the begin of the one before."""
+    due = time.monotonic()
+    while True:
+        yield
+        due = max(due + interval, time.monotonic())
+        time.sleep(max(0.0, due - time.monotonic()))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from replicator.cli import main
-from replicator.status import NodeView, Walk, duration_text, render, size_text, walk_nodes
+from replicator.status import Client, NodeView, Walk, duration_text, node_view, render, size_text, walk_nodes
 from tests.support.stock import Wire, binary, free_port, running
 
 ENGINE = next((engine for engine in ("redis7", "valkey9", "redis6") if binary(engine)), "")
@@ -120,8 +122,66 @@ def test_nodes_that_follow_each_other_do_not_trap_it() -> None:
 def test_nobody_there_is_exit_code_1() -> None:
     code, output = invoke(f"127.0.0.1:{free_port()}")
     assert code == 1
-    assert "unreachable" in output
     assert "Connection refused" in output
+    result = CliRunner().invoke(main, ["status", f"127.0.0.1:{free_port()}"])
+    assert "Connection refused" in result.stderr and not result.stdout, "a failure is told on stderr"
+    code, output = invoke(f"127.0.0.1:{free_port()}", "--json")
+    assert code == 1 and not json.loads(output)["nodes"][0]["reachable"]
+
+
+@pytest.mark.parametrize("interval", ["nan", "inf", "1e300", "-1", "0", "soon"])
+def test_an_interval_that_is_none_is_refused(interval: str) -> None:
+    code, output = invoke("127.0.0.1:1", "--watch", "--interval", interval)
+    assert code == 2 and "is not a number from 0.1 to 86400" in output, output
+
+
+def test_a_watch_into_a_pipe_prints_each_look_as_it_comes() -> None:
+    with running(ENGINE) as port:
+        words = [sys.executable, "-m", "replicator", "status", f"127.0.0.1:{port}", "--watch", "--interval", "0.2"]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as watching:
+            try:
+                assert watching.stdout is not None
+                heads = [line for line, _ in zip(watching.stdout, range(9), strict=False) if line.startswith("node")]
+                assert len(heads) >= 2
+            finally:
+                watching.terminate()
+
+
+def test_a_node_that_wants_a_password_is_there_and_a_sentinel_is_no_primary() -> None:
+    with running(ENGINE, "--requirepass", "secret") as port:
+        (told,) = json.loads(invoke(f"127.0.0.1:{port}", "--json")[1])["nodes"]
+        assert (told["reachable"], told["role"]) == (True, "") and "NOAUTH" in told["error"]
+    sentinel = {"redis_mode": "sentinel", "run_id": "x", "redis_version": "7.0.15", "sentinel_masters": "1",
+                "master0": "name=mymaster,status=ok,address=127.0.0.1:6379,slaves=2,sentinels=3"}  # fmt: skip
+    view = node_view(("127.0.0.1", 26379), sentinel)
+    assert (view.role, view.backlog, view.monitored) == ("sentinel", None, ["mymaster 127.0.0.1:6379 ok"])
+
+
+def test_a_replica_that_copies_has_no_distance_and_none_is_ever_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ExitStack() as stack:
+        primary = stack.enter_context(running(ENGINE, "--repl-diskless-sync-delay", "0"))
+        replica = stack.enter_context(running(ENGINE, "--replicaof", "127.0.0.1", str(primary)))
+        wire, writer = Wire(replica), Wire(primary)
+        until(wire, "master_link_status", "up")
+        asked = Client.info
+
+        def info(client: Client) -> dict[str, str]:
+            writer.pipeline([[b"SET", b"k", b"v" * 100] for _ in range(20)])
+            found = asked(client)
+            until(wire, "master_repl_offset", writer.call("INFO", "replication").decode().partition(
+                "master_repl_offset:")[2].partition("\r")[0])  # fmt: skip
+            return found
+
+        monkeypatch.setattr(Client, "info", info)
+        top = Walk(("127.0.0.1", primary), sample_seconds=0).run().root
+        (below,) = top.replicas
+        assert top.offset >= below.offset > 0 and below.behind_bytes is not None
+        writer.call("DEBUG", "CHANGE-REPL-ID")
+        monkeypatch.setattr(Client, "info", asked)
+        (below,) = Walk(("127.0.0.1", primary), sample_seconds=0).run().root.replicas
+        assert below.behind_bytes is None or below.replication_id == top.replication_id
+        wire.close()
+        writer.close()
 
 
 def test_passwords_are_given_by_option_or_environment(monkeypatch: pytest.MonkeyPatch) -> None:

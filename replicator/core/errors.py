@@ -9,6 +9,10 @@ class CommandError(Exception):
     """An error reply: the text with its code, as it goes on the wire without the dash ("ERR syntax error")."""
 
 
+class Redirect(CommandError):
+    """The command does not belong to this node of a cluster. A transaction is over, in this error's own words."""
+
+
 SYNTAX = "ERR syntax error"
 NOT_AN_INTEGER = "ERR value is not an integer or out of range"
 NOT_A_FLOAT = "ERR value is not a valid float"

@@ -179,6 +179,27 @@ class Signalled:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class ScriptStarted:
+    """effects.RunScript is under way as the process `pid`."""
+
+    number: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptEnded:
+    """The script of effects.RunScript is gone: by itself with `code`, or by the signal `signal` (0: by itself).
+
+    why: what the system said when it could not be started at all (then no ScriptStarted came before).
+    """
+
+    number: int
+    code: int
+    signal: int
+    why: str = ""
+
+
 Event: TypeAlias = (
     Started
     | Opened
@@ -197,4 +218,6 @@ Event: TypeAlias = (
     | FileSynced
     | FileCommitted
     | Signalled
+    | ScriptStarted
+    | ScriptEnded
 )

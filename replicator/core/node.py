@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from replicator.core.clients.listing import Clients
 from replicator.core.clients.monitors import Monitors
@@ -59,6 +59,7 @@ from replicator.core.persistence.loading import Loading
 from replicator.core.persistence.loads import Loads
 from replicator.core.persistence.snapshots import Snapshots
 from replicator.core.replication.history import History
+from replicator.core.replication.outgoing import Outgoing
 from replicator.core.replication.primary import Primary
 from replicator.core.replication.replica import Replica
 from replicator.core.roles.applying import Following
@@ -68,7 +69,9 @@ from replicator.core.scripting.state import Scripting
 from replicator.core.services import Services
 from replicator.core.surroundings import Surroundings, standing_still
 from replicator.core.turn import Turn
-from replicator.core.wire.request import encode
+
+if TYPE_CHECKING:
+    from replicator.core.membership import Membership
 
 REDIS_VERSION = "7.0.15"
 _CRON_MS = 1000
@@ -89,11 +92,51 @@ class Node:
 
     # Behind thirty attributes an instance's dictionary is no longer shared, and all access to it slower.
     __slots__ = (
-        "_handlers", "append_only", "busy_scripts", "by_id", "clients", "config", "connections", "cron_ms", "evictor",
-        "executor", "exiting", "following", "handover", "held", "history", "journal", "keyspace", "last_connection",
-        "limits_due", "loading", "loads", "meter", "monitors", "orders", "ping_ms", "primary", "pubsub", "random",
-        "ready", "replica", "run_id", "scripting", "second_ms", "server", "services", "sessions", "snapshots",
-        "started", "statistics", "surroundings", "tracker", "turn", "users", "watchers", "writers",
+        "_handlers",
+        "append_only",
+        "busy_scripts",
+        "by_id",
+        "clients",
+        "cluster",
+        "config",
+        "connections",
+        "cron_ms",
+        "evictor",
+        "executor",
+        "exiting",
+        "following",
+        "handover",
+        "held",
+        "history",
+        "journal",
+        "keyspace",
+        "last_connection",
+        "loading",
+        "loads",
+        "meter",
+        "monitors",
+        "orders",
+        "outgoing",
+        "ping_ms",
+        "primary",
+        "pubsub",
+        "random",
+        "ready",
+        "replica",
+        "run_id",
+        "scripting",
+        "second_ms",
+        "server",
+        "services",
+        "sessions",
+        "snapshots",
+        "started",
+        "statistics",
+        "surroundings",
+        "tracker",
+        "turn",
+        "users",
+        "watchers",
     )  # fmt: skip
 
     redis_version = REDIS_VERSION
@@ -108,15 +151,14 @@ class Node:
         self.keyspace = Keyspace(config["databases"])
         self.sessions: dict[int, Session] = {}
         self.by_id: dict[int, Session] = {}
-        self.limits_due = 0  # when our offset is here, the output of replicas is weighed
         self.monitors: dict[Session, None] = {}
-        self.writers: dict[Session, None] = {}  # sessions that wrote in this turn
         self.last_connection = 0
         self.connections = Connections(self)
         self.loads = Loads(self)
-        self.executor = Executor(self)
         self.history = History(chance)
-        self.primary = Primary(self.history, config, chance, self.turn.emit, self.send)
+        self.primary = Primary(self.history, config, chance, self.turn, self.send)
+        self.outgoing = Outgoing(self.history, self.keyspace, self.primary.append)
+        self.executor = Executor(self)
         self.following = Following(self)
         self.replica = Replica(self.history, config, chance, self.turn.emit, self.following)
         self.snapshots = Snapshots(self)
@@ -142,6 +184,7 @@ class Node:
         self.statistics = Statistics(self)
         self.busy_scripts = Busy(self)
         self.services = Services(self)
+        self.cluster: Membership | None = None
         self.server = self._visible()
         self._handlers: dict[type, Callable[[Any], None]] = {
             Started: self._started,
@@ -162,6 +205,10 @@ class Node:
             FileSynced: self.append_only.file_synced,
             Signalled: self._signalled,
         }
+        if config["cluster-enabled"]:
+            from replicator.core.membership import join_cluster  # plain nodes start without it
+
+            self.cluster = self.server.cluster = join_cluster(self, self._handlers)
         self.services.install()
         self.regate()
 
@@ -180,15 +227,19 @@ class Node:
         return made
 
     def _append_only_changed(self) -> None:
-        self.flush_stream()
-        self.set_feeding()
+        outgoing, record = self.outgoing, self.journal.record
+        if self.journal.takes != (record in outgoing.sinks):
+            if self.journal.takes:
+                outgoing.open(record)
+            else:
+                outgoing.close(record)
         self.regate()
 
     def _stream_anew(self) -> None:
         """What has been done so far is recorded; what comes begins with its database."""
-        self.flush_stream()
-        self.executor.stream_db = -1
-        self.set_feeding()
+        self.outgoing.flush()
+        self.outgoing.db = -1
+        self._append_only_changed()
 
     def make_replayer(self) -> Replayer:
         """What applies the commands of an append-only file."""
@@ -220,8 +271,7 @@ class Node:
             orders=self.orders,
             handover=self.handover,
             services=self.services,
-            flush_stream=self.flush_stream,
-            feed=self.feed,
+            outgoing=self.outgoing,
         )
 
     # -- the surface -------------------------------------------------------------------------------------------------
@@ -249,6 +299,8 @@ class Node:
             self.cron_ms = now.mono_ms + _CRON_MS
             if not self.server.cron_paused:
                 self._cron()
+        if self.cluster is not None:
+            self.cluster.advance(now)
         return self._finish(may_wait=False)
 
     def pull(self, conn: int, limit: int) -> bytes:
@@ -273,6 +325,8 @@ class Node:
             soonest = other
         if self.journal.takes and (other := self.append_only.deadline_ms()) is not None and other < soonest:
             soonest = other
+        if self.cluster is not None and (other := self.cluster.deadline_ms()) is not None and other < soonest:
+            soonest = other
         return soonest
 
     def send(self, conn: int, data: bytes) -> None:
@@ -287,14 +341,15 @@ class Node:
         may_wait: the driver's turn goes on; replies can wait for its end, and `advance`.
         """
         executor = self.executor
+        outgoing = self.outgoing
         if self.keyspace.ready:
             executor.serve_ready()
         if executor.resumed:
             executor.resume(self.connections.run_unread)
         if self.keyspace.on_touch is not None:
             self.tracker.settle()
-        if executor.stream or self.writers:
-            self.flush_stream()
+        if outgoing.stream or outgoing.writers:
+            outgoing.flush()
         snapshots = self.snapshots
         if self.primary.waiting or snapshots.requested_save or snapshots.scheduled or self.append_only.rewriter.due:
             snapshots.begin_due()
@@ -308,6 +363,8 @@ class Node:
                 return self.turn.take()
         self.held = False
         effects = self.turn.effects
+        if self.cluster is not None:
+            effects += self.cluster.settle()
         if executor.touched:
             for session in executor.touched:
                 out = session.out
@@ -329,6 +386,12 @@ class Node:
         self.snapshots.last_save_s = self.turn.now.unix_ms // 1000
         self.turn.log(Level.WARNING, "Server initialized")
         self.services.started()
+        if self.cluster is not None:
+            self.cluster.begin(self._load)
+        else:
+            self._load()
+
+    def _load(self) -> None:
         self.loads.at_start()
 
     def _snapshot_sent(self, event: SnapshotSent) -> None:
@@ -342,7 +405,7 @@ class Node:
 
     def become_replica(self, host: str, port: int, *, why: str) -> None:
         """Follow host:port from now on: this sets every field of the role."""
-        self.flush_stream()
+        self.outgoing.flush()
         was_primary = not self.replica.active
         if was_primary:
             self.handover.resume_all_for_role_change()
@@ -355,12 +418,12 @@ class Node:
                     )
                 if not self.replica.resumable and why:
                     self.replica.resumable = True
-                    self.replica.stream_db = max(0, self.executor.stream_db)
+                    self.replica.stream_db = max(0, self.outgoing.db)
                 if self.history.window is None:
                     self.history.open_window(self.config["repl-backlog-size"])
         self.keyspace.expires_keys = False
+        self.outgoing.feed_window(False)
         self.replica.follow(host, port, self.turn.now)
-        self.set_feeding()
         self.primary.alone_since_ms = None
         self.services.unblock_for_role_change()
         self.regate()
@@ -388,7 +451,7 @@ class Node:
         )
         self.replica.resumable = False
         self.keyspace.own_volatile.clear()
-        self.executor.stream_db = -1
+        self.outgoing.db = -1
         self.primary.drop_all("a new history begins")
         self.primary.alone_since_ms = self.turn.now.mono_ms
         self.set_feeding()
@@ -398,53 +461,15 @@ class Node:
         self.surroundings.set_role("M")
         self.turn.announce("role.primary", ("id", self.history.id), ("offset", self.history.end), ("why", why))
 
-    def set_feeding(self) -> None:
-        """Effects go to the window when this node is a primary that keeps one, and to the append-only file."""
-        self.executor.feeding = self.streams or self.journal.takes
-        if not self.executor.feeding:
-            self.executor.stream_db = -1
-
-    @property
-    def streams(self) -> bool:
-        """Effects go to the window."""
-        return not self.replica.active and self.history.window is not None
-
     # -- the stream --------------------------------------------------------------------------------------------------
 
-    def flush_stream(self) -> None:
-        """Put recorded effects into the window; afterwards history.end is this node's offset."""
-        executor = self.executor
-        if executor.stream:
-            stream = executor.stream
-            if self.journal.takes:
-                self.journal.record(stream)
-            if self.streams:
-                self.history.append(stream[0] if len(stream) == 1 else b"".join(stream))
-            stream.clear()
-            if len(self.primary.links) and self.history.end >= self.limits_due:
-                self.services.check_replica_limits()
-        if self.writers:
-            end = self.history.end
-            for session in self.writers:
-                session.write_position = end
-            self.writers.clear()
-
-    def stream_db_now(self) -> int:
-        """The database that the stream is at, at our offset."""
-        if self.replica.active:
-            return self.replica.stream_db
-        return max(0, self.executor.stream_db)
+    def set_feeding(self) -> None:
+        """The window is fed when this node is a primary that keeps one."""
+        self.outgoing.feed_window(not self.replica.active and self.history.window is not None)
 
     def replication_offset(self) -> int:
         """This node's offset, with everything done so far."""
-        self.flush_stream()
-        return self.history.end
-
-    def feed(self, *argv: bytes) -> None:
-        """Put a command of our own into the stream (PING, REPLCONF GETACK)."""
-        if self.streams:
-            self.flush_stream()  # the append-only file holds nothing of this
-            self.history.append(encode(argv))
+        return self.outgoing.offset()
 
     # -- gates -------------------------------------------------------------------------------------------------------
 
@@ -458,6 +483,7 @@ class Node:
             or self.is_stale()
             or self.exiting
             or not self.ready
+            or self.cluster is not None
         ):
             gate |= ANY
         if (
@@ -515,7 +541,7 @@ class Node:
             if database.schedule and left:
                 left -= database.purge_expired(left)
         if self.keyspace.recorded:
-            self.executor.commit(together=False)
+            self.outgoing.commit(together=False)
 
     def _expiry_deadline(self) -> int | None:
         if not self.keyspace.expires_keys or not self.services.active_expire or self.loading is not None:
@@ -536,10 +562,10 @@ class Node:
             period = 1000 * self.config["repl-ping-replica-period"]
             if not self.replica.active and now.mono_ms - self.ping_ms >= period and not self.handover.pausing_writes:
                 self.ping_ms = now.mono_ms
-                self.feed(b"PING")
+                self.outgoing.tell_replicas((b"PING",))
             primary.keep_alive()
             primary.check_timeouts(now)
-            self.services.check_replica_limits()
+            primary.check_limits(now)
         primary.forget_backlog_if_alone(now, is_primary=not self.replica.active)
         if self.history.window is None:
             self.set_feeding()
@@ -560,10 +586,10 @@ class Node:
         if window is not None:
             assert window.end == end
             window.check_invariants()
-        assert not self.executor.stream
+        assert not self.outgoing.stream
         assert not self.keyspace.recorded
         if self.replica.active:
-            assert self.executor.feeding == self.journal.takes
+            assert not self.outgoing.windowed
             assert not self.keyspace.expires_keys
         if self.primary.links:
             for link in self.primary.links.values():

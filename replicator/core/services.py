@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from replicator.core import limits
 from replicator.core.clients.session import Session
 from replicator.core.command_table.registry import DENY_OOM
 from replicator.core.effects import Level
@@ -154,13 +153,6 @@ class Services:
             session.out.clear()
             session.close("output buffer limit", after_reply=False)
 
-    def check_replica_limits(self) -> None:
-        """client-output-buffer-limit for replicas."""
-        node = self.node
-        hard, soft, seconds = node.config["client-output-buffer-limit"]["replica"]
-        node.primary.check_limits(node.turn.now, hard, soft, seconds)
-        node.limits_due = node.history.end + limits.WEIGHED_BYTES
-
     def close_idle(self) -> None:
         """Close clients that have been over a soft output limit for too long, and (timeout) those that are silent."""
         node = self.node
@@ -207,7 +199,7 @@ class Services:
             return True
         room = self.node.evictor.make_room(node.turn.now)
         if node.keyspace.recorded:
-            node.executor.commit(together=False)
+            node.outgoing.commit(together=False)
         return room
 
     def check_memory(self) -> None:
@@ -299,5 +291,5 @@ class Services:
         node.keyspace.adopt(keyspace)
         delete = node.keyspace.delete_name
         node.keyspace.recorded += [(index, [delete, key]) for index, key in loader.dropped]
-        node.executor.commit(together=False)
+        node.outgoing.commit(together=False)
         node.turn.log(Level.WARNING, "DB reloaded by DEBUG RELOAD")

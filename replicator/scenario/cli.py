@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 import signal
 import sys
 from collections import Counter
@@ -33,6 +34,8 @@ from replicator.scenario.verdict.outcome import Outcome, joined
 from replicator.scenario.verdict.reads import backward_reads, linearizability
 
 FAILED, WRONG_FILE = 1, 2
+# So many lost writes (and anomalies of a kind) `history check` tells one by one unless it is asked for all.
+FIRST_LOST = 10
 HELP = {"help_option_names": ["-h", "--help"]}
 
 
@@ -137,20 +140,24 @@ def stage_maker(on: str, engine: str | None, keep: Path | None) -> MakeStage:
     return processes
 
 
-LIBRARY = Path("scenarios")
+def library() -> Path:
+    """The scenarios that come with the package: inside it where it is installed, beside it in a clone."""
+    inside = Path(__file__).resolve().parent / "library"
+    return inside if inside.is_dir() else Path(__file__).resolve().parents[2] / "scenarios"
 
 
 @scenario.command("list", context_settings=HELP)
-@click.argument("folder", default=LIBRARY, type=click.Path(path_type=Path))
-def list_(folder: Path) -> None:
-    """The scenarios of a FOLDER (default: scenarios/), a line each."""
+@click.argument("folder", required=False, type=click.Path(path_type=Path))
+def list_(folder: Path | None) -> None:
+    """The scenarios of a FOLDER, a line each; without one those of scenarios/ here, or those that came along."""
+    if folder is None:
+        folder = Path("scenarios") if any(Path("scenarios").glob("*.toml")) else library()
     files = sorted(folder.glob("*.toml"))
-    if not files and folder == LIBRARY:
-        folder = Path(__file__).resolve().parents[2] / "scenarios"
-        files = sorted(folder.glob("*.toml"))
     if not files:
         _refuse(f"{folder}: there are no scenarios (*.toml)")
-    width = max(len(str(file)) for file in files)
+    # What came along is called by its name, which `scenario copy` takes.
+    names = {file: file.stem if folder == library() else str(file) for file in files}
+    width = max(map(len, names.values()))
     wrong = False
     for file in files:
         try:
@@ -160,9 +167,28 @@ def list_(folder: Path) -> None:
             wrong = True
             continue
         more = f" ({len(variants)} variants)" if script.variants else ""
-        click.echo(f"{file!s:<{width}}  {script.title}{more}")
+        click.echo(f"{names[file]:<{width}}  {script.title}{more}")
     if wrong:
         sys.exit(WRONG_FILE)
+
+
+@scenario.command("copy", context_settings=HELP)
+@click.argument("name")
+@click.argument("target", required=False, type=click.Path(path_type=Path))
+def copy(name: str, target: Path | None) -> None:
+    """Copy the scenario NAME that came along to TARGET, a file or a folder (here, unless it is said)."""
+    source = library() / f"{Path(name).name.removesuffix('.toml')}.toml"
+    if not source.is_file():
+        known = ", ".join(sorted(file.stem for file in library().glob("*.toml")))
+        _refuse(f"there is no scenario {name!r}; there are: {known}")
+    if target is None or target.is_dir():
+        target = (target or Path()) / source.name
+    if target.exists():
+        _refuse(f"{target}: is there already")
+    if wrong := unwritable(target):
+        _refuse(wrong)
+    target.write_bytes(source.read_bytes())
+    click.echo(f"{target}: play it with `replicator scenario run {target}`")
 
 
 @scenario.command("check", context_settings=HELP)
@@ -191,11 +217,18 @@ def history() -> None:
     """Read the history that a scenario run has left."""
 
 
+def _unreadable(problem: Exception) -> str:
+    """Why a file cannot be read, in words."""
+    if isinstance(problem, OSError):
+        return f"cannot be read: {problem.strerror}"
+    return "is not UTF-8 text" if isinstance(problem, UnicodeDecodeError) else str(problem)
+
+
 def _check_edn(file: Path, as_json: bool) -> NoReturn:
     try:
         judged = check_text(file.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, EdnError) as problem:
-        _refuse(f"{file}: {problem}")
+        _refuse(f"{file}: {_unreadable(problem)}")
     if as_json:
         click.echo(json.dumps(judged.plain(), indent=2))
     else:
@@ -212,7 +245,8 @@ def _check_edn(file: Path, as_json: bool) -> NoReturn:
 @history.command("check", context_settings=HELP)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="The verdict as JSON.")
-def history_check(file: Path, as_json: bool) -> None:
+@click.option("--all", "each", is_flag=True, help=f"Tell each lost write, not the first {FIRST_LOST} alone.")
+def history_check(file: Path, as_json: bool, each: bool) -> None:
     """Judge a history FILE alone: JSON lines of `scenario run --history`, or Jepsen's EDN (registers, list appends).
 
     Exit 0: no acknowledged write is lost and nothing is out of place; 1: otherwise; 2: the file cannot be read.
@@ -221,19 +255,19 @@ def history_check(file: Path, as_json: bool) -> None:
         _check_edn(file, as_json)
     gc.disable()  # a million operations are looked through again and again, and none of them is garbage
     try:
-        clean = _check_lines(file, as_json)
+        clean = _check_lines(file, as_json, each)
     finally:
         gc.enable()
     sys.exit(0 if clean else FAILED)
 
 
-def _check_lines(file: Path, as_json: bool) -> bool:
+def _check_lines(file: Path, as_json: bool, each: bool) -> bool:
     """Tells the verdicts of all runs of the file; whether nothing is wrong with any."""
     try:
         with file.open(encoding="utf-8") as lines:
             runs = read_lines(lines)
     except (OSError, UnicodeDecodeError, HistoryError) as problem:
-        _refuse(f"{file}: {problem}")
+        _refuse(f"{file}: {_unreadable(problem)}")
     plains: list[dict[str, Any]] = []
     for about, found in runs:
         try:
@@ -248,7 +282,7 @@ def _check_lines(file: Path, as_json: bool) -> bool:
         compared = {"pairs_compared": len(pairs), "registers": dict(orders), "ok": ok}
         plains.append({**about, **verdict.plain(), **problems, **compared})
         if not as_json:
-            _tell_history(about, verdict, problems, orders)
+            _tell_history(about, verdict, problems, orders, each)
     if not runs:
         _refuse(f"{file}: holds no run")
     if as_json:
@@ -257,15 +291,25 @@ def _check_lines(file: Path, as_json: bool) -> bool:
 
 
 def _tell_history(
-    about: dict[str, Any], verdict: Verdict, problems: dict[str, list[str]], orders: Counter[str]
+    about: dict[str, Any], verdict: Verdict, problems: dict[str, list[str]], orders: Counter[str], each: bool
 ) -> None:
     name = " ".join(str(word) for word in (about.get("scenario", "history"), about.get("variant", "")) if word)
     figures = ", ".join(f"{value} {key.replace('_', ' ')}" for key, value in verdict.writes().items())
     click.echo(f"{name}: {figures}")
     for key, texts in {**verdict.anomalies(), **problems}.items():
-        for text in texts:
+        for text in texts if each else texts[:FIRST_LOST]:
             click.echo(f"  {key.replace('_', ' ')}: {text}")
+        _tell_rest(len(texts), key.replace("_", " "), each)
     told = ", ".join(f"{count} {answer}" for answer, count in sorted(orders.items()))
     click.echo(f"  registers: {told or 'none'}")
-    for write in verdict.lost:
+    for write in verdict.lost if each else verdict.lost[:FIRST_LOST]:
         click.echo(f"  lost: {write.told()}")
+    _tell_rest(len(verdict.lost), "lost", each)
+    if len(verdict.lost) > FIRST_LOST:
+        for why, count in Counter(re.sub(r"\d+", "N", write.why) for write in verdict.lost).most_common(FIRST_LOST):
+            click.echo(f"  lost, by reason: {count} times: {why}")
+
+
+def _tell_rest(count: int, what: str, each: bool) -> None:
+    if count > FIRST_LOST and not each:
+        click.echo(f"  {what}: and {count - FIRST_LOST} more (--all tells each)")

@@ -30,7 +30,7 @@ from replicator.search.page import page
 from replicator.search.run import Seed, play, prepared, try_seed
 from replicator.search.shrink import RUNS_MOST, shrink
 from replicator.search.sweep import Group, Sweep
-from replicator.search.workers import NoDask, Tasks, loaded, play_all, play_on_dask
+from replicator.search.workers import DASK_SECONDS, NoDask, Tasks, loaded, play_all, play_on_dask
 from replicator.simulation.patience import Hangs
 
 FAILED, WRONG_FILE, INTERRUPTED = 1, 2, 130
@@ -148,6 +148,9 @@ def simulate(
             _refuse(wrong)
     signal.signal(signal.SIGTERM, as_interrupt)
     console = Console(stderr=json_to == "-", highlight=False, soft_wrap=True)
+
+    if cluster is not None:
+        console.print(f"waiting for the Dask scheduler at {cluster} (at most {DASK_SECONDS} s)", markup=False)
 
     def played(tasks: Tasks) -> Iterator[list[Seed]]:
         return play_on_dask(tasks, cluster, texts) if cluster is not None else play_all(tasks, jobs)

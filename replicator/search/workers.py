@@ -20,6 +20,8 @@ from replicator.search.run import Seed, prepared, scripts_of, try_seed
 BATCH = 8
 # Tasks that are handed out for each worker's thread, at most: a range may be far larger than memory.
 AHEAD = 3
+# How long a Dask scheduler may take to answer.
+DASK_SECONDS = 10
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 Task = tuple[str, Faults | None, int, int]  # a file, the faults in place of its own, seeds from, to
@@ -128,7 +130,7 @@ def play_on_dask(tasks: Sequence[Task], address: str, texts: dict[str, str]) -> 
     except ImportError:
         raise NoDask("--dask needs the extra: pip install 'replicator[dask]'") from None
     try:
-        client = Client(address)
+        client = Client(address, timeout=DASK_SECONDS)
     except (OSError, ValueError) as problem:
         raise NoDask(f"--dask {address}: {problem}") from None
     with client:

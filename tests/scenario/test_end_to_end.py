@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from replicator.output_paths import unusable
 from replicator.scenario.cli import history, scenario
 from tests.support.stock import binary
 
@@ -246,10 +247,10 @@ def test_a_place_that_cannot_be_written_is_told_before_the_play(option: str, tmp
 
 def test_a_server_that_does_not_start_exits_with_2_and_its_last_words(tmp_path: Path) -> None:
     file = tmp_path / "quiet.toml"
-    file.write_text(QUIET.replace('"LOST"', "0") + '[config]\nmaxmemory-policy = "nonsense"\n')
+    file.write_text(QUIET.replace('"LOST"', "0") + '[config]\naclfile = "/there/is/none.acl"\n')
     done = run(file, "--on", "stock", "--engine", "valkey")
     assert done.returncode == 2
-    assert "node a ended at once" in done.stderr and "maxmemory-policy" in done.stderr
+    assert "node a ended at once" in done.stderr and "/there/is/none.acl" in done.stderr
 
 
 def test_the_library_is_listed_with_a_line_each() -> None:
@@ -260,3 +261,42 @@ def test_the_library_is_listed_with_a_line_each() -> None:
     assert any("min-replicas.toml" in line and "2 variants" in line for line in lines)
     checked = CliRunner().invoke(scenario, ["check", str(ROOT / "scenarios" / "chain.toml")])
     assert checked.exit_code == 0 and "4 nodes" in checked.stdout
+
+
+def test_thousands_of_lost_writes_are_summed_up_unless_each_is_asked_for(tmp_path: Path) -> None:
+    file = tmp_path / "history.jsonl"
+    lines = [{"type": "run", "scenario": "many"}]
+    lines += [
+        {"type": "op", "id": number, "client": "app1", "kind": "set", "key": f"k{number}", "value": "v", "node": "a",
+         "invoke_ms": number, "end_ms": number, "status": "ok"}
+        for number in range(2000)
+    ]  # fmt: skip
+    lines.append({"type": "read", "node": "b", "registers": {f"k{number}": None for number in range(2000)}})
+    lines.append({"type": "end", "primary": "b", "at_ms": 9000})
+    file.write_text("\n".join(map(json.dumps, lines)))
+    brief = CliRunner().invoke(history, ["check", str(file)])
+    assert brief.exit_code == 1 and len(brief.output.splitlines()) < 40, brief.output
+    assert "and 1990 more (--all tells each)" in brief.output and "lost, by reason: 2000 times" in brief.output
+    whole = CliRunner().invoke(history, ["check", "--all", str(file)])
+    assert whole.exit_code == 1 and whole.output.count("lost: ") >= 2000
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, "cannot be read: No such file"), (b"\x84\xff\x00", "is not UTF-8 text"),
+     (b'{"type":"op","id":0,"client":"a","kind":"set","key":"k","node":"a","invoke_ms":1.5,"status":"ok"}', "line 1")],
+    ids=["missing", "binary", "a float where milliseconds are whole"],
+)  # fmt: skip
+def test_a_history_that_cannot_be_read_is_one_line(tmp_path: Path, content: bytes | None, words: str) -> None:
+    file = tmp_path / "history.jsonl"
+    if content is not None:
+        file.write_bytes(content)
+    result = CliRunner().invoke(history, ["check", str(file)])
+    assert result.exit_code == 2 and words in result.stderr and len(result.stderr.splitlines()) == 1, result.output
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_the_play(tmp_path: Path) -> None:
+    wanted = Path("/proc/there/is/none")
+    result = CliRunner().invoke(scenario, ["run", str(ROOT / "scenarios" / "chain.toml"), "--keep", str(wanted)])
+    assert result.exit_code == 2 and f"{wanted}: cannot be written" in result.output
+    assert not (tmp_path / "a").exists() and unusable(tmp_path / "a" / "b") == "" and not (tmp_path / "a").exists()

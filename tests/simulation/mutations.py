@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from replicator.core.execution.executor import Executor
 from replicator.core.node import Node
 from replicator.core.persistence.loads import Loads
 from replicator.core.replication.backlog import Window
 from replicator.core.replication.history import History
+from replicator.core.replication.outgoing import Outgoing
 from replicator.core.replication.primary import Primary
 from replicator.core.replication.replica import Replica
 from replicator.core.roles.applying import Following
@@ -83,7 +83,7 @@ MUTANTS: list[Mutant] = [
     Mutant("writes go on during FAILOVER", "the handing-over primary accepts writes", Handover, "pausing_writes",
            "or self.state is not FailoverState.NONE", "", "handover"),
     Mutant("FAILOVER without catching up", "the target is taken before it has everything", Handover, "_has_all",
-           "end = self.node.replication_offset()", "return True", "handover"),
+           "end = self.node.outgoing.offset()", "return True", "handover"),
     Mutant("an unfinished MULTI is applied", "commands of a transaction are applied before its EXEC is there",
            Following,
            "_apply", 'if name == "exec":\n                    for inner in queue[1:-1]:',
@@ -117,7 +117,7 @@ MUTANTS: list[Mutant] = [
            "if not self.keyspace.expires_keys or", 'if not [setattr(self.keyspace, "expires_keys", True)] or'),
     Mutant("a replica accepts writes", "clients may write to a replica", Node, "check_write",
            'if self.replica.active and config["replica-read-only"]:', "if False:"),
-    Mutant("no SELECT in the stream", "replicas are not told which database a write went to", Executor, "_select",
+    Mutant("no SELECT in the stream", "replicas are not told which database a write went to", Outgoing, "select",
            'self.stream.append(encode((b"SELECT", b"%d" % index)))', "pass"),
     Mutant("the dump forgets newer bytes", "a restarted node claims more of the history than its dump holds", Loads,
            "_recover_history", "history.restart(identity, offset, size)",

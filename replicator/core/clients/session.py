@@ -91,6 +91,7 @@ class Session(Caller):
 
     __slots__ = (
         "argv",
+        "asking",
         "closing",
         "command",
         "decoder",
@@ -105,6 +106,7 @@ class Session(Caller):
         "pushed",
         "queue",
         "reading",
+        "readonly",
         "reply_mode",
         "soft_since_ms",
         "total_received",
@@ -141,6 +143,8 @@ class Session(Caller):
         self.argv: Argv = []
         self.command: Command | None = None
         self.write_position = 0  # replication offset after this session's last write (WAIT asks for it)
+        self.asking = False  # ASKING: the next command may go to a slot that is being imported
+        self.readonly = False  # READONLY: reads may go to this replica
         self.total_received = 0
         self.total_sent = 0
 

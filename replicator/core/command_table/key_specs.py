@@ -342,7 +342,9 @@ def channels_of(command: Command, argv: Sequence[bytes]) -> list[tuple[bytes, bo
 
 
 _REDACTED = b"(redacted)"
-_SECRET_DIRECTIVES = frozenset((b"requirepass", b"masterauth", b"masteruser", b"tls-key-file-pass"))
+_SECRET_DIRECTIVES = frozenset(
+    (b"requirepass", b"masterauth", b"masteruser", b"tls-key-file-pass", b"tls-client-key-file-pass")
+)
 
 
 def redacted(name: str, argv: Sequence[bytes]) -> list[bytes]:

@@ -60,6 +60,7 @@ def _set_all(ctx: Context, argv: list[bytes], name: str) -> int:
         made = 0
         for at in range(2, len(argv), 2):
             made += _set(value, argv[at], argv[at + 1])
+        keyspace.dirty += len(argv) // 2 - 2
     if db.hooked or keyspace.notify_flags:
         db.changed(key, b"hset", NOTIFY_HASH)
     else:
@@ -145,6 +146,7 @@ def hdel(ctx: Context, argv: list[bytes]) -> bytes:
         if not value:
             db.remove(key)
         db.changed(key, b"hdel", NOTIFY_HASH)
+        db.keyspace.dirty += removed - 1
         if not value:
             db.notify(NOTIFY_GENERIC, b"del", key)
     return reply.integer(removed)

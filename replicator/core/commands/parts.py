@@ -26,6 +26,7 @@ from replicator.core.keyspace.values import Value
 from replicator.core.persistence.append_only import AppendOnly
 from replicator.core.persistence.snapshots import Snapshots
 from replicator.core.replication.history import History
+from replicator.core.replication.outgoing import Outgoing
 from replicator.core.replication.primary import Link, Primary
 from replicator.core.replication.replica import Replica
 from replicator.core.scripting.state import Scripting
@@ -135,6 +136,35 @@ class Services(Protocol):
         """Bytes in buffers outside the keyspace, as MEMORY STATS names them."""
 
 
+class ClusterOrders(Protocol):
+    """What changes the cluster (cluster/orders.py)."""
+
+    def node(self, word: bytes) -> object:
+        """The node of that id; raises CommandError."""
+
+
+class ClusterViews(Protocol):
+    """What is told of the cluster (cluster/views.py)."""
+
+    def my_id(self) -> bytes:
+        """CLUSTER MYID."""
+
+    def replicas(self, word: bytes) -> bytes:
+        """CLUSTER REPLICAS."""
+
+
+class Cluster(Protocol):
+    """The cluster that the node is a member of (membership.py)."""
+
+    @property
+    def orders(self) -> ClusterOrders:
+        """Its subcommands that change something."""
+
+    @property
+    def views(self) -> ClusterViews:
+        """Its subcommands that tell something."""
+
+
 @dataclass(slots=True)
 class Server:
     """See the module; node.py puts it together."""
@@ -162,8 +192,8 @@ class Server:
     orders: Orders
     handover: Handover
     services: Services
-    flush_stream: Callable[[], None]
-    feed: Callable[..., None]
+    outgoing: Outgoing
+    cluster: Cluster | None = None  # None: there is none
     cron_paused: bool = False  # DEBUG PAUSE-CRON
 
     def reads_all_keys(self, ctx: Context, argv: list[bytes], /) -> bool:

@@ -165,7 +165,7 @@ class Connections:
         self.node.by_id.pop(session.id, None)
         self.node.monitors.pop(session, None)
         executor.touched.pop(session, None)
-        self.node.writers.pop(session, None)
+        self.node.outgoing.writers.pop(session, None)
         if session.blocked is not None:
             session.queue.clear()
             session.unread.clear()

@@ -31,7 +31,8 @@ from replicator.core.command_table.registry import (
     Command,
 )
 from replicator.core.effects import Close
-from replicator.core.errors import WRONG_TYPE, CommandError, shown_in_error, unknown_command
+from replicator.core.errors import WRONG_TYPE, CommandError, Redirect, shown_in_error, unknown_command
+from replicator.core.execution.script_flags import flags_of
 from replicator.core.keyspace.database import WrongType
 from replicator.core.limits import MAX_SPELLINGS, OUTPUT_HELD_BYTES, OUTPUT_RETRY_MS, WEIGHED_BYTES, WEIGHED_COMMANDS
 from replicator.core.wire import reply
@@ -48,8 +49,6 @@ _ALLOWED_WHILE_SUBSCRIBED = frozenset(
 _NEVER_QUEUED = frozenset(("exec", "discard", "multi", "watch", "quit", "reset"))
 # CLIENT REPLY silences replies; what confirms a subscription is a message.
 _ALWAYS_ANSWERED = frozenset(("subscribe", "unsubscribe", "psubscribe", "punsubscribe", "ssubscribe", "sunsubscribe"))
-_MULTI = encode((b"MULTI",))
-_EXEC = encode((b"EXEC",))
 
 
 class Executor:
@@ -62,9 +61,7 @@ class Executor:
         self.commands = dict(REGISTRY)
         self.table: dict[bytes, Command] = {}  # those called for, by name as spelled by clients
         self.touched: dict[Session, None] = {}  # sessions with output
-        self.stream: list[bytes] = []  # encoded effects not yet in the window
-        self.feeding = False  # effects go to the window
-        self.stream_db = -1  # database the stream is at; -1: the next effect begins with SELECT
+        self.outgoing = node.outgoing
         self.gate = BLOCKING  # command flags that need the careful path now
         self.timeouts: list[tuple[int, int, Session, Blocked]] = []
         self.blocked: dict[Session, None] = {}
@@ -128,6 +125,7 @@ class Executor:
         """Run a client's commands in order; stop when one makes it wait (the rest is kept) or ends it."""
         table = self.table
         keyspace = self.keyspace
+        outgoing = self.outgoing
         out = session.out
         if not out:
             self.touched[session] = None
@@ -158,12 +156,12 @@ class Executor:
                 if keyspace.recorded:
                     if keyspace.dirty != before and keyspace.verbatim:
                         keyspace.recorded.append((session.db.index, argv))
-                    self.commit()
-                elif keyspace.dirty != before and self.feeding and keyspace.verbatim:
+                    outgoing.commit()
+                elif keyspace.dirty != before and outgoing.feeding and keyspace.verbatim:
                     index = session.db.index
-                    if index != self.stream_db:
-                        self._select(index)
-                    self.stream.append(encode(tuple(argv)))
+                    if index != outgoing.db:
+                        outgoing.select(index)
+                    outgoing.stream.append(encode(tuple(argv)))
             if answer:
                 out.append(answer)
             elif session.blocked is not None:
@@ -179,9 +177,9 @@ class Executor:
         if command is not None and not command.subcommands:
             session.command = command
         self.total_commands += at + 1
-        if self.feeding and keyspace.dirty != dirty_before:
-            session.write_position = -1  # resolved when the stream is flushed; see Node.write_position
-            self.node.writers[session] = None
+        if outgoing.feeding and keyspace.dirty != dirty_before:
+            session.write_position = -1  # until the stream is flushed
+            outgoing.writers[session] = None
 
     def run_weighed(self, session: Session, batch: Sequence[Argv]) -> None:
         """`run` for many commands: some at a time, and what is behind waits when the client has too much to read."""
@@ -224,7 +222,7 @@ class Executor:
         if keyspace.dirty != before and keyspace.verbatim:
             keyspace.recorded.append((index, argv))
         if commit and keyspace.recorded:
-            self.commit()
+            self.outgoing.commit()
         return answer
 
     def failed(self, command: Command | None, text: str) -> bytes:
@@ -238,31 +236,6 @@ class Executor:
         if code in self.errors or len(self.errors) < 128:
             self.errors[code] = self.errors.get(code, 0) + 1
         return reply.error(text)
-
-    def commit(self, *, together: bool = True) -> None:
-        """Hand recorded effects on to the stream; several are kept together by MULTI/EXEC (unless independent)."""
-        keyspace = self.keyspace
-        effects = keyspace.recorded
-        keyspace.recorded = []
-        if not self.feeding or not effects:
-            return
-        stream = self.stream
-        wrapped = together and len(effects) > 1 and not keyspace.apart
-        keyspace.apart = False
-        if wrapped:
-            if effects[0][0] != self.stream_db:
-                self._select(effects[0][0])
-            stream.append(_MULTI)
-        for index, argv in effects:
-            if index != self.stream_db:
-                self._select(index)
-            stream.append(encode(tuple(argv)))
-        if wrapped:
-            stream.append(_EXEC)
-
-    def _select(self, index: int) -> None:
-        self.stream.append(encode((b"SELECT", b"%d" % index)))
-        self.stream_db = index
 
     # -- the careful path --------------------------------------------------------------------------------------------
 
@@ -283,8 +256,10 @@ class Executor:
                 command.rejected += 1
             if command is not None and command.name == "exec":
                 self.end_transaction(session)
-                why = str(problem).removeprefix("ERR ")
-                return self._mode(session, self._error(f"EXECABORT Transaction discarded because of: {why}"))
+                text = str(problem)
+                if not isinstance(problem, Redirect):
+                    text = f"EXECABORT Transaction discarded because of: {text.removeprefix('ERR ')}"
+                return self._mode(session, self._error(text))
             if session.transaction is not None:
                 session.transaction.aborted = True
             return self._mode(session, self._error(str(problem)))
@@ -296,15 +271,14 @@ class Executor:
                 session.transaction.aborted = True
                 return self._mode(session, self._error("ERR Command not allowed inside a transaction"))
             session.transaction.commands.append((command, argv))
-            session.transaction.flags |= command.flags
+            session.transaction.flags |= flags_of(command, argv, self.node.scripting)
             return self._mode(session, reply.QUEUED)
         session.argv = argv
         session.command = command
         monitored = self.node.monitors and not command.flags & ADMIN
         if monitored and command.flags & SKIP_MONITOR:  # a script is shown before what it does
             self.node.watchers.feed(session, command, argv)
-        call = self._call_untouching if session.no_touch else self.call
-        answer = call(session, command, argv)
+        answer = (self._call_untouching if session.no_touch else self.call)(session, command, argv)
         if monitored and not command.flags & SKIP_MONITOR:
             self.node.watchers.feed(session, command, argv)
         if session.tracking is not None:
@@ -361,6 +335,8 @@ class Executor:
         if not session.authenticated and not flags & NO_AUTH:
             raise CommandError("NOAUTH Authentication required.")
         node.users.check(session, command, argv)
+        if node.cluster is not None:
+            node.cluster.check(session, command, argv)
         writes = self._writes(session, command)
         if session.monitor and flags & (READONLY | WRITE):
             raise CommandError("ERR Replica can't interact with the keyspace")
@@ -420,6 +396,7 @@ class Executor:
             and session.tracking is None
             and not session.monitor
             and not session.no_touch
+            and not session.asking
             and not session.is_replica
             and self.node.users.is_unrestricted(session)
         )
@@ -562,7 +539,7 @@ class Executor:
                     self.unblock(session, answer)
                     if self.behind and before is not session:
                         self._push_behind(session)
-                    self.node.writers[session] = None
+                    self.outgoing.writers[session] = None
                 there = key in db.values
 
     def resume(self, run_bytes: Callable[[Session], None]) -> None:

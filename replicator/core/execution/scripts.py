@@ -103,7 +103,7 @@ class ScriptHost:
             cannot_write=cannot_write,
             stale=node.is_stale(),
             out_of_memory=not node.services.has_room(),
-            cluster=False,
+            cluster=node.cluster is not None,
         )
 
     def busy_threshold_ms(self) -> int:

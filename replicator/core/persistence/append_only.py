@@ -53,6 +53,7 @@ class AppendOnly:
 
     def _switched(self, value: object) -> None:
         """CONFIG SET appendonly."""
+        self.rewriter.anew()
         if value and not self.journal.takes:
             self.rewriter.enable()
         elif not value and self.journal.takes:
@@ -62,6 +63,7 @@ class AppendOnly:
     def suspend(self) -> None:
         """The data is about to be replaced by another node's: what comes from now on belongs to no file."""
         if self.journal.takes:
+            self.rewriter.anew()
             self.rewriter.disable()
             self.changed()
 

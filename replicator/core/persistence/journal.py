@@ -102,7 +102,7 @@ class Journal:
         """Why writes of clients are refused; "" if they are not."""
         return (self.write_error or self.sync_error) if self.state is not State.OFF else ""
 
-    def record(self, pieces: list[bytes]) -> None:
+    def record(self, data: bytes | bytearray) -> None:
         """Encoded effects of this turn, whole commands and whole transactions."""
         if self.state is State.OFF:
             return
@@ -111,7 +111,7 @@ class Journal:
             if now_s != self._stamped_s:
                 self._stamped_s = now_s
                 self.buffer.append(timestamp(now_s))
-        self.buffer += pieces
+        self.buffer.append(bytes(data))
 
     @property
     def pending_bytes(self) -> int:

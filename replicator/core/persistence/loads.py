@@ -72,7 +72,7 @@ class Loads:
     def _append_only_loaded(self, manifest: Manifest, sizes: dict[str, int]) -> None:
         node = self.node
         self.end()
-        node.snapshots.saved_dirty = node.keyspace.dirty
+        node.snapshots.saved_changes = node.keyspace.changes
         node.append_only.rewriter.ready = self._become_ready
         node.append_only.rewriter.open(manifest, sizes)
 
@@ -97,7 +97,12 @@ class Loads:
 
     def is_replica_by_config(self) -> bool:
         """Whether this node follows, or is configured to follow, a primary."""
-        return self.node.replica.active or bool(self.node.config["replicaof"])
+        cluster = self.node.cluster
+        return (
+            self.node.replica.active
+            or bool(self.node.config["replicaof"])
+            or (cluster is not None and cluster.is_replica)
+        )
 
     def end(self) -> None:
         """No load is under way any more."""
@@ -110,7 +115,7 @@ class Loads:
         assert loading is not None
         loading.loader.finish()
         self.node.keyspace.adopt(loading.keyspace)
-        self.node.snapshots.saved_dirty = self.node.keyspace.dirty
+        self.node.snapshots.saved_changes = self.node.keyspace.changes
         self.node.services.adopt_functions(loading.loader.functions)
         self.node.snapshots.last_keys_loaded = loading.loader.keys
         self.node.snapshots.last_keys_expired = loading.loader.expired
@@ -233,7 +238,7 @@ class Loads:
             self.node.set_feeding()
             keyspace = self.node.keyspace  # replicas hold what had expired, and continue: they are told
             keyspace.recorded += [(index, [keyspace.delete_name, key]) for index, key in dropped]
-            self.node.executor.commit(together=False)
+            self.node.outgoing.commit(together=False)
 
     def _become_ready(self) -> None:
         if self.node.config["replicaof"]:
@@ -241,6 +246,8 @@ class Loads:
             self.node.become_replica(host, int(port), why="")
         self.node.ready = True
         self.node.regate()
+        if self.node.cluster is not None:
+            self.node.cluster.ready(self.node.turn.now)
         self.node.turn.log(Level.NOTICE, "Ready to accept connections")
 
     def file_failed(self, event: FileFailed) -> None:

@@ -39,7 +39,7 @@ class Running:
     generation: int
     for_replicas: bool
     diskless: bool
-    dirty_at_start: int
+    changes_at_start: int
     started_ms: int
     pid: int = 0
     cancelled: bool = False
@@ -55,7 +55,7 @@ class Snapshots:
         self.requested_save = False  # a BGSAVE begins at the end of this turn
         self.scheduled = False  # BGSAVE SCHEDULE: when the child is free
         self.generation = 0
-        self.saved_dirty = 0  # keyspace.dirty at the last good save
+        self.saved_changes = 0  # keyspace.changes at the last good save
         self.last_save_s = 0
         self.last_ok = True
         self.last_try_ms = 0
@@ -71,7 +71,7 @@ class Snapshots:
     @property
     def changes(self) -> int:
         """Changes since the last save."""
-        return self.node.keyspace.dirty - self.saved_dirty
+        return self.node.keyspace.changes - self.saved_changes
 
     @property
     def saving(self) -> bool:
@@ -114,7 +114,8 @@ class Snapshots:
             b"used-mem": b"%d" % node.used_memory(),
         }
         if replication and node.history.window is not None:
-            aux[b"repl-stream-db"] = b"%d" % node.stream_db_now()
+            stream_db = node.replica.stream_db if node.replica.active else max(0, node.outgoing.db)
+            aux[b"repl-stream-db"] = b"%d" % stream_db
             aux[b"repl-id"] = node.history.id.encode()
             aux[b"repl-offset"] = b"%d" % node.history.end
         aux[b"aof-base"] = b"%d" % base
@@ -165,10 +166,10 @@ class Snapshots:
         self.generation += 1
         target = "replicas sockets" if request.diskless else "disk"
         node.turn.log(Level.NOTICE, f"Starting BGSAVE for SYNC with target: {target}")
-        node.flush_stream()
-        node.executor.stream_db = -1  # the new replicas know no database: the stream says it anew
+        node.outgoing.flush()
+        node.outgoing.db = -1  # the new replicas know no database: the stream says it anew
         node.primary.begin_snapshot(request, self.generation)
-        self.running = Running(self.generation, True, request.diskless, node.keyspace.dirty, node.turn.now.mono_ms)
+        self.running = Running(self.generation, True, request.diskless, node.keyspace.changes, node.turn.now.mono_ms)
         effect = self._effect()
         if request.diskless:
             mark = f"{node.random.getrandbits(160):040x}".encode()
@@ -187,9 +188,9 @@ class Snapshots:
     def _start_save(self) -> None:
         self.generation += 1
         node = self.node
-        node.flush_stream()
+        node.outgoing.flush()
         self.last_try_ms = node.turn.now.mono_ms
-        self.running = Running(self.generation, False, False, node.keyspace.dirty, node.turn.now.mono_ms)
+        self.running = Running(self.generation, False, False, node.keyspace.changes, node.turn.now.mono_ms)
         node.turn.last_effect(self._effect())
 
     def _effect(self) -> StartSnapshot:
@@ -241,7 +242,7 @@ class Snapshots:
             node.turn.log(Level.WARNING, f"Diskless rdb transfer, done reading from pipe, {up} replicas still up.")
             node.turn.log(Level.NOTICE, "Background RDB transfer terminated with success")
         else:
-            self.saved_dirty = running.dirty_at_start
+            self.saved_changes = running.changes_at_start
             self.last_save_s = node.turn.now.unix_ms // 1000
             self.last_ok = True
             self.saves += 1
@@ -319,7 +320,7 @@ class Snapshots:
         name = f"temp-{node.surroundings.pid}-{self.generation}.rdb"
         self._foreground = name
         first = True
-        node.flush_stream()
+        node.outgoing.flush()
         for chunk in self.chunks():
             node.turn.emit(AppendFile(name, chunk[0] if isinstance(chunk, tuple) else chunk, first=first))
             first = False
@@ -337,7 +338,7 @@ class Snapshots:
             self.last_ok = False
         else:
             node.turn.log(Level.NOTICE, "DB saved on disk")
-            self.saved_dirty = node.keyspace.dirty
+            self.saved_changes = node.keyspace.changes
             self.last_save_s = node.turn.now.unix_ms // 1000
             self.last_ok = True
             self.saves += 1

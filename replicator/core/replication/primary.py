@@ -23,10 +23,12 @@ from dataclasses import dataclass
 from enum import Enum
 from random import Random
 
-from replicator.core.effects import Announce, Close, Effect, Level, Log, NoDelay, SendSnapshot, Stream
+from replicator.core import limits
+from replicator.core.effects import Announce, Close, Level, NoDelay, SendSnapshot, Stream
 from replicator.core.now import Now
 from replicator.core.replication.backlog import Cursor
 from replicator.core.replication.history import History, Refusal, Settings, Verdict
+from replicator.core.turn import Turn
 from replicator.core.wire import reply
 
 CAPA_EOF = 1
@@ -130,13 +132,15 @@ class Primary:
         history: History,
         settings: Settings,
         chance: Random,
-        emit: Callable[[Effect], None],
+        turn: Turn,
         send: Callable[[int, bytes], None],
     ) -> None:
         self.history = history
         self.settings = settings
         self.chance = chance
-        self.emit = emit
+        self.turn = turn
+        self.emit = turn.emit
+        self.log = turn.log
         self.send = send
         self.links: dict[int, Link] = {}  # those past HANDSHAKE, in order of arrival
         self.waiting = False  # one of them may be in WAIT_START
@@ -146,6 +150,7 @@ class Primary:
         self.sync_partial_ok = 0
         self.sync_partial_err = 0
         self.alone_since_ms: int | None = None  # no replica since, with a window kept
+        self._limits_due = 0  # when our offset is here, the output of replicas is weighed
         self.refusals: list[tuple[int, Verdict]] = []  # the latest, for status and reports
 
     # -- settings ---------------------------------------------------------------------------------------------------
@@ -159,10 +164,6 @@ class Primary:
     def window_size(self) -> int:
         """repl-backlog-size."""
         return self._number("repl-backlog-size")
-
-    def log(self, level: Level, message: str) -> None:
-        """One line for the log."""
-        self.emit(Log(level, message))
 
     # -- a replica arrives -------------------------------------------------------------------------------------------
 
@@ -499,11 +500,21 @@ class Primary:
                 self.log(Level.WARNING, f"Disconnecting timedout replica (full sync): {link.address}")
                 self.emit(Close(link.conn, "replica timed out"))
 
-    def check_limits(self, now: Now, hard: int, soft: int, soft_s: int) -> None:
+    def append(self, data: bytes | bytearray) -> None:
+        """Bytes of our own stream, into the window (a replication.outgoing.Sink)."""
+        self.history.append(data)
+        if self.links and self.history.end >= self._limits_due:
+            self.check_limits(self.turn.now)
+
+    def check_limits(self, now: Now) -> None:
         """Hold replicas to client-output-buffer-limit: the distance between cursor and end is their output buffer."""
+        self._limits_due = self.history.end + limits.WEIGHED_BYTES
         window = self.history.window
         if window is None:
             return
+        by_kind = self.settings["client-output-buffer-limit"]
+        assert isinstance(by_kind, dict)
+        hard, soft, soft_s = by_kind["replica"]
         for link in list(self.links.values()):
             if link.cursor is None:
                 continue

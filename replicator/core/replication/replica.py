@@ -7,12 +7,12 @@
     PING                +PONG, -NOAUTH, -NOPERM       AUTH?, REPLCONF port, ip?, capa      -> HANDSHAKE
     HANDSHAKE           one line for each             PSYNC <id> <offset> | PSYNC ? -1     -> PSYNC
     PSYNC               +CONTINUE [id]                                                     -> CONNECTED
-                        +FULLRESYNC id offset         our own replicas are sent away       -> TRANSFER
+                        +FULLRESYNC id offset                                              -> TRANSFER
                         -NOMASTERLINK, -LOADING       come again later                     -> CONNECT
                         an error to PSYNC FAILOVER    the coordinated failover is aborted
                         any other error               SYNC                                 -> TRANSFER
     TRANSFER            $<length> or $EOF:<mark>,     to a file, or straight to the loader -> LOADING
-                        payload, (mark)
+                        payload, (mark)               our own replicas are sent away
     LOADING             the load has ended            ACK                                  -> CONNECTED
     CONNECTED           the stream                    applied, ACK every second
     any                 closed, timeout, bad reply    (cached: id and offset stay)         -> CONNECT
@@ -83,7 +83,7 @@ class Host(Loader, Protocol):
         """The payload came whole to the loader: its data becomes ours; payload_loaded follows."""
 
     def full_sync_begins(self) -> None:
-        """The primary refused to continue our history: our own replicas must ask anew."""
+        """The primary refused to continue our history: a payload will come."""
 
     def history_renamed(self) -> None:
         """The primary goes on under a new id: our own replicas must learn it."""
@@ -245,7 +245,8 @@ class Replica:
             self._log(Level.NOTICE, f"Connecting to MASTER {self.primary_host}:{self.primary_port}")
         self._reconnecting = False
         source = str(self.settings["bind-source-addr"] or "")
-        self.emit(Connect(self.conn, self.primary_host, self.primary_port, source, self._timeout_ms()))
+        tls = bool(self.settings["tls-replication"])
+        self.emit(Connect(self.conn, self.primary_host, self.primary_port, source, self._timeout_ms(), tls))
         self._log(Level.NOTICE, "MASTER <-> REPLICA sync started")
 
     def connected(self, now: Now) -> None:
@@ -496,9 +497,6 @@ class Replica:
         except TransferError as problem:
             self._log(Level.WARNING, problem.message)
             self.disconnect(problem.why, now)
-            return
-        if self.resumable:
-            self._log(Level.NOTICE, "Discarding previously cached master state.")
 
     def _payload(self, data: bytes, now: Now) -> None:
         try:

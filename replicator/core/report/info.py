@@ -54,7 +54,7 @@ def _server(node: Node) -> Fields:
         ("redis_git_sha1", "00000000"),
         ("redis_git_dirty", 0),
         ("redis_build_id", "0"),
-        ("redis_mode", "standalone"),
+        ("redis_mode", "standalone" if node.cluster is None else "cluster"),
         ("replicator_version", __version__),
         ("os", node.surroundings.system),
         ("arch_bits", 64),
@@ -63,7 +63,7 @@ def _server(node: Node) -> Fields:
         ("process_id", node.surroundings.pid),
         ("process_supervised", "no"),
         ("run_id", node.run_id),
-        ("tcp_port", node.config["port"]),
+        ("tcp_port", node.config["port"] or node.config["tls-port"]),
         ("server_time_usec", node.turn.now.unix_ms * 1000),
         ("uptime_in_seconds", uptime),
         ("uptime_in_days", uptime // 86400),
@@ -84,7 +84,7 @@ def _clients(node: Node) -> Fields:
     biggest_out = max((session.pending_output for session in node.sessions.values()), default=0)
     return [
         ("connected_clients", len(node.sessions) - links + (node.following.session is not None)),
-        ("cluster_connections", 0),
+        ("cluster_connections", 0 if node.cluster is None else len(node.cluster.bus.links.by_conn)),
         ("maxclients", node.config["maxclients"]),
         ("client_recent_max_input_buffer", biggest_in),
         ("client_recent_max_output_buffer", biggest_out),
@@ -246,7 +246,7 @@ def _link(node: Node, link: Link) -> str:
 
 def replication_fields(node: Node) -> Fields:
     """The fields of the section Replication."""
-    offset = node.replication_offset()
+    offset = node.outgoing.offset()
     history, replica, primary = node.history, node.replica, node.primary
     fields: Fields = [("role", "slave" if replica.active else "master")]
     if replica.active:
@@ -293,6 +293,10 @@ def replication_fields(node: Node) -> Fields:
         ("repl_backlog_first_byte_offset", 0 if window is None else window.start + 1),
         ("repl_backlog_histlen", 0 if window is None else len(window)),
     ]
+    if primary.refusals:
+        unix_ms, verdict = primary.refusals[-1]
+        fields.append(("replicator_last_full_sync_unix_ms", unix_ms))
+        fields.append(("replicator_last_full_sync_reason", verdict.explain()))
     return fields
 
 
@@ -370,6 +374,6 @@ _SECTIONS: dict[str, tuple[str, Callable[[Node], Fields]]] = {
     "commandstats": ("Commandstats", _commandstats),
     "errorstats": ("Errorstats", _errorstats),
     "latencystats": ("Latencystats", _latencystats),
-    "cluster": ("Cluster", lambda node: [("cluster_enabled", 0)]),
+    "cluster": ("Cluster", lambda node: [("cluster_enabled", int(node.cluster is not None))]),
     "keyspace": ("Keyspace", _keyspace),
 }

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replicator.core import limits
-from replicator.core.clients.session import Session
-from replicator.core.command_table.registry import ADMIN, WRITE, Command
+from replicator.core.clients.session import Blocked, Session
+from replicator.core.command_table.registry import ADMIN, MAY_REPLICATE, WRITE, Command
 from replicator.core.effects import Announce, Level, PauseReading, RemoveFile, StopReading
 from replicator.core.errors import WRONG_TYPE, CommandError
 from replicator.core.keyspace.database import WrongType
@@ -43,6 +43,7 @@ class Following:
         # What comes when nothing waits stands here as it came until it is applied.
         self.unapplied: bytes | bytearray = b""
         self.queue: list[Argv] = []  # commands of an open transaction
+        self.held: list[Argv] = []  # commands that CLIENT PAUSE keeps from being applied
         self._queued = 0  # their bytes in the stream
         self._queued_arguments = 0
 
@@ -65,7 +66,8 @@ class Following:
             password = str(config["masterauth"]).encode()
             user = str(config["masteruser"]).encode()
             lines.append((b"AUTH", user, password) if user else (b"AUTH", password))
-        port = config["replica-announce-port"] or config["port"]
+        own_port = config["tls-port"] if config["tls-replication"] and config["tls-port"] else config["port"]
+        port = config["replica-announce-port"] or own_port
         lines.append((b"REPLCONF", b"listening-port", b"%d" % port))
         if config["replica-announce-ip"]:
             lines.append((b"REPLCONF", b"ip-address", str(config["replica-announce-ip"]).encode()))
@@ -80,9 +82,8 @@ class Following:
         return bool(mode == "swapdb")
 
     def full_sync_begins(self) -> None:
-        """Our history ends here: our replicas ask anew, once we have the new one."""
+        """A payload will come; until our old data goes, our replicas are served and our history can be continued."""
         self.node.handover.succeeded()
-        self.node.primary.drop_all("our primary gives us another history")
 
     def history_renamed(self) -> None:
         """Our replicas learn the new id by asking again (and continue partially)."""
@@ -125,9 +126,16 @@ class Following:
         # Old data of another history is kept in case the load fails, but nobody should take it for the primary's.
         node.loads.begin("socket", "", asynchronous=swap and node.replica.full_id == node.history.id)
 
+    def _leave_history(self) -> None:
+        """From now on nothing continues our old history: not we, and not our replicas."""
+        if self.node.replica.resumable:
+            self.node.turn.log(Level.NOTICE, "Discarding previously cached master state.")
+        self.node.primary.drop_all("our primary gives us another history")
+
     def _flush_old(self) -> None:
         node = self.node
         node.append_only.suspend()
+        self._leave_history()
         node.turn.log(Level.NOTICE, "MASTER <-> REPLICA sync: Flushing old data")
         for db in node.keyspace.databases:
             db.clear()
@@ -189,6 +197,8 @@ class Following:
         assert loading is not None
         text = loading.loader.aux.get(b"repl-stream-db", b"0")
         stream_db = int(text) if text.isdigit() and int(text) < len(node.keyspace.databases) else 0
+        if node.replica.resumable:  # swapdb: nothing was flushed
+            self._leave_history()
         node.loads.adopt()
         node.append_only.restart()
         node.replica.payload_loaded(stream_db, node.turn.now)
@@ -219,10 +229,27 @@ class Following:
         node = self.node
         if self.session is not None:
             node.by_id.pop(self.session.id, None)
+            self._let_go(self.session)
             self.session = None
         self.unapplied = b""
         self._empty_queue()
         node.regate()
+
+    def pause_ended(self) -> None:
+        """Apply what a pause has held back."""
+        session = self.session
+        if session is not None and session.blocked is not None:
+            self._let_go(session, keep=True)
+            if self.held:
+                self.apply_stream(b"")
+
+    def _let_go(self, session: Session, *, keep: bool = False) -> None:
+        """Nothing is held back any more; keep: because it is to be applied now."""
+        if session.blocked is not None:
+            self.node.executor.unpark(session)
+            self.node.turn.emit(PauseReading(session.conn, False))
+        if not keep:
+            self.held = []
 
     def apply_stream(self, data: bytes) -> None:
         """Bytes of the stream: run the whole commands, then put their bytes into our window."""
@@ -237,6 +264,9 @@ class Following:
             self.unapplied = data
         unapplied = self.unapplied
         batch = session.decoder.feed(data)
+        if self.held:
+            batch = [*self.held, *batch]
+            self.held = []
         keyspace = node.keyspace
         keyspace.applying = True
         keyspace.expires_keys = False
@@ -253,12 +283,12 @@ class Following:
             return  # the stream itself made us leave
         done = len(unapplied) - session.decoder.pending - open_size
         if done == len(unapplied):
-            node.history.append(unapplied)
+            node.outgoing.verbatim(unapplied)
             self.unapplied = b""
             node.replica.stream_db = session.db.index
             return
         if done > 0:
-            node.history.append(unapplied[:done])
+            node.outgoing.verbatim(unapplied[:done])
             node.replica.stream_db = session.db.index
         if done > 0 or unapplied is data:
             self.unapplied = bytearray(memoryview(unapplied)[done:])
@@ -286,12 +316,15 @@ class Following:
         table = executor.table
         queue = self.queue
         session.deny_blocking = True
+        pausing = self.node.handover.pausing_clients
         for at, argv in enumerate(batch):
             command = table.get(argv[0]) or executor.find(argv[0])
+            if pausing and command is not None and self._is_held(session, command, argv):
+                return self._hold(session, batch[at:]) + self._queued
             if command is not None and command.flags & WRITE and not queue and not command.subcommands:
                 self._write(session, command, argv)
                 if keyspace.recorded:
-                    executor.commit()
+                    self.node.outgoing.commit()
                 if keyspace.ready:
                     executor.serve_ready()
                 continue
@@ -310,7 +343,7 @@ class Following:
                     for inner in queue[1:-1]:
                         self._run(session, inner)
                     if keyspace.recorded:
-                        executor.commit()
+                        self.node.outgoing.commit()
                     self._empty_queue()
                     self._show(session, command, argv)
                     if keyspace.ready:
@@ -326,15 +359,34 @@ class Following:
                 continue
             self._run(session, argv)
             if keyspace.recorded:
-                executor.commit()
+                self.node.outgoing.commit()
             if keyspace.ready:
                 executor.serve_ready()
         if keyspace.recorded:
-            executor.commit(together=False)
+            self.node.outgoing.commit(together=False)
         executor.total_commands += len(batch)
         if batch:
             session.command = executor.resolve(batch[-1])
         return self._queued
+
+    def _is_held(self, session: Session, command: Command, argv: Argv) -> bool:
+        """Whether CLIENT PAUSE holds this command of the stream back, as it would a client's."""
+        if session.blocked is not None or self.node.handover.client_pause_all:
+            return True
+        if self.queue or command.name == "exec":
+            return command.name == "exec"
+        resolved = self.node.executor.resolve(argv) or command
+        return bool(resolved.flags & (WRITE | MAY_REPLICATE))
+
+    def _hold(self, session: Session, batch: list[Argv]) -> int:
+        """Keep these, and all that come behind them, until the pause ends; their bytes in the stream."""
+        node = self.node
+        self.held = batch
+        if session.blocked is None:
+            node.executor.park(session, Blocked("stream", [], None, None, b"", since_ms=node.turn.now.mono_ms))
+        if len(self.unapplied) > limits.MAX_UNAPPLIED // 4:
+            node.turn.emit(PauseReading(session.conn, True))
+        return sum(map(encoded_size, batch))
 
     def _empty_queue(self) -> None:
         self.queue.clear()

@@ -18,6 +18,7 @@ from replicator.core.command_table.context import PENDING
 from replicator.core.command_table.registry import MAY_REPLICATE, WRITE, Command
 from replicator.core.effects import Announce, Exit, Level
 from replicator.core.errors import CommandError
+from replicator.core.execution.script_flags import flags_of
 from replicator.core.replication.primary import Link, LinkState
 from replicator.core.wire import reply
 
@@ -56,6 +57,11 @@ class Handover:
     # -- pauses ------------------------------------------------------------------------------------------------------
 
     @property
+    def pausing_clients(self) -> bool:
+        """CLIENT PAUSE holds commands back, those of our primary among them."""
+        return self.client_pause_until > self.node.turn.now.mono_ms
+
+    @property
     def pausing(self) -> bool:
         """Some commands have to wait."""
         return self.pausing_writes
@@ -77,7 +83,7 @@ class Handover:
             return True
         if command.name == "exec" and session.transaction is not None:
             return bool(session.transaction.flags & (WRITE | MAY_REPLICATE))
-        return bool(command.flags & (WRITE | MAY_REPLICATE))
+        return bool(flags_of(command, session.argv, self.node.scripting) & (WRITE | MAY_REPLICATE))
 
     def pause(self, until_ms: int, *, everything: bool) -> None:
         """CLIENT PAUSE; a running pause is never shortened, nor weakened."""
@@ -102,6 +108,7 @@ class Handover:
             if blocked is not None and blocked.kind == "pause":
                 session.queue.insert(0, blocked.argv)
                 node.executor.unpark(session)
+        node.following.pause_ended()
 
     def resume_all_for_role_change(self) -> None:
         """A new role: nothing that waited for the old one goes on waiting."""
@@ -113,7 +120,7 @@ class Handover:
     def wait(self, session: Session, wanted: int, timeout_ms: int) -> bytes:
         """WAIT: how many replicas have acknowledged the caller's last write; waits for more if they are too few."""
         node = self.node
-        node.flush_stream()
+        node.outgoing.flush()
         position = session.write_position
         if node.keyspace.dirty != node.executor.batch_dirty:
             # The write came in the same packet: its session learns its place after the batch.
@@ -138,10 +145,9 @@ class Handover:
     def ask_acks(self) -> None:
         """Ask all replicas for an ACK now, through the stream."""
         node = self.node
-        if node.streams and node.primary.links:
-            begin = node.replication_offset()
-            node.feed(b"REPLCONF", b"GETACK", b"*")
-            node.flush_stream()
+        if node.outgoing.windowed and node.primary.links:
+            begin = node.outgoing.offset()
+            node.outgoing.tell_replicas((b"REPLCONF", b"GETACK", b"*"))
             self._asked = (begin, node.history.end)
 
     def _has_all(self, link: Link) -> bool:
@@ -149,7 +155,7 @@ class Handover:
 
         A GETACK is answered with the offset before itself, and who has answered it has read it: nothing is missing.
         """
-        end = self.node.replication_offset()
+        end = self.node.outgoing.offset()
         begin, asked = self._asked
         return link.state is LinkState.ONLINE and (link.acked == end or (asked == end and link.acked >= begin))
 
@@ -169,14 +175,14 @@ class Handover:
     def failover(self, target: tuple[str, int] | None, timeout_ms: int | None, *, force: bool) -> bytes:
         """FAILOVER: begin."""
         node = self.node
+        if self.state is not FailoverState.NONE:  # asked first: while it is in progress we are a replica
+            raise CommandError("ERR FAILOVER already in progress.")
         if node.replica.active:
             raise CommandError("ERR FAILOVER is not valid when server is a replica.")
         if not node.primary.links:
             raise CommandError("ERR FAILOVER requires connected replicas.")
         if force and (target is None or timeout_ms is None):
             raise CommandError("ERR FAILOVER with force option requires both a timeout and target HOST and IP.")
-        if self.state is not FailoverState.NONE:
-            raise CommandError("ERR FAILOVER already in progress.")
         if target is not None:
             link = self._link_of(target)
             if link is None:
@@ -190,7 +196,7 @@ class Handover:
         to = f" to {target[0]}:{target[1]}" if target else ""
         node.turn.log(Level.NOTICE, f"FAILOVER requested{to}.")
         node.turn.emit(Announce("failover.requested", (("target", to.strip()),)))
-        node.flush_stream()
+        node.outgoing.flush()
         node.regate()
         self.replicas_changed()
         if self.state is FailoverState.WAITING:

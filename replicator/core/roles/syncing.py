@@ -100,7 +100,7 @@ class Orders:
     def synchronize(self, session: Session, asked_id: str, position: int, *, failover: bool, old: bool) -> None:
         """PSYNC and SYNC: continue, or have a snapshot made."""
         link = self.link_of(session)
-        self.node.flush_stream()
+        self.node.outgoing.flush()
         if failover:
             self._take_over(session, asked_id)
         if self.node.replica.active and not self.node.replica.up:

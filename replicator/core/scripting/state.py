@@ -125,6 +125,22 @@ class Scripting:
             raise ScriptError(api.UNKILLABLE)
         run.killed = True
 
+    def declared_flags(self, *, body: bytes = b"", digest: bytes = b"", function: bytes = b"") -> int | None:
+        """The flags that a script or function declares; None if it declares none, or is not known."""
+        if function:
+            known = self.functions.get(function.lower())
+            return None if known is None else known.flags
+        script = self._by_body.get(body) if body else self.scripts.get(digest.lower())
+        if script is not None:
+            return None if script.legacy else script.flags
+        if not body.startswith(b"#!"):
+            return None
+        try:
+            source = script_source(body)
+        except SourceError:
+            return None
+        return None if source.legacy else source.flags
+
     # -- scripts -----------------------------------------------------------------------------------------------------
 
     def script(self, body: bytes, *, pin: bool = False) -> Script:

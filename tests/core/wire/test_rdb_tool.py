@@ -109,7 +109,11 @@ def test_bytes_behind_a_snapshot_are_reported_not_read(tmp_path: Path) -> None:
     both = tmp_path / "mixed.aof"
     both.write_bytes(GOLDEN.read_bytes() + b"*1\r\n$4\r\nPING\r\n")
     result = CliRunner().invoke(rdb, ["check", str(both)])
-    assert result.exit_code == 0 and "14 bytes follow the snapshot" in result.output
+    assert result.exit_code == 0 and "14 bytes of an append-only file follow the snapshot" in result.output
+    both.write_bytes(GOLDEN.read_bytes() + b"\0\0\0")
+    result = CliRunner().invoke(rdb, ["check", str(both)])
+    assert result.exit_code == 1 and "\nOK" not in result.output, result.output
+    assert f"BROKEN at byte {GOLDEN.stat().st_size}" in result.output and "3 bytes behind the end" in result.output
 
 
 def test_the_dump_command_prints_what_comes_before_the_damage(tmp_path: Path) -> None:

@@ -67,9 +67,15 @@ def _check_flush(argv: list[bytes]) -> None:
 def flushdb(ctx: Context, argv: list[bytes]) -> bytes:
     """FLUSHDB [ASYNC | SYNC]"""
     _check_flush(argv)
-    # Counted even if nothing was there: a flush always reaches the replicas.
-    ctx.keyspace.dirty += max(1, ctx.db.clear())
+    _count(ctx, ctx.db.clear())
     return reply.OK
+
+
+def _count(ctx: Context, removed: int) -> None:
+    keyspace = ctx.keyspace
+    if not removed:
+        keyspace.uncounted += 1  # changes nothing, and reaches the replicas all the same
+    keyspace.dirty += removed or 1
 
 
 @command(
@@ -94,7 +100,7 @@ def flushall(ctx: Context, argv: list[bytes]) -> bytes:
     for db in ctx.keyspace.databases:
         if db.values or db.watched or db.awaited:
             removed += db.clear()
-    ctx.keyspace.dirty += max(1, removed)
+    _count(ctx, removed)
     return reply.OK
 
 

@@ -264,6 +264,7 @@ def _rename(ctx: Context, key: bytes, new_key: bytes, *, replace: bool) -> bool:
     _move(db, key, db, new_key, value)
     db.changed(key, b"rename_from", NOTIFY_GENERIC)
     db.changed(new_key, b"rename_to", NOTIFY_GENERIC)
+    ctx.keyspace.dirty -= 1  # counts as one change
     return True
 
 
@@ -295,6 +296,7 @@ def move(ctx: Context, argv: list[bytes]) -> bytes:
     _move(db, key, target, key, value)
     db.changed(key, b"move_from", NOTIFY_GENERIC)
     target.changed(key, b"move_to", NOTIFY_GENERIC)
+    ctx.keyspace.dirty -= 1  # counts as one change
     return reply.ONE
 
 

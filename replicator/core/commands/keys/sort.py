@@ -259,6 +259,7 @@ def _store(ctx: Context, wish: _Wish, found: list[bytes]) -> bytes:
         return reply.ZERO
     db.store(target, List(found))
     db.changed(target, b"sortstore", NOTIFY_LIST)
+    ctx.keyspace.dirty += len(found) - 1
     if wish.alpha and wish.by is not None:
         # Equal weights leave the order to the source's, which another server may hold in another order.
         ctx.replicate(b"DEL", target)

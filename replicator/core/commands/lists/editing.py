@@ -85,7 +85,7 @@ def lrem(ctx: Context, argv: list[bytes]) -> bytes:
         return reply.ZERO
     removed = _remove(value, element, count)
     if removed:
-        shrunk(ctx.db, argv[1], value, b"lrem")
+        shrunk(ctx.db, argv[1], value, b"lrem", removed)
     return reply.integer(removed)
 
 
@@ -135,8 +135,9 @@ def ltrim(ctx: Context, argv: list[bytes]) -> bytes:
     if value is None:
         return reply.OK
     first, count = span(len(value), start, stop)
-    if count == len(value):
+    removed = len(value) - count
+    if not removed:
         ctx.replicate_nothing()  # watchers and listeners are told all the same, as stock does
     value.keep(first, count)
-    shrunk(ctx.db, argv[1], value, b"ltrim")
+    shrunk(ctx.db, argv[1], value, b"ltrim", removed)
     return reply.OK

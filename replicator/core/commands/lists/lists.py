@@ -77,6 +77,7 @@ def lpush(ctx: Context, argv: list[bytes]) -> bytes:
         value.appendleft(argv[2])
     else:
         value.extendleft(argv[2:])
+        keyspace.dirty += len(argv) - 3
     if db.hooked or keyspace.notify_flags:
         db.changed(key, b"lpush", NOTIFY_LIST)
     else:
@@ -107,6 +108,7 @@ def rpush(ctx: Context, argv: list[bytes]) -> bytes:
         value.append(argv[2])
     else:
         value.extend(argv[2:])
+        keyspace.dirty += len(argv) - 3
     if db.hooked or keyspace.notify_flags:
         db.changed(key, b"rpush", NOTIFY_LIST)
     else:
@@ -149,8 +151,9 @@ def rpushx(ctx: Context, argv: list[bytes]) -> bytes:
 # -- popping ---------------------------------------------------------------------------------------------------------
 
 
-def shrunk(db: Database, key: bytes, value: List, event: bytes) -> None:
-    """Say that elements left the list; take the key away with the last of them."""
+def shrunk(db: Database, key: bytes, value: List, event: bytes, count: int = 1) -> None:
+    """Say that so many elements left the list; take the key away with the last of them."""
+    db.keyspace.dirty += count - 1
     if value:
         db.changed(key, event, NOTIFY_LIST)
     else:
@@ -163,7 +166,7 @@ def take(db: Database, key: bytes, value: List, left: bool, count: int) -> list[
     """Pop up to `count` (at least one) elements of a list that is not empty."""
     pop = value.popleft if left else value.pop
     taken = [pop() for _ in range(min(count, len(value)))]
-    shrunk(db, key, value, b"lpop" if left else b"rpop")
+    shrunk(db, key, value, b"lpop" if left else b"rpop", len(taken))
     return taken
 
 
@@ -317,7 +320,7 @@ def move(db: Database, source: bytes, value: List, destination: bytes, from_left
     else:
         target.append(element)
     db.changed(destination, b"lpush" if to_left else b"rpush", NOTIFY_LIST)
-    shrunk(db, source, value, b"lpop" if from_left else b"rpop")
+    shrunk(db, source, value, b"lpop" if from_left else b"rpop", 0)  # a move is one change
     return element
 
 

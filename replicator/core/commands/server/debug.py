@@ -56,6 +56,7 @@ def _populate(ctx: Client, argv: list[bytes]) -> bytes:
             value = value[:size].ljust(size, b"\0")
         db.put(key, value)
         db.changed(key)
+        ctx.keyspace.uncounted += 1
     ctx.replicate_nothing()
     return reply.OK
 
@@ -87,7 +88,7 @@ def _reload(ctx: Client, argv: list[bytes]) -> bytes:
 
 def _change_id(ctx: Client, argv: list[bytes]) -> bytes:
     server = ctx.server
-    server.flush_stream()
+    server.outgoing.flush()
     server.turn.log(Level.NOTICE, "Changing replication IDs after receiving change-repl-id")
     server.history.forget(server.random)
     return reply.OK
@@ -100,7 +101,7 @@ def _active_expire(ctx: Client, argv: list[bytes]) -> bytes:
 
 def _replicate(ctx: Client, argv: list[bytes]) -> bytes:
     """DEBUG REPLICATE argv...: as it is, to replicas."""
-    ctx.server.feed(*argv[2:])
+    ctx.server.outgoing.tell_replicas(argv[2:])
     return reply.OK
 
 

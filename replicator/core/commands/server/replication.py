@@ -27,6 +27,8 @@ GROUP = "server"
 
 def _replicaof(ctx: Client, argv: list[bytes]) -> bytes:
     server = ctx.server
+    if server.config["cluster-enabled"]:
+        raise CommandError("ERR REPLICAOF not allowed in cluster mode.")
     if server.orders.handover_running():
         raise CommandError("ERR REPLICAOF not allowed while failing over.")
     host, port = argv[1], argv[2]
@@ -69,7 +71,7 @@ for _name, _since in (("replicaof", "5.0.0"), ("slaveof", "1.0.0")):
 def role(ctx: Client, argv: list[bytes]) -> bytes:
     """ROLE"""
     server = ctx.server
-    server.flush_stream()
+    server.outgoing.flush()
     offset = server.history.end
     replica = server.replica
     if replica.active:
@@ -248,6 +250,8 @@ def wait(ctx: Client, argv: list[bytes]) -> bytes:
 )
 def failover(ctx: Client, argv: list[bytes]) -> bytes:
     """FAILOVER [TO host port [FORCE]] [ABORT] [TIMEOUT milliseconds]"""
+    if ctx.server.config["cluster-enabled"]:
+        raise CommandError("ERR FAILOVER not allowed in cluster mode. Use CLUSTER FAILOVER command instead.")
     target: tuple[str, int] | None = None
     timeout: int | None = None
     force = abort = False

@@ -47,8 +47,7 @@ def lolwut(ctx: Client, argv: list[bytes]) -> bytes:
     """LOLWUT [VERSION version [argument ...]]"""
     if len(argv) > 2 and argv[1].lower() == b"version" and any(parse_int(number) is None for number in argv[2:]):
         raise CommandError(NOT_AN_INTEGER)
-    ctx.server.flush_stream()
-    offset, copies = ctx.server.history.end, len(ctx.server.primary.links)
+    offset, copies = ctx.server.outgoing.offset(), len(ctx.server.primary.links)
     lines = []
     for row in range(8):
         # A stream and its echoes: each line follows the one above, a little later and a little fainter.

@@ -156,6 +156,7 @@ def _publish(ctx: Caller, argv: list[bytes], shard: bool) -> bytes:
     count = pubsub.publish(argv[1], argv[2], shard)
     if pubsub.spread is None:
         ctx.force_replication()
+        ctx.keyspace.uncounted += 1
     else:
         pubsub.spread(argv[1], argv[2], shard)
     return reply.integer(count)

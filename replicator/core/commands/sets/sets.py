@@ -43,8 +43,9 @@ def set_reply(ctx: Context, members: list[bytes]) -> bytes:
     return b"~" + encoded[1:] if ctx.resp3 else encoded
 
 
-def shrunk(db: Database, key: bytes, value: Set, event: bytes) -> None:
-    """Say that members left the set; take the key away with the last of them."""
+def shrunk(db: Database, key: bytes, value: Set, event: bytes, count: int = 1) -> None:
+    """Say that so many members left the set; take the key away with the last of them."""
+    db.keyspace.dirty += count - 1
     if value.items:
         db.changed(key, event, NOTIFY_SET)
     else:
@@ -95,6 +96,7 @@ def sadd(ctx: Context, argv: list[bytes]) -> bytes:
                 items.append(member)
         if len(items) == before:
             return reply.ZERO
+        keyspace.dirty += len(items) - before - 1
     if db.hooked or keyspace.notify_flags:
         db.changed(key, b"sadd", NOTIFY_SET)
     else:
@@ -125,7 +127,7 @@ def srem(ctx: Context, argv: list[bytes]) -> bytes:
         value.discard(member)
     removed = before - len(value.items)
     if removed:
-        shrunk(db, key, value, b"srem")
+        shrunk(db, key, value, b"srem", removed)
     return reply.integer(removed)
 
 
@@ -207,6 +209,7 @@ def _pop_count(ctx: Context, argv: list[bytes]) -> bytes:
         members = in_order(ctx, value)
         db.remove(key)
         db.changed(key, b"spop", NOTIFY_SET)
+        db.keyspace.dirty += len(members) - 1
         db.notify(NOTIFY_GENERIC, b"del", key)
         ctx.replicate(b"DEL", key)
         return set_reply(ctx, members)
@@ -214,6 +217,7 @@ def _pop_count(ctx: Context, argv: list[bytes]) -> bytes:
     for member in members:
         value.discard(member)
     db.changed(key, b"spop", NOTIFY_SET)
+    db.keyspace.dirty += len(members) - 1
     for at in range(0, count, _EFFECT_MEMBERS):
         ctx.replicate(b"SREM", key, *members[at : at + _EFFECT_MEMBERS])
     return set_reply(ctx, members)

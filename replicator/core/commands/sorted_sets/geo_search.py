@@ -264,6 +264,7 @@ def _answer(ctx: Context, zset: SortedSet | None, options: _Options, event: byte
             pairs = [(one.member, one.metres / options.unit) for one in found]
         else:
             pairs = [(one.member, one.score) for one in found]
+        ctx.keyspace.dirty += max(0, len(pairs) - 1)
         return store_result(ctx, options.store, pairs, event)
     if not (options.with_distance or options.with_hash or options.with_coordinates):
         return reply.bulks([one.member for one in found])

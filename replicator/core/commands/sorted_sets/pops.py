@@ -21,7 +21,7 @@ from replicator.core.wire.numbers import parse_int
 def _take(ctx: Context, key: bytes, zset: SortedSet, highest: bool, count: int) -> list[tuple[float, bytes]]:
     """Pop up to count members and tell so."""
     taken = [zset.pop(highest) for _ in range(min(count, len(zset.scores)))]
-    removed_from(ctx.db, key, zset, b"zpopmax" if highest else b"zpopmin")
+    removed_from(ctx.db, key, zset, b"zpopmax" if highest else b"zpopmin", len(taken))
     return taken
 
 

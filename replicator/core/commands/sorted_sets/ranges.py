@@ -353,7 +353,7 @@ def _remove_range(ctx: Context, argv: list[bytes], by: str, event: bytes) -> byt
         start, stop = zset.lex_window(wanted.members)
     removed = zset.remove_slice(start, stop) if start < stop else 0
     if removed:
-        removed_from(ctx.db, key, zset, event)
+        removed_from(ctx.db, key, zset, event, removed)
     return reply.integer(removed)
 
 

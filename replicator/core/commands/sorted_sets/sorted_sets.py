@@ -61,8 +61,9 @@ def pairs_reply(pairs: Iterable[tuple[float, bytes]], with_scores: bool, resp3: 
     return reply.array(items)
 
 
-def removed_from(db: Database, key: bytes, zset: SortedSet, event: bytes) -> None:
-    """Members were taken out of the set at key: tell so, and remove the key if none is left."""
+def removed_from(db: Database, key: bytes, zset: SortedSet, event: bytes, count: int) -> None:
+    """So many members were taken out of the set at key: tell so, and remove the key if none is left."""
+    db.keyspace.dirty += count - 1
     emptied = not zset.scores
     if emptied:
         db.remove(key)
@@ -192,6 +193,7 @@ def _add_many(ctx: Context, key: bytes, pairs: list[tuple[bytes, float]], option
             updated += 1
     if added or updated:
         db.changed(key, b"zadd", NOTIFY_SORTED_SET)
+        db.keyspace.dirty += added + updated - 1
     return reply.integer(added + updated if options.count_changed else added)
 
 
@@ -263,7 +265,7 @@ def zrem(ctx: Context, argv: list[bytes]) -> bytes:
         if zset.remove(argv[at]):
             removed += 1
     if removed:
-        removed_from(db, key, zset, b"zrem")
+        removed_from(db, key, zset, b"zrem", removed)
     return reply.integer(removed)
 
 

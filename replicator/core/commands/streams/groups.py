@@ -265,6 +265,7 @@ def xack(ctx: Context, argv: list[bytes]) -> bytes:
     done = sum([group.acknowledge(id) for id in ids])
     if done:
         quiet_change(ctx, argv[1])
+        ctx.keyspace.dirty += done - 1
     return reply.integer(done)
 
 

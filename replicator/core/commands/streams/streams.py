@@ -323,6 +323,7 @@ def xtrim(ctx: Context, argv: list[bytes]) -> bytes:
     trimmed = trim.apply(stream)
     if trimmed:
         db.changed(key, b"xtrim", NOTIFY_STREAM)
+        ctx.keyspace.dirty += trimmed - 1
         if trim.approximate:
             ctx.replicate(*trim.exact(argv, stream))
     return reply.integer(trimmed)
@@ -353,6 +354,7 @@ def xdel(ctx: Context, argv: list[bytes]) -> bytes:
     deleted = sum([stream.delete(id) for id in ids])
     if deleted:
         db.changed(key, b"xdel", NOTIFY_STREAM)
+        ctx.keyspace.dirty += deleted - 1
     return reply.integer(deleted)
 
 

@@ -129,9 +129,11 @@ def _bitfield(ctx: Context, key: bytes, steps: list[_Step]) -> bytes:
         data = bytearray(before)
         if need > len(data):
             data.extend(bytes(need - len(data)))
+        grown = len(data) != len(before)
     else:
         data = bytearray(b"")
         before = db.string(key) or b""
+        grown = False
     answers = []
     changes = 0
     for step in steps:
@@ -148,12 +150,12 @@ def _bitfield(ctx: Context, key: bytes, steps: list[_Step]) -> bytes:
         if new is None:
             answers.append(ctx.null)
             continue
-        if new != old:
+        if new != old or grown:  # every write counts that a longer string was made for
             _write(data, step, new)
             changes += 1
         answers.append(reply.integer(old if step.name == b"SET" else new))
     if writing:
-        _keep(ctx, key, bytes(data), changes, grown=len(data) != len(before))
+        _keep(ctx, key, bytes(data), changes, grown=grown)
     return reply.array(answers)
 
 
@@ -162,6 +164,7 @@ def _keep(ctx: Context, key: bytes, made: bytes, changes: int, *, grown: bool) -
     db.put(key, marked(ctx.keyspace, made))
     if changes or grown:
         db.changed(key, b"setbit", NOTIFY_STRING)
+        ctx.keyspace.dirty += max(0, changes - 1)
 
 
 def _read(data: bytes | bytearray, step: _Step) -> int:

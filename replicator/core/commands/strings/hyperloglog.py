@@ -50,14 +50,19 @@ def pfadd(ctx: Context, argv: list[bytes]) -> bytes:
     key = argv[1]
     value = db.for_write(key, bytes)
     sketch = _sketch(ctx, hll.EMPTY if value is None else _checked(value))
+    changes = int(value is None)
     try:
         for at in range(2, len(argv)):
             sketch.add(argv[at])
+            if sketch.changed:
+                changes += 1
+                sketch.changed = False
     except hll.Corrupt:
         raise CommandError(_CORRUPT) from None
-    if value is not None and not sketch.changed:
+    if not changes:
         return reply.ZERO
     _keep(ctx, key, sketch.encoded(), b"pfadd")
+    ctx.keyspace.dirty += changes - 1
     return reply.ONE
 
 
