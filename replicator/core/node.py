@@ -162,7 +162,7 @@ class Node:
         self.following = Following(self)
         self.replica = Replica(self.history, config, chance, self.turn.emit, self.following)
         self.snapshots = Snapshots(self)
-        self.append_only = self._make_append_only()
+        self.append_only = AppendOnly(self.turn, config, self.outgoing, self.snapshots, self.regate)
         self.journal = self.append_only.journal
         self.held = False  # replies wait for the end of the driver's turn, and for the write that comes before them
         self.handover = Handover(self)
@@ -211,35 +211,6 @@ class Node:
             self.cluster = self.server.cluster = join_cluster(self, self._handlers)
         self.services.install()
         self.regate()
-
-    def _make_append_only(self) -> AppendOnly:
-        made = AppendOnly(
-            self.turn,
-            self.config,
-            offset=lambda: self.history.end,
-            child_active=lambda: self.snapshots.running is not None,
-            chunks=self.snapshots.base_chunks,
-        )
-        made.changed = self._append_only_changed
-        made.rewriter.anew = self._stream_anew
-        made.rewriter.fork = self.snapshots.start_rewrite
-        made.rewriter.cancel = self.snapshots.cancel
-        return made
-
-    def _append_only_changed(self) -> None:
-        outgoing, record = self.outgoing, self.journal.record
-        if self.journal.takes != (record in outgoing.sinks):
-            if self.journal.takes:
-                outgoing.open(record)
-            else:
-                outgoing.close(record)
-        self.regate()
-
-    def _stream_anew(self) -> None:
-        """What has been done so far is recorded; what comes begins with its database."""
-        self.outgoing.flush()
-        self.outgoing.db = -1
-        self._append_only_changed()
 
     def make_replayer(self) -> Replayer:
         """What applies the commands of an append-only file."""

@@ -6,7 +6,7 @@ INFO, CONFIG SET appendonly, WAITAOF's question, and which file events are their
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from replicator.core.config.config import Config
 from replicator.core.effects import Level
@@ -14,36 +14,54 @@ from replicator.core.events import FileChunk, FileCommitted, FileFailed, FileSyn
 from replicator.core.persistence.journal import Journal, State
 from replicator.core.persistence.replay import Replay
 from replicator.core.persistence.rewriting import Phase, Rewriter
+from replicator.core.persistence.snapshots import Snapshots
+from replicator.core.replication.outgoing import Outgoing
 from replicator.core.turn import Turn
-
-Chunks = Callable[[], Iterator[bytes | tuple[bytes, int]]]
 
 
 class AppendOnly:
-    """See the module. Hooks of the owner: `changed` (whether effects are recorded, or writes refused, may have
-    changed), `durable` (more is durable)."""
+    """See the module. `durable` is called when more is durable."""
 
     def __init__(
-        self,
-        turn: Turn,
-        config: Config,
-        *,
-        offset: Callable[[], int],
-        child_active: Callable[[], bool],
-        chunks: Callable[[bool], Chunks],
+        self, turn: Turn, config: Config, outgoing: Outgoing, snapshots: Snapshots, regate: Callable[[], None]
     ) -> None:
+        """regate: called when writes begin or cease to be refused."""
         self._turn = turn
         self._config = config
-        self._child_active = child_active
-        self.journal = Journal(turn, config, offset, child_active)
-        self.rewriter = Rewriter(turn, config, self.journal, chunks)
+        self._outgoing = outgoing
+        self._snapshots = snapshots
+        self._regate = regate
+        history = outgoing.history
+        self.journal = Journal(turn, config, lambda: history.end, self._child_active)
+        rewriter = self.rewriter = Rewriter(turn, config, self.journal, snapshots.base_chunks)
+        rewriter.anew = self._stream_anew
+        rewriter.fork = snapshots.start_rewrite
+        rewriter.cancel = snapshots.cancel
         self.replay: Replay | None = None
-        self.changed: Callable[[], None] = _nothing
         self.durable: Callable[[], None] = _nothing
-        self.journal.on_trouble = lambda: self.changed()
+        self.journal.on_trouble = self._changed
         self.journal.on_distrust = self.rewriter.distrust
         self.journal.on_durable = self._on_durable
         config.on_change("appendonly", self._switched)
+
+    def _child_active(self) -> bool:
+        return self._snapshots.running is not None
+
+    def _changed(self) -> None:
+        """Whether effects are recorded, or writes refused, may be another matter now."""
+        outgoing, record = self._outgoing, self.journal.record
+        if self.journal.takes != (record in outgoing.sinks):
+            if self.journal.takes:
+                outgoing.open(record)
+            else:
+                outgoing.close(record)
+        self._regate()
+
+    def _stream_anew(self) -> None:
+        """What has been done so far is recorded; what comes begins with its database."""
+        self._outgoing.flush()
+        self._outgoing.db = -1
+        self._changed()
 
     def _on_durable(self) -> None:
         self.rewriter.settled()
@@ -58,20 +76,20 @@ class AppendOnly:
             self.rewriter.enable()
         elif not value and self.journal.takes:
             self.rewriter.disable()
-        self.changed()
+        self._changed()
 
     def suspend(self) -> None:
         """The data is about to be replaced by another node's: what comes from now on belongs to no file."""
         if self.journal.takes:
             self.rewriter.anew()
             self.rewriter.disable()
-            self.changed()
+            self._changed()
 
     def restart(self) -> None:
         """There is other data: write all of it anew, if there is to be a file at all."""
         if self._config["appendonly"]:
             self.rewriter.enable()
-            self.changed()
+            self._changed()
 
     # -- events --------------------------------------------------------------------------------------------------------
 

@@ -72,7 +72,6 @@ class Loads:
     def _append_only_loaded(self, manifest: Manifest, sizes: dict[str, int]) -> None:
         node = self.node
         self.end()
-        node.snapshots.saved_changes = node.keyspace.changes
         node.append_only.rewriter.ready = self._become_ready
         node.append_only.rewriter.open(manifest, sizes)
 

@@ -77,7 +77,7 @@ class Rewriter:
         self.manifest: Manifest | None = None  # None: not looked for yet
         self.phase = Phase.IDLE
         self.wanted = False  # begin when no child runs
-        self.base_size = 0  # bytes of all parts after the last rewrite, or when they were loaded
+        self.base_size = 0  # all parts after the last rewrite, or the base as it was loaded: growth is counted from it
         self.older_size = 0  # bytes of the parts but the one that is written
         self.failures = 0
         self.last_ok = True
@@ -185,7 +185,7 @@ class Rewriter:
             self._commit(temporary, self.path(base.name), then, self._cannot_open)
             return
         total = sum(sizes.values())
-        self.base_size = total
+        self.base_size = 0 if manifest.base is None else sizes.get(manifest.base.name, 0)
         if manifest.increments:
             last = manifest.increments[-1]
             self._turn.log(Level.NOTICE, f"Opening AOF incr file {last.name} on server start")
