@@ -10,11 +10,14 @@ import gc
 import sys
 from collections.abc import Iterable
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from replicator import __version__
+
+if TYPE_CHECKING:
+    from replicator.targets import Target
 
 # name -> (module, object in it, the line in --help)
 LAZY_COMMANDS = {
@@ -88,10 +91,9 @@ class AddressType(click.ParamType[Any]):
         """(host, port) of the text."""
         if isinstance(value, tuple):
             return value
-        host, _, port = str(value).rpartition(":")
-        if not port.isdigit() or not 0 < int(port) < 65536 or (":" in host and not host.startswith("[")):
+        if "://" in str(value):
             self.fail(f"{value!r} is not HOST:PORT", param, ctx)
-        return host.strip("[]") or "127.0.0.1", int(port)
+        return TargetType().convert(value, param, ctx).address
 
 
 class SecondsType(click.ParamType[Any]):
@@ -111,6 +113,37 @@ class SecondsType(click.ParamType[Any]):
         if not self._least <= seconds <= self._most:
             self.fail(f"{value!r} is not a number from {self._least:g} to {self._most:g}", param, ctx)
         return seconds
+
+
+class TargetType(click.ParamType[Any]):
+    """The same, or redis://USER:PASSWORD@HOST:PORT, rediss:// for TLS."""
+
+    name = "host:port"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Target:
+        """The text's Target."""
+        from replicator import targets
+
+        if isinstance(value, targets.Target):
+            return value
+        try:
+            return targets.parse(str(value))
+        except ValueError as problem:
+            self.fail(str(problem), param, ctx)
+
+
+def encryption_options(command: Any) -> Any:
+    """--tls and its kin, as redis-cli has them."""
+    for option in reversed((
+        click.option("--tls", is_flag=True, help="Speak TLS (an address rediss://... does the same)."),
+        click.option("--cacert", default="", metavar="FILE", help="Authorities to trust; the system's unless given."),
+        click.option("--cert", default="", metavar="FILE", help="Certificate to show to the nodes."),
+        click.option("--key", default="", metavar="FILE", help="Its private key."),
+        click.option("--sni", default="", metavar="NAME", help="Server name to ask for, and to insist on."),
+        click.option("--insecure", is_flag=True, help="Trust any certificate."),
+    )):  # fmt: skip
+        command = option(command)
+    return command
 
 
 def run_server(arguments: Iterable[str]) -> int:
@@ -269,22 +302,35 @@ main.command(context_settings=_FRIENDLY, short_help="Start a replica of the node
 
 
 @main.command(short_help="Show the topology as seen from any of its nodes.")
-@click.argument("address", metavar="HOST:PORT", type=AddressType())
+@click.argument("target", metavar="HOST:PORT", type=TargetType())
 @click.option("--watch", is_flag=True, help="Look again and again until interrupted.")
 @click.option("--interval", default=1.0, show_default=True, type=SecondsType(0.1, 86_400),
               help="Seconds between two looks of --watch.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one document a look.")
 @click.option("--user", default="", help="The user to log in as, if not the default one.")
 @click.option("--password", default="", envvar="REDISCLI_AUTH", help="Password of the nodes (or REDISCLI_AUTH).")
-def status(address: tuple[str, int], watch: bool, interval: float, as_json: bool, user: str, password: str) -> None:
+@encryption_options
+def status(
+    target: Target, watch: bool, interval: float, as_json: bool, user: str, password: str, tls: bool, **given: Any
+) -> None:
     """Ask the node at HOST:PORT, its primary and all replicas, and show roles, ids, offsets, lag and the backlog.
 
     Exit code 0 if the node at HOST:PORT answered, 1 if not.
     """
     from replicator.status import Walk, show, watch_forever
+    from replicator.targets import Encryption
+
+    secure, sni = None, given["sni"]
+    if tls or target.tls:
+        try:
+            secure = Encryption(**given).context()
+        except ValueError as problem:
+            raise click.UsageError(str(problem)) from None
+    user, password = user or target.user, password or target.password
 
     def look() -> Walk:
-        return Walk(address, user=user, password=password, sample_seconds=min(0.5, interval)).run()
+        sample = min(0.5, interval)
+        return Walk(target.address, user=user, password=password, sample_seconds=sample, secure=secure, sni=sni).run()
 
     if watch:
         watch_forever(look, interval, as_json=as_json)

@@ -289,6 +289,7 @@ class Services:
         reader.feed(data)
         reader.close()
         node.keyspace.adopt(keyspace)
+        node.evictor.adopt_uses(loader.uses)
         delete = node.keyspace.delete_name
         node.keyspace.recorded += [(index, [delete, key]) for index, key in loader.dropped]
         node.outgoing.commit(together=False)

@@ -114,6 +114,7 @@ class Loads:
         assert loading is not None
         loading.loader.finish()
         self.node.keyspace.adopt(loading.keyspace)
+        self.node.evictor.adopt_uses(loading.loader.uses)
         self.node.snapshots.saved_changes = self.node.keyspace.changes
         self.node.services.adopt_functions(loading.loader.functions)
         self.node.snapshots.last_keys_loaded = loading.loader.keys

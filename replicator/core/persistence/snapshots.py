@@ -23,7 +23,7 @@ from replicator.core.effects import (
 from replicator.core.events import SnapshotDone, SnapshotFailed, SnapshotStarted
 from replicator.core.keyspace.database import Keyspace
 from replicator.core.persistence.commands_base import command_chunks
-from replicator.core.persistence.rdb import snapshot_chunks
+from replicator.core.persistence.rdb import snapshot_chunks, version_for_file
 from replicator.core.replication.primary import WHOLE, SnapshotRequest
 
 if TYPE_CHECKING:
@@ -97,14 +97,14 @@ class Snapshots:
         self,
         *,
         replication: bool = True,
-        version: int = 9,
+        version: int = 0,
         keys: bool = True,
         functions: bool = True,
         base: bool = False,
     ) -> Iterator[bytes]:
         """The bytes of a snapshot of the data as it is, with its keys and with the functions, or without.
 
-        base: it begins an append-only file.
+        version: of the format, as the reader takes it; 0: for a file of our own. base: it begins an append-only file.
         """
         node = self.node
         aux: dict[bytes, bytes] = {
@@ -123,10 +123,11 @@ class Snapshots:
             node.keyspace if keys else Keyspace(1),
             aux=aux,
             functions=node.scripting.library_codes() if functions else [],
-            version=version,
+            version=version or version_for_file(node.keyspace),
             compress=bool(node.config["rdbcompression"]),
             checksum=bool(node.config["rdbchecksum"]),
             count_keys=int(node.config["rdb-key-save-delay"]) != 0,
+            accesses=node.evictor.use_of if keys and node.evictor.tells_uses else None,
         )
 
     # -- beginning ---------------------------------------------------------------------------------------------------
@@ -170,7 +171,8 @@ class Snapshots:
         node.outgoing.db = -1  # the new replicas know no database: the stream says it anew
         node.primary.begin_snapshot(request, self.generation)
         self.running = Running(self.generation, True, request.diskless, node.keyspace.changes, node.turn.now.mono_ms)
-        effect = self._effect()
+        version = min(link.rdb_version for link in request.links)
+        effect = replace(self._effect(), chunks=partial(self.chunks, version=version))
         if request.diskless:
             mark = f"{node.random.getrandbits(160):040x}".encode()
             effect = replace(
@@ -182,7 +184,8 @@ class Snapshots:
             )
             if request.content != WHOLE:
                 keys, functions = request.content.keys, request.content.functions
-                effect = replace(effect, chunks=partial(self.chunks, keys=keys, functions=functions))
+                chunks = partial(self.chunks, version=version, keys=keys, functions=functions)
+                effect = replace(effect, chunks=chunks)
         node.turn.last_effect(effect)
 
     def _start_save(self) -> None:

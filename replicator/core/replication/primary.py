@@ -73,6 +73,7 @@ class Link:
     capabilities: int = 0
     rdb_only: bool = False
     content: Content = WHOLE  # what it asked its snapshot to hold
+    rdb_version: int = 9  # of snapshots that it can load, as far as it has told
     old_sync: bool = False  # came by SYNC: knows no offsets, sends no ACK
     cursor: Cursor | None = None
     generation: int = 0  # of the snapshot it waits for or receives
@@ -261,8 +262,7 @@ class Primary:
             self.history.open_window(self.window_size)
             self.log(
                 Level.NOTICE,
-                "Replication backlog created, my new replication IDs are "
-                f"'{self.history.id}' and '{self.history.id2}'",
+                f"Replication backlog created, my new replication IDs are '{self.history.id}' and '{self.history.id2}'",
             )
         if self.snapshot_generation and not self.snapshot_diskless:
             donor = next(
@@ -273,6 +273,7 @@ class Primary:
                     and other.generation == self.snapshot_generation
                     and other.cursor is not None
                     and other.content == link.content
+                    and other.rdb_version <= link.rdb_version
                 ),
                 None,
             )

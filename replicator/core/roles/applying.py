@@ -71,7 +71,7 @@ class Following:
         lines.append((b"REPLCONF", b"listening-port", b"%d" % port))
         if config["replica-announce-ip"]:
             lines.append((b"REPLCONF", b"ip-address", str(config["replica-announce-ip"]).encode()))
-        lines.append((b"REPLCONF", b"capa", b"eof", b"capa", b"psync2"))
+        lines.append((b"REPLCONF", b"capa", b"eof", b"capa", b"psync2", b"capa", b"rdb11"))
         return lines
 
     def load_in_memory(self) -> bool:

@@ -112,8 +112,8 @@ def restore(ctx: Context, argv: list[bytes]) -> bytes:
     db.store(key, value_from(kind, neutral))
     if ttl:
         db.expire_at(key, when)
-    _remember_use(ctx, key, idle, frequency)
     db.changed(key, b"restore", NOTIFY_GENERIC)
+    _remember_use(ctx, key, idle, frequency)  # behind the change, which is a use itself
     if ttl and not absolute:
         ctx.replicate(b"RESTORE", key, b"%d" % when, *argv[3:], b"ABSTTL")
     return reply.OK
