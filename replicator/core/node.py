@@ -343,6 +343,7 @@ class Node:
                     data = out[0] if len(out) == 1 else b"".join(out)
                     out.clear()
                     session.total_sent += len(data)
+                    executor.writes += 1
                     effects.append(Send(session.conn, data))
             executor.touched.clear()
         return self.turn.take()

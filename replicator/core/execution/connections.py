@@ -24,6 +24,7 @@ class Connections:
         self.node = node
         self.received_total = 0
         self.rejected_total = 0
+        self.reads = 0  # of clients
         self.client_ids = 0
         self._next_warning_ms = 0
         node.turn.on_close = self._closing
@@ -60,6 +61,7 @@ class Connections:
             if event.conn == node.replica.conn:
                 node.replica.received(event.data, node.turn.now)
             return
+        self.reads += 1
         session.last_ms = node.turn.now.mono_ms
         data = event.data
         session.total_received += len(data)
@@ -90,7 +92,7 @@ class Connections:
             return
         if decoder.error is not None and session.blocked is None:
             if session.reply_mode == REPLY_ON and session.conn not in self.node.primary.links:
-                session.push(reply.error(f"ERR Protocol error: {decoder.error}"))
+                session.push(self.node.executor.failed(None, f"ERR Protocol error: {decoder.error}"))
             self.node.turn.log(
                 Level.VERBOSE, f"Protocol error ({decoder.error}) from client: id={session.id} addr={session.peer}"
             )
