@@ -51,9 +51,11 @@ from replicator.core.execution.connections import Connections
 from replicator.core.execution.executor import ANY, Executor
 from replicator.core.execution.replaying import Replayer
 from replicator.core.execution.scripts import ScriptHost
+from replicator.core.execution.transfers import Transfers
 from replicator.core.keyspace.database import Keyspace
 from replicator.core.keyspace.eviction import Evictor
 from replicator.core.now import Now
+from replicator.core.peers import Owner
 from replicator.core.persistence.append_only import AppendOnly
 from replicator.core.persistence.loading import Loading
 from replicator.core.persistence.loads import Loads
@@ -92,50 +94,11 @@ class Node:
 
     # Behind thirty attributes an instance's dictionary is no longer shared, and all access to it slower.
     __slots__ = (
-        "_handlers",
-        "append_only",
-        "busy_scripts",
-        "by_id",
-        "clients",
-        "cluster",
-        "config",
-        "connections",
-        "cron_ms",
-        "evictor",
-        "executor",
-        "exiting",
-        "following",
-        "handover",
-        "held",
-        "history",
-        "journal",
-        "keyspace",
-        "last_connection",
-        "loading",
-        "loads",
-        "meter",
-        "monitors",
-        "orders",
-        "outgoing",
-        "ping_ms",
-        "primary",
-        "pubsub",
-        "random",
-        "ready",
-        "replica",
-        "run_id",
-        "scripting",
-        "second_ms",
-        "server",
-        "services",
-        "sessions",
-        "snapshots",
-        "started",
-        "statistics",
-        "surroundings",
-        "tracker",
-        "turn",
-        "users",
+        "_handlers", "append_only", "busy_scripts", "by_id", "clients", "cluster", "config", "connections", "cron_ms",
+        "evictor", "executor", "exiting", "following", "handover", "held", "history", "journal", "keyspace",
+        "last_connection", "loading", "loads", "meter", "monitors", "orders", "outgoing", "owners", "ping_ms",
+        "primary", "pubsub", "random", "ready", "replica", "run_id", "scripting", "second_ms", "server", "services",
+        "sessions", "snapshots", "started", "statistics", "surroundings", "tracker", "transfers", "turn", "users",
         "watchers",
     )  # fmt: skip
 
@@ -184,9 +147,21 @@ class Node:
         self.statistics = Statistics(self)
         self.busy_scripts = Busy(self)
         self.services = Services(self)
+        self.owners: dict[int, Owner] = {}  # of connections that we asked for, but for the one to our primary
+        self.transfers = self._make_transfers()
         self.cluster: Membership | None = None
         self.server = self._visible()
-        self._handlers: dict[type, Callable[[Any], None]] = {
+        self._handlers = self._duties()
+        if config["cluster-enabled"]:
+            from replicator.core.membership import join_cluster  # plain nodes start without it
+
+            self.cluster = self.server.cluster = join_cluster(self, self._handlers)
+        self.services.install()
+        self.regate()
+
+    def _duties(self) -> dict[type, Callable[[Any], None]]:
+        """Who takes which event."""
+        return {
             Started: self._started,
             Opened: self.connections.opened,
             Received: self.connections.received,
@@ -205,16 +180,35 @@ class Node:
             FileSynced: self.append_only.file_synced,
             Signalled: self._signalled,
         }
-        if config["cluster-enabled"]:
-            from replicator.core.membership import join_cluster  # plain nodes start without it
-
-            self.cluster = self.server.cluster = join_cluster(self, self._handlers)
-        self.services.install()
-        self.regate()
 
     def make_replayer(self) -> Replayer:
         """What applies the commands of an append-only file."""
         return Replayer(self.executor, self.keyspace, self.turn.log)
+
+    def _make_transfers(self) -> Transfers:
+        executor = self.executor
+
+        def release(conn: int) -> None:
+            self.owners.pop(conn, None)
+
+        def allocate(owner: Owner) -> int:
+            conn = self.following.allocate_connection()
+            self.owners[conn] = owner
+            return conn
+
+        return Transfers(
+            self.turn,
+            self.outgoing,
+            allocate=allocate,
+            release=release,
+            park=executor.park,
+            unpark=executor.unpark,
+            unblock=executor.unblock,
+            blocked=lambda: executor.blocked,
+            hold=lambda on: self.regate(),
+            may_delete=lambda: not self.replica.active,
+            in_cluster=self.config["cluster-enabled"],
+        )
 
     def _visible(self) -> Server:
         """What commands see."""
@@ -243,6 +237,7 @@ class Node:
             handover=self.handover,
             services=self.services,
             outgoing=self.outgoing,
+            transfers=self.transfers,
         )
 
     # -- the surface -------------------------------------------------------------------------------------------------
@@ -263,6 +258,8 @@ class Node:
         self._expire_keys()
         self.executor.expire_waits(now.mono_ms)
         self.loads.advance()
+        if self.transfers.lines:
+            self.transfers.advance(now)
         if self.replica.active:
             self.replica.advance(now)
         self.handover.advance()
@@ -295,6 +292,8 @@ class Node:
         if self.primary.waiting and (other := self.snapshots.deadline_ms()) is not None and other < soonest:
             soonest = other
         if self.journal.takes and (other := self.append_only.deadline_ms()) is not None and other < soonest:
+            soonest = other
+        if self.transfers.lines and (other := self.transfers.deadline_ms()) is not None and other < soonest:
             soonest = other
         if self.cluster is not None and (other := self.cluster.deadline_ms()) is not None and other < soonest:
             soonest = other
@@ -456,6 +455,7 @@ class Node:
             or self.exiting
             or not self.ready
             or self.cluster is not None
+            or self.transfers.under_way
         ):
             gate |= ANY
         if (
