@@ -298,7 +298,7 @@ class Node:
         if outgoing.stream or outgoing.writers:
             outgoing.flush()
         snapshots = self.snapshots
-        if self.primary.waiting or snapshots.requested_save or snapshots.scheduled:
+        if self.primary.waiting or snapshots.requested_save or snapshots.scheduled or snapshots.save_empty:
             snapshots.begin_due()
         effects = self.turn.effects
         if self.cluster is not None:
