@@ -23,6 +23,7 @@ from replicator.core.command_table.statistics import Statistics
 from replicator.core.config.config import Config
 from replicator.core.keyspace.eviction import Evictor
 from replicator.core.keyspace.values import Value
+from replicator.core.persistence.append_only import AppendOnly
 from replicator.core.persistence.snapshots import Snapshots
 from replicator.core.replication.history import History
 from replicator.core.replication.outgoing import Outgoing
@@ -135,6 +136,22 @@ class Services(Protocol):
         """Bytes in buffers outside the keyspace, as MEMORY STATS names them."""
 
 
+class Transfers(Protocol):
+    """Keys that become another node's (execution/transfers.py)."""
+
+    def migrate(
+        self,
+        session: session.Session,
+        place: tuple[str, int, int, int],
+        keys: list[bytes],
+        login: list[bytes],
+        *,
+        copy: bool,
+        replace: bool,
+    ) -> bytes:
+        """MIGRATE. place: host, port, database, timeout in ms."""
+
+
 class ClusterOrders(Protocol):
     """What changes the cluster (cluster/orders.py)."""
 
@@ -183,6 +200,7 @@ class Server:
     statistics: Statistics
     scripting: Scripting
     snapshots: Snapshots
+    append_only: AppendOnly
     history: History
     primary: Primary
     replica: Replica
@@ -191,6 +209,7 @@ class Server:
     handover: Handover
     services: Services
     outgoing: Outgoing
+    transfers: Transfers
     cluster: Cluster | None = None  # None: there is none
     cron_paused: bool = False  # DEBUG PAUSE-CRON
 

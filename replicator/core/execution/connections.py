@@ -60,6 +60,8 @@ class Connections:
         if session is None:
             if event.conn == node.replica.conn:
                 node.replica.received(event.data, node.turn.now)
+            elif event.conn in node.owners:
+                node.owners[event.conn].received(event, node.turn.now)
             return
         self.reads += 1
         session.last_ms = node.turn.now.mono_ms
@@ -157,6 +159,8 @@ class Connections:
         if session is None:
             if event.conn == self.node.replica.conn and self.node.replica.conn:
                 self.node.replica.closed(event.why, self.node.turn.now)
+            elif event.conn in self.node.owners:
+                self.node.owners[event.conn].closed(event, self.node.turn.now)
             return
         self._forget(session)
 
@@ -190,11 +194,15 @@ class Connections:
         if event.conn == self.node.replica.conn:
             self.node.following.local = address(event.local_host, event.local_port)
             self.node.replica.connected(self.node.turn.now)
+        elif event.conn in self.node.owners:
+            self.node.owners[event.conn].connected(event, self.node.turn.now)
 
     def connect_failed(self, event: ConnectFailed) -> None:
         """The link to our primary could not be made."""
         if event.conn == self.node.replica.conn:
             self.node.replica.connect_failed(event.why, self.node.turn.now)
+        elif event.conn in self.node.owners:
+            self.node.owners[event.conn].connect_failed(event, self.node.turn.now)
 
     def output_pending(self, event: OutputPending) -> None:
         """How much the driver still holds for a connection."""

@@ -271,6 +271,9 @@ class Executor:
         if self.node.pauses(session, command):
             self.park(session, Blocked("pause", argv, command, None, b"", since_ms=self.node.turn.now.mono_ms))
             return PENDING
+        if self.node.transfers.holds(session, command, argv):
+            self.park(session, Blocked("moved key", argv, command, None, b"", since_ms=self.node.turn.now.mono_ms))
+            return PENDING
         if session.transaction is not None and command.full_name not in _NEVER_QUEUED:
             if command.flags & NO_MULTI:
                 self.total_commands -= 1
