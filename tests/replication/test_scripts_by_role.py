@@ -1,4 +1,4 @@
-"""Scripts where it matters what the node is just now, what time it is and how much they hand over: beside a stock server."""
+"""Scripts where it matters what the node is just now, what time it is and how much they hand over: beside stock."""
 
 from __future__ import annotations
 
