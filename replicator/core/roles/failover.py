@@ -337,6 +337,9 @@ class Handover:
             node.turn.log(Level.WARNING, "There is a child saving an .rdb. Killing it!")
         node.snapshots.cancel()
         save = bool(node.config["save"]) if self.shutdown_save is None else self.shutdown_save
+        if not node.append_only.before_exit(force=self.shutdown_force):
+            self._cancel_shutdown()
+            return
         node.exiting = True
         node.regate()
         if save:
@@ -381,7 +384,7 @@ class Handover:
         waiters, self._save_waiters = self._save_waiters, []
         for session in waiters:
             if session.blocked is not None and session.blocked.kind == "save":
-                self.node.executor.unblock(session, reply.error(f"ERR {why}") if why else reply.OK)
+                self.node.executor.unblock(session, reply.error("ERR") if why else reply.OK)
 
     # -- clocks ------------------------------------------------------------------------------------------------------
 
