@@ -78,7 +78,7 @@ def options(**given: str) -> list[str]:
 
 
 @pytest.mark.parametrize("preamble", ["yes", "no"])
-@pytest.mark.parametrize("writer,reader", [(a, b) for e in ("redis7", "valkey9") for a, b in (("ours", e), (e, "ours"))])
+@pytest.mark.parametrize("writer,reader", [pair for e in ("redis7", "valkey9") for pair in (("ours", e), (e, "ours"))])
 def test_a_directory_starts_the_other_engine_with_the_same_data(
     writer: str, reader: str, preamble: str, tmp_path: Path
 ) -> None:
