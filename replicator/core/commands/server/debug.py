@@ -252,7 +252,6 @@ _SUBCOMMANDS: dict[bytes, tuple[Callable[[Client, list[bytes]], bytes], int, int
     b"replybuffer": (_nothing, 2, 2),
     b"jmap": (_nothing, 0, 0),
     b"set-disable-deny-scripts": (_lenient_scripts, 1, 1),
-    b"aof-flush-sleep": (_nothing, 1, 1),
     b"config-rewrite-force-all": (_nothing, 0, 0),
     b"help": (_help, 0, 0),
 }
