@@ -45,7 +45,7 @@ def run(config: Config) -> int:
 def _options(config: Config) -> ServeOptions:
     return ServeOptions(
         port=config["port"],
-        bus_port=(config["cluster-port"] or config["port"] + 10000) if config["cluster-enabled"] else 0,
+        bus_port=_bus_port(config),
         addresses=tuple(config["bind"]),
         tls_port=config["tls-port"],
         tls=tls_settings(config),
@@ -64,6 +64,13 @@ def _options(config: Config) -> ServeOptions:
     )
 
 
+def _bus_port(config: Config) -> int:
+    if not config["cluster-enabled"]:
+        return 0
+    port: int = config["cluster-port"] or config["tls-port" if config["tls-cluster"] else "port"] + 10000
+    return port
+
+
 def tls_settings(config: Config) -> TlsSettings:
     """The directives tls-* as the runtime takes them."""
     values = {name: config[f"tls-{name.replace('_', '-')}"] for name in TLS_NAMES}
@@ -79,7 +86,7 @@ def _surroundings(config: Config, services: Services) -> Surroundings:
         meter=services.meter,
         resident=services.memory,
         memory=read_memory_bound(),
-        cpu_seconds=_cpu_seconds,
+        cpu_seconds=cpu_seconds,
         system=f"{machine.sysname} {machine.release} {machine.machine}",
         set_role=services.set_role,
         acl_file=_TextFile(config["aclfile"]) if config["aclfile"] else None,
@@ -108,7 +115,8 @@ class _TextFile:
         self._store.write(text)
 
 
-def _cpu_seconds() -> tuple[float, float, float, float]:
+def cpu_seconds() -> tuple[float, float, float, float]:
+    """What this process and its children have used: system, user, children's system, children's user."""
     own = resource.getrusage(resource.RUSAGE_SELF)
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return own.ru_stime, own.ru_utime, children.ru_stime, children.ru_utime

@@ -127,7 +127,7 @@ def room(module: str) -> str:
         return "simulated stage" if parts[2].startswith("sim") else "live stage"
     if parts in (["scenario", "cli"], ["scenario", "running"]):
         return "top"  # the command, and what builds the stage that it asks for
-    return parts[0] if parts[0] in ALLOWED else "top"
+    return parts[0] if parts[0] in ALLOWED and parts[0] not in CORE else "top"
 
 
 def target(found: Import) -> str:

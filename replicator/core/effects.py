@@ -110,6 +110,7 @@ class StartSnapshot:
     key_delay_us: int = 0
     prefix: bytes = b""  # sent to each of conns before the payload
     suffix: bytes = b""  # and after it
+    purpose: str = "RDB"  # what the child's log lines call it
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +172,32 @@ class SyncFile:
 
 
 @dataclass(frozen=True, slots=True)
+class SyncLater:
+    """Begin to make all that was appended to the file so far durable, beside the loop: FileSynced with this ticket
+    follows. What is appended meanwhile may or may not be durable then."""
+
+    name: str
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class TruncateFile:
+    """Cut the file back to its first `length` bytes. Not durable before SyncFile. On trouble FileFailed follows."""
+
+    name: str
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
 class CommitFile:
-    """Make the file durable, then rename it to final_name (durably). FileCommitted or FileFailed follows."""
+    """Make the file durable, then rename it to final_name (durably). FileCommitted or FileFailed follows.
+
+    Not durable: it is renamed, and outlives this process; whether it outlives the machine is left to the system.
+    """
 
     name: str
     final_name: str
+    durable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +249,22 @@ class Exit:
     crash: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class RunScript:
+    """Run a program of the operator's with these arguments (argv[0] is its path), and nothing of ours: no descriptor,
+    no input. ScriptStarted follows, and ScriptEnded when it is gone. number: names it, given by the machine."""
+
+    number: int
+    argv: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KillScript:
+    """Kill the script of that number, if it still runs; ScriptEnded follows."""
+
+    number: int
+
+
 Effect: TypeAlias = (
     Send
     | Close
@@ -241,11 +279,15 @@ Effect: TypeAlias = (
     | StopReading
     | AppendFile
     | SyncFile
+    | SyncLater
+    | TruncateFile
     | CommitFile
     | RemoveFile
     | Log
     | Announce
     | Listen
     | Sleep
+    | RunScript
+    | KillScript
     | Exit
 )

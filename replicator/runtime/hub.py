@@ -40,6 +40,7 @@ from replicator.runtime.files import Files
 from replicator.runtime.link import IN, READ_BYTES, READ_BYTES_MOST, FileItem
 from replicator.runtime.links import GONE_BY_PEER, Links
 from replicator.runtime.listeners import Listener
+from replicator.runtime.scripts import Scripts
 from replicator.runtime.snapshot import Snapshots
 from replicator.runtime.sockets import Door, reason
 from replicator.runtime.tls.channel import Channel
@@ -108,8 +109,7 @@ class Hub:
         self._told: deque[told.Event] = deque()
         self._dying: list[socket.socket | Channel | int] = []
         self._timers: list[tuple[int, int, Callable[[], None]]] = []
-        self._ticket = 0
-        self._last_conn = 0
+        self._ticket = self._last_conn = 0
         self.more = False  # work is left over: do not sleep
         self._posted: deque[told.Event] = deque()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -118,9 +118,10 @@ class Hub:
         self.door = Door(self, keepalive_s)
         self.tls = Tls() if tls is None else tls
         self.handshakes = Handshakes(self)
-        self.files = Files(self._told.append, directory)
+        self.files = Files(self._told.append, directory, self.post)
         self.snapshots = Snapshots(self, self.files)
         self.connector = Connector(self)
+        self.scripts = Scripts(self)
         self._carry = self._duties()
 
     def _duties(self) -> dict[type[Any], Callable[[Any], None]]:
@@ -139,12 +140,16 @@ class Hub:
             do.StopReading: lambda effect: self.files.stop_reading(effect.name),
             do.AppendFile: lambda effect: self._file(self.files.append(effect.name, effect.data, effect.first)),
             do.SyncFile: self._sync_file,
+            do.SyncLater: lambda effect: self.files.sync_later(effect.name, effect.ticket),
+            do.TruncateFile: lambda effect: self._file(self.files.truncate(effect.name, effect.length)),
             do.CommitFile: self._commit_file,
             do.RemoveFile: lambda effect: self._file(self.files.remove(effect.name)),
             do.Log: lambda effect: self.log(effect.level, effect.message),
             do.Announce: lambda effect: self._announce(effect.name, effect.fields),
             do.Listen: lambda effect: self._listen(effect.port),
             do.Sleep: self._sleep,
+            do.RunScript: self.scripts.run,
+            do.KillScript: lambda effect: self.scripts.kill(effect.number),
             do.Exit: self._exit,
         }
 
@@ -175,8 +180,7 @@ class Hub:
         self._told.append(event)
 
     def post(self, event: told.Event) -> None:
-        """Tell the machine from outside the loop (a signal handler, another task of the same thread). Wakes the
-        loop."""
+        """Tell the machine from outside the loop (a signal handler, another task, another thread). Wakes the loop."""
         self._posted.append(event)
         self.wake()
 
@@ -219,7 +223,7 @@ class Hub:
         self._carry_out(effects)
 
     def wake(self) -> None:
-        """End the loop's sleep. May be called from a signal handler."""
+        """End the loop's sleep. May be called from a signal handler or another thread."""
         os.eventfd_write(self._wake_fd, 1)
 
     def listen(self, listeners: Iterable[Listener]) -> None:
@@ -441,7 +445,7 @@ class Hub:
 
     def _commit_file(self, effect: do.CommitFile) -> None:
         self.links.flush_dirty()
-        self._file(self.files.commit(effect.name, effect.final_name))
+        self._file(self.files.commit(effect.name, effect.final_name, durable=effect.durable))
 
     def _listen(self, port: int) -> None:
         trouble = self._relisten(port)
@@ -464,7 +468,8 @@ class Hub:
     def _shut(self) -> None:
         """Close everything; each part is tried even if another fails."""
         parts: list[Callable[[], None]] = [
-            self.snapshots.shut, self.connector.shut, self.handshakes.shut, self.door.shut, self.files.shut,
+            self.snapshots.shut, self.scripts.shut, self.connector.shut, self.handshakes.shut, self.door.shut,
+            self.files.shut,
         ]  # fmt: skip
         for link in self.links.by_fd.values():
             parts += [link.drop_queue, link.sock.close]

@@ -124,6 +124,8 @@ class Process:
             do.StopReading: self._files.stop_reading,
             do.AppendFile: self._files.append,
             do.SyncFile: self._files.sync,
+            do.SyncLater: self._files.sync_later,
+            do.TruncateFile: self._files.truncate,
             do.CommitFile: self._files.commit,
             do.RemoveFile: lambda effect: disk.remove(effect.name),
             do.Log: self._log,
@@ -566,8 +568,9 @@ class Process:
             return
         wire = self.wires.get(effect.conn)
         if wire is None:
-            if self.locals.pop(effect.conn, None) is not None:
+            if (local := self.locals.pop(effect.conn, None)) is not None:
                 self.tell(told.Closed(effect.conn, effect.why))
+                local.answered(None)
             return
         if not self.withheld and wire.conn in self._dirty:
             del self._dirty[wire.conn]

@@ -23,6 +23,7 @@ from replicator.core.command_table.statistics import Statistics
 from replicator.core.config.config import Config
 from replicator.core.keyspace.eviction import Evictor
 from replicator.core.keyspace.values import Value
+from replicator.core.persistence.append_only import AppendOnly
 from replicator.core.persistence.snapshots import Snapshots
 from replicator.core.replication.history import History
 from replicator.core.replication.outgoing import Outgoing
@@ -113,10 +114,18 @@ class Handover(Protocol):
         """SAVE."""
 
 
+class Durability(Protocol):
+    """WAITAOF (roles/durability.py)."""
+
+    def wait(self, session: session.Session, local: int, replicas: int, timeout_ms: int) -> bytes:
+        """WAITAOF local replicas timeout."""
+
+
 class Services(Protocol):
     """What has no room of its own yet."""
 
     active_expire: bool
+    lenient_scripts: bool
     skip_checksum: bool
 
     def serialized_length(self, value: Value) -> int:
@@ -133,6 +142,22 @@ class Services(Protocol):
 
     def memory_overheads(self) -> dict[str, int]:
         """Bytes in buffers outside the keyspace, as MEMORY STATS names them."""
+
+
+class Transfers(Protocol):
+    """Keys that become another node's (execution/transfers.py)."""
+
+    def migrate(
+        self,
+        session: session.Session,
+        place: tuple[str, int, int, int],
+        keys: list[bytes],
+        login: list[bytes],
+        *,
+        copy: bool,
+        replace: bool,
+    ) -> bytes:
+        """MIGRATE. place: host, port, database, timeout in ms."""
 
 
 class ClusterOrders(Protocol):
@@ -183,6 +208,8 @@ class Server:
     statistics: Statistics
     scripting: Scripting
     snapshots: Snapshots
+    append_only: AppendOnly
+    durability: Durability
     history: History
     primary: Primary
     replica: Replica
@@ -191,6 +218,7 @@ class Server:
     handover: Handover
     services: Services
     outgoing: Outgoing
+    transfers: Transfers
     cluster: Cluster | None = None  # None: there is none
     cron_paused: bool = False  # DEBUG PAUSE-CRON
 

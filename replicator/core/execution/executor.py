@@ -31,7 +31,7 @@ from replicator.core.command_table.registry import (
     Command,
 )
 from replicator.core.effects import Close
-from replicator.core.errors import WRONG_TYPE, CommandError, Redirect, shown_in_error, unknown_command
+from replicator.core.errors import WRONG_TYPE, CommandError, CountedError, Redirect, shown_in_error, unknown_command
 from replicator.core.execution.script_flags import flags_of
 from replicator.core.keyspace.database import WrongType
 from replicator.core.limits import MAX_SPELLINGS, OUTPUT_HELD_BYTES, OUTPUT_RETRY_MS, WEIGHED_BYTES, WEIGHED_COMMANDS
@@ -46,6 +46,7 @@ ANY = 1 << 62  # every command has this bit: a gate that lets nothing through un
 _ALLOWED_WHILE_SUBSCRIBED = frozenset(
     ("subscribe", "unsubscribe", "psubscribe", "punsubscribe", "ssubscribe", "sunsubscribe", "ping", "quit", "reset")
 )
+COUNTED_AT_END = ("keys", "replicas")  # whose command counts as called when its waiting has ended
 _NEVER_QUEUED = frozenset(("exec", "discard", "multi", "watch", "quit", "reset"))
 # CLIENT REPLY silences replies; what confirms a subscription is a message.
 _ALWAYS_ANSWERED = frozenset(("subscribe", "unsubscribe", "psubscribe", "punsubscribe", "ssubscribe", "sunsubscribe"))
@@ -67,7 +68,7 @@ class Executor:
         self.blocked: dict[Session, None] = {}
         self.resumed: list[Session] = []  # unblocked, with commands still to run
         self.errors: dict[str, int] = {}  # INFO errorstats
-        self.total_commands = 0
+        self.total_commands = self.writes = 0  # run; sent replies
         self.current: Session | None = None  # whose commands run
         self.behind: list[bytes] = []  # messages for `current`, to go out behind the reply of its command
         self.batch_dirty = 0  # keyspace.dirty when the batch that runs now began
@@ -150,7 +151,7 @@ class Executor:
                 try:
                     answer = run(session, argv)
                 except CommandError as problem:
-                    answer = self.failed(command, str(problem))
+                    answer = self.failed(command, problem)
                 except WrongType:
                     answer = self.failed(command, WRONG_TYPE)
                 if keyspace.recorded:
@@ -165,6 +166,8 @@ class Executor:
             if answer:
                 out.append(answer)
             elif session.blocked is not None:
+                if session.blocked.kind in COUNTED_AT_END and session.command is not None:
+                    session.command.calls -= 1
                 session.queue.extend(batch[at + 1 :])
                 break
             if keyspace.ready:
@@ -215,7 +218,7 @@ class Executor:
         try:
             answer = command.run(ctx, argv)
         except CommandError as problem:
-            answer = self.failed(command, str(problem))
+            answer = self.failed(command, problem)
         except WrongType:
             answer = self.failed(command, WRONG_TYPE)
         keyspace.writes = 0
@@ -225,11 +228,11 @@ class Executor:
             self.outgoing.commit()
         return answer
 
-    def failed(self, command: Command | None, text: str) -> bytes:
+    def failed(self, command: Command | None, problem: str | CommandError) -> bytes:
         """The error reply, counted."""
         if command is not None:
             command.failed += 1
-        return self._error(text)
+        return reply.error(str(problem)) if type(problem) is CountedError else self._error(str(problem))
 
     def _error(self, text: str) -> bytes:
         code = text.split(" ", 1)[0]
@@ -252,8 +255,10 @@ class Executor:
         try:
             command = self._admit(session, command, argv)
         except CommandError as problem:
-            if command is not None:
-                command.rejected += 1
+            self.total_commands -= 1
+            refused = self.resolve(argv)
+            if refused is not None:
+                refused.rejected += 1
             if command is not None and command.name == "exec":
                 self.end_transaction(session)
                 text = str(problem)
@@ -266,12 +271,17 @@ class Executor:
         if self.node.pauses(session, command):
             self.park(session, Blocked("pause", argv, command, None, b"", since_ms=self.node.turn.now.mono_ms))
             return PENDING
+        if self.node.transfers.holds(session, command, argv):
+            self.park(session, Blocked("moved key", argv, command, None, b"", since_ms=self.node.turn.now.mono_ms))
+            return PENDING
         if session.transaction is not None and command.full_name not in _NEVER_QUEUED:
             if command.flags & NO_MULTI:
+                self.total_commands -= 1
+                command.rejected += 1
                 session.transaction.aborted = True
                 return self._mode(session, self._error("ERR Command not allowed inside a transaction"))
-            session.transaction.commands.append((command, argv))
-            session.transaction.flags |= flags_of(command, argv, self.node.scripting)
+            session.transaction.add(command, argv, flags_of(command, argv, self.node.scripting))
+            self.total_commands -= 1  # it counts when EXEC runs it
             return self._mode(session, reply.QUEUED)
         session.argv = argv
         session.command = command
@@ -331,18 +341,21 @@ class Executor:
         session.argv = argv
         session.command = command
         node = self.node
-        flags = command.flags
-        if not session.authenticated and not flags & NO_AUTH:
+        flags = flags_of(command, argv, node.scripting)
+        lacks = ~flags
+        if session.transaction is not None and command.name == "exec":
+            flags |= session.transaction.flags  # what one of the queued commands does, EXEC does
+            lacks |= session.transaction.lacks
+        if not session.authenticated and not command.flags & NO_AUTH:
             raise CommandError("NOAUTH Authentication required.")
         node.users.check(session, command, argv)
         if node.cluster is not None:
             node.cluster.check(session, command, argv)
-        writes = self._writes(session, command)
         if session.monitor and flags & (READONLY | WRITE):
             raise CommandError("ERR Replica can't interact with the keyspace")
         if flags & DENY_OOM or (session.transaction is not None and self._needs_memory(session.transaction, command)):
             node.check_memory()
-        if writes:
+        if flags & WRITE:
             node.check_write()
         subscribed = session.channels or session.patterns or session.shard_channels
         if subscribed and not session.resp3 and command.name not in _ALLOWED_WHILE_SUBSCRIBED:
@@ -350,10 +363,10 @@ class Executor:
                 f"ERR Can't execute '{command.full_name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / "
                 "RESET are allowed in this context"
             )
-        if not flags & STALE and node.is_stale():
+        if lacks & STALE and node.is_stale():
             raise CommandError("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.")
         if node.loading is not None:
-            if not flags & LOADING and not node.loading.asynchronous:
+            if lacks & LOADING and not node.loading.asynchronous:
                 raise CommandError("LOADING Redis is loading the dataset in memory")
             if flags & NO_ASYNC_LOADING and node.loading.asynchronous:
                 raise CommandError("LOADING Redis is loading the dataset in memory")
@@ -379,12 +392,6 @@ class Executor:
         if command.name == "exec":
             return bool(transaction.flags & DENY_OOM)
         return command.full_name not in _NEVER_QUEUED
-
-    def _writes(self, session: Session, command: Command) -> bool:
-        """Whether running the command now may change data."""
-        if command.name == "exec" and session.transaction is not None:
-            return bool(session.transaction.flags & WRITE)
-        return bool(command.flags & WRITE)
 
     def regate(self, session: Session) -> None:
         """Recompute which commands of this session need the careful path."""
@@ -426,6 +433,7 @@ class Executor:
                 self.node.users.check_queued(session, command, argv)
             except CommandError as problem:
                 return self.failed(command, str(problem))
+        self.total_commands += 1
         answer = self.call(session, command, argv, commit=False)
         if self.node.monitors and not command.flags & (ADMIN | SKIP_MONITOR):
             self.node.watchers.feed(session, command, argv)
@@ -492,9 +500,13 @@ class Executor:
             self.resumed.append(session)
         return blocked
 
-    def unblock(self, session: Session, answer: bytes) -> None:
-        """End a session's waiting with this reply."""
-        self.unpark(session)
+    def unblock(self, session: Session, answer: bytes, *, counted: bool = False) -> None:
+        """End a session's waiting with this reply. counted: of a call that INFO has counted."""
+        blocked = self.unpark(session)
+        if not counted and blocked.kind in COUNTED_AT_END and blocked.command is not None:
+            blocked.command.calls += 1
+            if answer[:1] == b"-":
+                self.failed(blocked.command, answer[1:-2].decode())
         if answer and (answer := self._mode(session, answer)):
             session.push(answer)
 
@@ -535,8 +547,10 @@ class Executor:
                 finally:
                     session.retrying = False
                     self.current = before
-                if answer != PENDING:
-                    self.unblock(session, answer)
+                if answer == PENDING:
+                    blocked.command.calls -= 1
+                else:
+                    self.unblock(session, answer, counted=True)
                     if self.behind and before is not session:
                         self._push_behind(session)
                     self.outgoing.writers[session] = None

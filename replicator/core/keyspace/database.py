@@ -360,6 +360,7 @@ class Keyspace:
         self.keeps_index = False  # every database has its index from the beginning
         # all keys of a database went or came at once (FLUSHDB, SWAPDB, a load): memory accounting, client-side caching
         self.on_replaced: list[Callable[[Database], None]] = []
+        self.on_flushed: Callable[[], None] | None = None  # FLUSHALL has been called: snapshots
         # id -> (short string, its encoding), of those whose text does not tell it; see encoding.py
         self.marked_strings: dict[int, tuple[bytes, bytes]] = {}
         self.hits = 0
@@ -367,6 +368,10 @@ class Keyspace:
         self.expired = 0
         self.evicted = 0
         self.databases = [Database(self, i) for i in range(count)]
+
+    def tables_size(self) -> int:
+        """Bytes of the tables that lead from keys to values and expiries."""
+        return sum(db.values.__sizeof__() + db.expires.__sizeof__() for db in self.databases if db.values)
 
     @property
     def changes(self) -> int:

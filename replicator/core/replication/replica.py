@@ -107,6 +107,7 @@ class Replica:
     def __init__(
         self, history: History, settings: Settings, chance: Random, emit: Callable[[Effect], None], host: Host
     ) -> None:
+        self.durable_offset: Callable[[int], int | None] = lambda applied: None  # of so much, how much is durable here
         self.history = history
         self.settings = settings
         self.chance = chance
@@ -125,6 +126,8 @@ class Replica:
         self.down_since_ms = 0
         self.retry_ms = 0
         self.last_ack_ms = 0
+        self.bytes_received = 0  # of payloads and of the stream
+        self.bytes_sent = 0
         self.ask_failover = False  # our next PSYNC tells the primary-to-be that we hand over to it
         self.failover_unanswered = False  # it was told, and the answer was lost: it may have taken over
         self._failover_confirming = False  # it is a master: whether of our history, a plain PSYNC asks
@@ -220,13 +223,15 @@ class Replica:
         return 1000 * self._number("repl-timeout")
 
     def acknowledge(self, now: Now, position: int | None = None) -> None:
-        """REPLCONF ACK <offset>."""
+        """REPLCONF ACK <offset> [FACK <offset>]."""
         if self.state is ReplicaState.CONNECTED:
             self.last_ack_ms = now.mono_ms
             if not self._knows_offsets:
                 return
             position = self.history.end if position is None else position
-            self._request(b"REPLCONF", b"ACK", b"%d" % position)
+            durable = self.durable_offset(position)
+            fack = () if durable is None else (b"FACK", b"%d" % durable)
+            self._request(b"REPLCONF", b"ACK", b"%d" % position, *fack)
 
     def show_life(self, now: Now) -> None:
         """While we load, a line end every second keeps the primary from giving up on us."""
@@ -317,9 +322,11 @@ class Replica:
         """Bytes from the primary, in whatever state we are."""
         self.last_io_ms = now.mono_ms
         if self.up:
+            self.bytes_received += len(data)
             self.host.apply_stream(data)
             return
         if self.state is ReplicaState.LOADING:
+            self.bytes_received += len(data)
             self.transfer.behind += data
             return
         if self.state is ReplicaState.TRANSFER and self.transfer.header_seen:
@@ -352,6 +359,7 @@ class Replica:
                 break
         rest = data[at:]
         if rest and self.up:
+            self.bytes_received += len(rest)
             self.host.apply_stream(rest)
         elif rest and self.conn:
             self._payload(rest, now)
@@ -499,6 +507,7 @@ class Replica:
             self.disconnect(problem.why, now)
 
     def _payload(self, data: bytes, now: Now) -> None:
+        self.bytes_received += len(data)
         try:
             whole = self.transfer.take(data, now)
         except TransferError as problem:
@@ -577,6 +586,7 @@ class Replica:
         self._write(encode(argv))
 
     def _write(self, data: bytes) -> None:
+        self.bytes_sent += len(data)
         self.emit(Send(self.conn, data))
 
     def _log(self, level: Level, message: str) -> None:

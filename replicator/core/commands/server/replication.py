@@ -149,6 +149,11 @@ def replconf(ctx: Client, argv: list[bytes]) -> bytes:
     link = ctx.server.orders.link_of(ctx)
     if len(argv) == 3 and argv[1] in (b"ACK", b"ack"):  # every second, from each replica
         return _ack(ctx, link, argv[2])
+    if len(argv) == 5 and argv[1].lower() == b"ack" and argv[3].lower() == b"fack":
+        durable = parse_int(argv[4])
+        if durable is not None and durable > link.durable:
+            link.durable = durable
+        return _ack(ctx, link, argv[2])
     for option, value in zip(argv[1::2], argv[2::2], strict=True):
         name = option.lower()
         if name == b"listening-port":
@@ -164,6 +169,8 @@ def replconf(ctx: Client, argv: list[bytes]) -> bytes:
             link.announce(host=value.decode("utf-8", "replace"))
         elif name == b"capa":
             link.capabilities |= {b"eof": 1, b"psync2": 2}.get(value.lower(), 0)
+            if value.lower() == b"rdb11":  # our own replicas say so; others ignore what they do not know
+                link.rdb_version = 11
         elif name == b"ack":
             return _ack(ctx, link, value)
         elif name == b"getack":
@@ -177,7 +184,10 @@ def replconf(ctx: Client, argv: list[bytes]) -> bytes:
             link.rdb_only = number == 1
         elif name == b"rdb-filter-only":
             _filter(link, value)
-        elif name in (b"version", b"rdb-channel", b"main-ch-client-id", b"set-rdb-client-id"):
+        elif name == b"version":  # Valkey says it from 8 on
+            major = parse_int(value.partition(b".")[0]) or 0
+            link.rdb_version = 80 if major >= 9 else 11 if major >= 8 else link.rdb_version
+        elif name in (b"rdb-channel", b"main-ch-client-id", b"set-rdb-client-id"):
             continue  # told by Valkey
         else:
             raise CommandError(f"ERR Unrecognized REPLCONF option: {option.decode('utf-8', 'replace')}")

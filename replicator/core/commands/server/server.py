@@ -72,7 +72,7 @@ def bgsave(ctx: Client, argv: list[bytes]) -> bytes:
     snapshots = ctx.server.snapshots
     if snapshots.saving:
         raise CommandError("ERR Background save already in progress")
-    if snapshots.running is not None:
+    if snapshots.running is not None or ctx.server.append_only.rewriter.running:
         if len(argv) == 2:
             snapshots.scheduled = True
             return reply.simple("Background saving scheduled")
