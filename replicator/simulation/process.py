@@ -28,6 +28,7 @@ from replicator.simulation.clocks import Clock
 from replicator.simulation.disk import Disk
 from replicator.simulation.filing import Filing
 from replicator.simulation.kernel import Kernel
+from replicator.simulation.life import Life
 from replicator.simulation.local import Local
 from replicator.simulation.network import Network, Socket, draw_short
 from replicator.simulation.parts import Costs, Hooks
@@ -40,7 +41,7 @@ LATEST_REST: Final = 4.5
 GONE_BY_PEER: Final = "Client closed connection"
 
 
-class Process:
+class Process(Life):
     """One life of a machine on one host."""
 
     __slots__ = (
@@ -55,19 +56,13 @@ class Process:
         "_number",
         "_short_reads",
         "_stepped",
-        "_timers_waiting",
         "_told",
-        "_waiting",
-        "_waking_us",
         "address",
-        "busy_until_us",
         "chance",
         "clock",
         "costs",
         "disk",
-        "ended",
         "hooks",
-        "kernel",
         "locals",
         "machine",
         "name",
@@ -75,7 +70,6 @@ class Process:
         "now",
         "pid",
         "snapshots",
-        "stopped",
         "streams",
         "wires",
         "withheld",
@@ -86,21 +80,16 @@ class Process:
         disk: Disk, chance: Random, hooks: Hooks, costs: Costs, pid: int = 1,
     ) -> None:  # fmt: skip
         """address: where it listens; port 0 listens nowhere."""
-        self.kernel, self.net, self.name, self.address, self.machine = kernel, net, name, address, machine
+        super().__init__(kernel)
+        self.net, self.name, self.address, self.machine = net, name, address, machine
         self.clock, self.disk, self.chance, self.hooks, self.costs, self.pid = clock, disk, chance, hooks, costs, pid
         self._number = crc32(name.encode())
         self._draw, self._short_reads = chance.random, costs.short_reads
-        self.ended: tuple[int, str] | None = None
-        self.stopped = False
-        self.busy_until_us = 0
         self.now = clock.now()
         self.wires: dict[int, Wire] = {}
         self.streams: dict[int, Wire] = {}
         self.locals: dict[int, Local] = {}
         self._told: deque[told.Event] = deque()
-        self._waiting: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
-        self._timers_waiting: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
-        self._waking_us = -1
         self._calls = Calls(self)
         self._dirty: dict[int, Wire] = {}
         self.withheld = False
@@ -171,65 +160,9 @@ class Process:
         """The machine is dark at once; its disk is torn by the caller."""
         self._end(137, "signal 9", power=True)
 
-    def stop(self) -> None:
-        """SIGSTOP."""
-        self.stopped = True
-
-    def go_on(self) -> None:
-        """SIGCONT."""
-        if self.stopped:
-            self.stopped = False
-            self._wake()
-
     def signal(self, name: str) -> None:
         """SIGTERM and the like, told to the machine when it runs."""
         self.later(self.turn, told.Signalled(name))
-
-    @property
-    def held_up(self) -> bool:
-        """The process does not run now."""
-        return self.stopped or self.busy_until_us > self.kernel.now_us
-
-    def later(self, call: Callable[..., None], *arguments: Any) -> None:
-        """Call now, or when the process runs again."""
-        if self.ended is not None:
-            return
-        if self.stopped or self.busy_until_us > self.kernel.now_us or self._waiting:
-            self._waiting.append((call, arguments))
-            self._plan_waking()
-        else:
-            call(*arguments)
-
-    def later_than_reads(self, call: Callable[..., None]) -> None:
-        """Call now; or when the process runs again, behind what has come on its sockets by then, for a turn of the live
-        driver has sockets before timers."""
-        if self.ended is not None:
-            return
-        if self.stopped or self.busy_until_us > self.kernel.now_us or self._waiting:
-            self._timers_waiting.append((call, ()))
-            self._plan_waking()
-        else:
-            call()
-
-    def _plan_waking(self) -> None:
-        if not self.stopped and self._waking_us != self.busy_until_us:
-            self._waking_us = self.busy_until_us
-            self.kernel.at(self.busy_until_us, self._wake)
-
-    def _wake(self) -> None:
-        self._waking_us = -1
-        self._waiting.extend(self._timers_waiting)
-        self._timers_waiting.clear()
-        while self._waiting and self.ended is None:
-            if self.held_up:
-                self._plan_waking()
-                return
-            call, arguments = self._waiting.popleft()
-            call(*arguments)
-
-    def be_busy(self, duration_us: int) -> None:
-        """The process stands still for so long, from now or from the end of what it is busy with."""
-        self.busy_until_us = max(self.busy_until_us, self.kernel.now_us) + duration_us
 
     # -- turns -------------------------------------------------------------------------------------------------------
 

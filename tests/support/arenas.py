@@ -137,7 +137,7 @@ at = "0s"
 throttle = { between = ["a", "others"], rate = "30kb", direction = "a->others" }
 [[steps]]
 at = "1500ms"
-kill = "a"
+kill = { node = "a", power_loss = true }
 [[steps]]
 when = { down = "a" }
 promote = "best"

@@ -77,7 +77,7 @@ def seen(node: Node) -> Seen:
     for link in primary.links.values():
         if link.state is LinkState.ONLINE:
             online += 1
-            lag = (node.turn.now.mono_ms - link.acked_ms) // 1000
+            lag = link.lag_s(node.turn.now)
             lag_s = lag if lag_s is None else min(lag_s, lag)
     role, upstream, state = "master", "", ""
     if replica.active:
