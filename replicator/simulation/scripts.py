@@ -1,5 +1,5 @@
-"""Programs that a simulated machine has run for its operator (effects.RunScript): they take a while and end as the costs
-say."""
+"""Programs that a simulated machine has run for its operator (effects.RunScript): they take a while, and end as the
+costs say."""
 
 from __future__ import annotations
 
