@@ -29,6 +29,7 @@ class Services:
     def __init__(self, node: Node) -> None:
         self.node = node
         self.active_expire = True  # DEBUG SET-ACTIVE-EXPIRE
+        self.lenient_scripts = False  # DEBUG SET-DISABLE-DENY-SCRIPTS
         self.skip_checksum = False  # DEBUG SET-SKIP-CHECKSUM-VALIDATION
         self._ops_sample = (0, 0)
         self.ops_per_second = 0
@@ -173,7 +174,7 @@ class Services:
         """Writes that wait cannot be served by a replica."""
         node = self.node
         for session in list(node.executor.blocked):
-            if session.blocked is not None and session.blocked.kind in ("keys", "replicas"):
+            if session.blocked is not None and session.blocked.kind in ("keys", "replicas", "durable"):
                 node.executor.unblock(
                     session,
                     reply.error(

@@ -114,10 +114,18 @@ class Handover(Protocol):
         """SAVE."""
 
 
+class Durability(Protocol):
+    """WAITAOF (roles/durability.py)."""
+
+    def wait(self, session: session.Session, local: int, replicas: int, timeout_ms: int) -> bytes:
+        """WAITAOF local replicas timeout."""
+
+
 class Services(Protocol):
     """What has no room of its own yet."""
 
     active_expire: bool
+    lenient_scripts: bool
     skip_checksum: bool
 
     def serialized_length(self, value: Value) -> int:
@@ -201,6 +209,7 @@ class Server:
     scripting: Scripting
     snapshots: Snapshots
     append_only: AppendOnly
+    durability: Durability
     history: History
     primary: Primary
     replica: Replica

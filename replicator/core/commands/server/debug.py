@@ -88,6 +88,16 @@ def _reload(ctx: Client, argv: list[bytes]) -> bytes:
     return reply.OK
 
 
+def _load_aof(ctx: Client, argv: list[bytes]) -> bytes:
+    return ctx.server.append_only.load_again(ctx)
+
+
+def _flush_sleep(ctx: Client, argv: list[bytes]) -> bytes:
+    """DEBUG AOF-FLUSH-SLEEP microseconds: the process sleeps before each write of the append-only file."""
+    ctx.server.append_only.journal.flush_sleep_us = max(0, _integer(argv[2]))
+    return reply.OK
+
+
 def _change_id(ctx: Client, argv: list[bytes]) -> bytes:
     server = ctx.server
     server.outgoing.flush()
@@ -98,6 +108,11 @@ def _change_id(ctx: Client, argv: list[bytes]) -> bytes:
 
 def _active_expire(ctx: Client, argv: list[bytes]) -> bytes:
     ctx.server.services.active_expire = argv[2] != b"0"
+    return reply.OK
+
+
+def _lenient_scripts(ctx: Client, argv: list[bytes]) -> bytes:
+    ctx.server.services.lenient_scripts = (parse_int(argv[2]) or 0) != 0
     return reply.OK
 
 
@@ -135,6 +150,8 @@ def _protocol(ctx: Client, argv: list[bytes]) -> bytes:
         head = b"|1\r\n" + reply.bulk(b"key-popularity") + reply.array([reply.bulk(b"key:123"), reply.integer(90)])
         return (head if resp3 else b"") + reply.bulk(b"Some real reply following the attribute")
     if kind == b"push":
+        if not resp3:
+            raise CommandError("ERR RESP2 is not supported by this command")
         return reply.push([reply.bulk(b"server-cpu-usage"), reply.integer(42)], resp3)
     if kind == b"verbatim":
         return reply.verbatim(b"This is a verbatim\nstring", resp3)
@@ -145,7 +162,7 @@ def _protocol(ctx: Client, argv: list[bytes]) -> bytes:
         return b"(" + number + b"\r\n" if resp3 else reply.bulk(number)
     raise CommandError(
         "ERR Wrong protocol type name. Please use one of the following: "
-        "string|integer|double|null|array|set|map|attrib|push|verbatim|true|false"
+        "string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false"
     )
 
 
@@ -212,6 +229,8 @@ _SUBCOMMANDS: dict[bytes, tuple[Callable[[Client, list[bytes]], bytes], int, int
     b"populate": (_populate, 1, 3),
     b"object": (_object, 1, 2),
     b"reload": (_reload, 0, 3),
+    b"loadaof": (_load_aof, 0, 0),
+    b"aof-flush-sleep": (_flush_sleep, 1, 1),
     b"change-repl-id": (_change_id, 0, 0),
     b"set-active-expire": (_active_expire, 1, 1),
     b"replicate": (_replicate, 1, 1 << 20),
@@ -232,7 +251,7 @@ _SUBCOMMANDS: dict[bytes, tuple[Callable[[Client, list[bytes]], bytes], int, int
     b"quicklist-packed-threshold": (_nothing, 1, 1),
     b"replybuffer": (_nothing, 2, 2),
     b"jmap": (_nothing, 0, 0),
-    b"set-disable-deny-scripts": (_nothing, 1, 1),
+    b"set-disable-deny-scripts": (_lenient_scripts, 1, 1),
     b"config-rewrite-force-all": (_nothing, 0, 0),
     b"help": (_help, 0, 0),
 }
