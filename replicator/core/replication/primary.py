@@ -81,6 +81,7 @@ class Link:
     streaming: bool = False  # the driver may pull
     acked: int = 0  # the last ACK; 0 before the first one, whatever the replica has asked for
     acked_ms: int = 0
+    durable: int = -1  # how far its append-only file is durable, as far as it has told
     stalled_ms: int = -1  # since when a diskless payload waits for it; -1: it does not
     since_ms: int = 0  # when it began to wait for a snapshot
     started_ms: int = 0
@@ -407,6 +408,11 @@ class Primary:
         link = self.links.get(conn)
         if link is not None:
             link.stalled_ms = now.mono_ms if stalled else -1
+
+    def has_full_syncs(self) -> bool:
+        """Whether a replica waits for its snapshot, or is being sent it."""
+        under_way = (LinkState.WAIT_START, LinkState.WAIT_END, LinkState.SENDING)
+        return any(link.state in under_way for link in self.links.values())
 
     def has_receivers(self) -> bool:
         """Whether anyone still waits for the snapshot that is being made."""
