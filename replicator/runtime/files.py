@@ -133,8 +133,8 @@ class Files:
             handle = self._handles[name] = _Handle(path, fd, False)
         return handle
 
-    def sync(self, name: str) -> bool:
-        """Make all that was appended durable, and the file's entry in its directory."""
+    def sync(self, name: str, *, entry: bool = True) -> bool:
+        """Make all that was appended durable, and (entry) the file's entry in its directory."""
         if self._refused(name):
             return False
         try:
@@ -143,7 +143,7 @@ class Files:
             return self._failed(name, error)
         try:
             os.fsync(handle.fd)
-            if not handle.entry_durable:
+            if entry and not handle.entry_durable:
                 sync_directory(handle.path)
                 handle.entry_durable = True
         except OSError as error:

@@ -80,14 +80,17 @@ class Filing:
         """effects.CommitFile."""
         self._process.flush_dirty()
 
-        def work() -> None:
-            if effect.durable:
-                self._synced(effect.name)
-            self._process.disk.rename(effect.name, effect.final_name)
+        name = effect.name
+
+        def rename() -> None:
+            self._process.disk.rename(name, effect.final_name)
             if effect.durable:
                 self._process.disk.sync_directory()
 
-        if self.attempt(effect.name, work):
+        there = name in self._process.disk.entries and name not in self._broken
+        if effect.durable and there and not self.attempt(name, lambda: self._synced(name), syncing=True):
+            return
+        if self.attempt(name, rename):
             self._process.tell(told.FileCommitted(effect.name, effect.final_name))
 
     def stop_reading(self, effect: do.StopReading) -> None:
