@@ -47,6 +47,7 @@ def _options(config: Config) -> ServeOptions:
         port=config["port"],
         bus_port=_bus_port(config),
         addresses=tuple(config["bind"]),
+        locked_file=config["cluster-config-file"] if config["cluster-enabled"] else "",
         tls_port=config["tls-port"],
         tls=tls_settings(config),
         backlog=config["tcp-backlog"],
