@@ -32,6 +32,7 @@ from replicator.simulation.life import Life
 from replicator.simulation.local import Local
 from replicator.simulation.network import Network, Socket, draw_short
 from replicator.simulation.parts import Costs, Hooks
+from replicator.simulation.scripts import Scripts
 from replicator.simulation.snapshots import Snapshots
 from replicator.simulation.wire import Feed, Wire
 
@@ -45,34 +46,9 @@ class Process(Life):
     """One life of a machine on one host."""
 
     __slots__ = (
-        "_alarm",
-        "_calls",
-        "_carry",
-        "_dirty",
-        "_draw",
-        "_files",
-        "_handle",
-        "_last_conn",
-        "_number",
-        "_short_reads",
-        "_stepped",
-        "_told",
-        "address",
-        "chance",
-        "clock",
-        "costs",
-        "disk",
-        "hooks",
-        "locals",
-        "machine",
-        "name",
-        "net",
-        "now",
-        "pid",
-        "snapshots",
-        "streams",
-        "wires",
-        "withheld",
+        "_alarm", "_calls", "_carry", "_dirty", "_draw", "_files", "_handle", "_last_conn", "_number",
+        "_short_reads", "_stepped", "_told", "address", "chance", "clock", "costs", "disk", "hooks", "locals",
+        "machine", "name", "net", "now", "pid", "scripts", "snapshots", "streams", "wires", "withheld",
     )  # fmt: skip
 
     def __init__(
@@ -99,6 +75,7 @@ class Process(Life):
         self._files = Filing(self)
         self._last_conn = 0
         self.snapshots = Snapshots(self)
+        self.scripts = Scripts(self)
         self._carry: dict[type[Any], Callable[[Any], None]] = {
             do.Send: self._send,
             do.Close: self._close,
@@ -121,6 +98,8 @@ class Process(Life):
             do.Announce: self._announce,
             do.Listen: self._listen,
             do.Sleep: self._sleep,
+            do.RunScript: self.scripts.run,
+            do.KillScript: self.scripts.kill,
             do.Exit: self._exit,
         }
 
