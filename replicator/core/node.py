@@ -9,6 +9,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from replicator.core.clients.listing import Clients
+from replicator.core.clients.memory import Memory
 from replicator.core.clients.monitors import Monitors
 from replicator.core.clients.pubsub import PubSub
 from replicator.core.clients.session import Session
@@ -94,11 +95,53 @@ class Node:
 
     # Behind thirty attributes an instance's dictionary is no longer shared, and all access to it slower.
     __slots__ = (
-        "_handlers", "append_only", "busy_scripts", "by_id", "clients", "cluster", "config", "connections", "cron_ms",
-        "evictor", "executor", "exiting", "following", "handover", "held", "history", "journal", "keyspace",
-        "last_connection", "loading", "loads", "meter", "monitors", "orders", "outgoing", "owners", "ping_ms",
-        "primary", "pubsub", "random", "ready", "replica", "run_id", "scripting", "second_ms", "server", "services",
-        "sessions", "snapshots", "started", "statistics", "surroundings", "tracker", "transfers", "turn", "users",
+        "_handlers",
+        "append_only",
+        "busy_scripts",
+        "by_id",
+        "clients",
+        "cluster",
+        "config",
+        "connections",
+        "cron_ms",
+        "evictor",
+        "executor",
+        "exiting",
+        "following",
+        "handover",
+        "held",
+        "history",
+        "journal",
+        "keyspace",
+        "last_connection",
+        "loading",
+        "loads",
+        "memory",
+        "meter",
+        "monitors",
+        "orders",
+        "outgoing",
+        "owners",
+        "ping_ms",
+        "primary",
+        "pubsub",
+        "random",
+        "ready",
+        "replica",
+        "run_id",
+        "scripting",
+        "second_ms",
+        "server",
+        "services",
+        "sessions",
+        "snapshots",
+        "started",
+        "statistics",
+        "surroundings",
+        "tracker",
+        "transfers",
+        "turn",
+        "users",
         "watchers",
     )  # fmt: skip
 
@@ -146,7 +189,10 @@ class Node:
         self.watchers = Monitors(self)
         self.statistics = Statistics(self)
         self.busy_scripts = Busy(self)
-        self.services = Services(self)
+        services = self.services = Services(self)
+        self.memory = Memory(
+            self.evictor, self.sessions, self.primary.links, services.memory_is_free, services.commit_evictions
+        )
         self.owners: dict[int, Owner] = {}  # of connections that we asked for, but for the one to our primary
         self.transfers = self._make_transfers()
         self.cluster: Membership | None = None
@@ -527,6 +573,8 @@ class Node:
     def _cron(self) -> None:
         now = self.turn.now
         self.services.cron()
+        if self.memory.evict(now):
+            self.cron_ms = now.mono_ms
         if now.mono_ms - self.second_ms < 1000:
             return
         self.second_ms = now.mono_ms
@@ -570,7 +618,7 @@ class Node:
 
     def check_memory(self) -> None:
         """maxmemory."""
-        self.services.check_memory()
+        self.memory.check(self.turn.now)
 
     def used_memory(self) -> int:
         """Bytes that the data takes, as maxmemory counts them."""
