@@ -95,54 +95,12 @@ class Node:
 
     # Behind thirty attributes an instance's dictionary is no longer shared, and all access to it slower.
     __slots__ = (
-        "_handlers",
-        "append_only",
-        "busy_scripts",
-        "by_id",
-        "clients",
-        "cluster",
-        "config",
-        "connections",
-        "cron_ms",
-        "evictor",
-        "executor",
-        "exiting",
-        "following",
-        "handover",
-        "held",
-        "history",
-        "journal",
-        "keyspace",
-        "last_connection",
-        "loading",
-        "loads",
-        "memory",
-        "meter",
-        "monitors",
-        "orders",
-        "outgoing",
-        "owners",
-        "ping_ms",
-        "primary",
-        "pubsub",
-        "random",
-        "ready",
-        "replica",
-        "run_id",
-        "scripting",
-        "second_ms",
-        "server",
-        "services",
-        "sessions",
-        "snapshots",
-        "started",
-        "statistics",
-        "surroundings",
-        "tracker",
-        "transfers",
-        "turn",
-        "users",
-        "watchers",
+        "_handlers", "append_only", "busy_scripts", "by_id", "clients", "cluster", "config", "connections", "cron_ms",
+        "evictor", "executor", "exiting", "following", "handover", "held", "history", "journal", "keyspace",
+        "last_connection", "loading", "loads", "memory", "meter", "monitors", "orders", "outgoing", "owners",
+        "ping_ms", "primary", "pubsub", "random", "ready", "replica", "run_id", "scripting", "second_ms", "server",
+        "services", "sessions", "snapshots", "started", "statistics", "surroundings", "tracker", "transfers", "turn",
+        "users", "watchers",
     )  # fmt: skip
 
     redis_version = REDIS_VERSION
@@ -309,6 +267,8 @@ class Node:
         if self.replica.active:
             self.replica.advance(now)
         self.handover.advance()
+        if self.evictor.limit:
+            self.memory.advance(now)
         if now.mono_ms >= self.cron_ms:
             self.cron_ms = now.mono_ms + _CRON_MS
             if not self.server.cron_paused:
@@ -334,6 +294,8 @@ class Node:
         if (other := self.handover.deadline_ms()) is not None and other < soonest:
             soonest = other
         if self.keyspace.scheduled and (other := self._expiry_deadline()) is not None and other < soonest:
+            soonest = other
+        if self.evictor.limit and (other := self.memory.due_ms) is not None and other < soonest:
             soonest = other
         if self.primary.waiting and (other := self.snapshots.deadline_ms()) is not None and other < soonest:
             soonest = other
@@ -573,8 +535,6 @@ class Node:
     def _cron(self) -> None:
         now = self.turn.now
         self.services.cron()
-        if self.memory.evict(now):
-            self.cron_ms = now.mono_ms
         if now.mono_ms - self.second_ms < 1000:
             return
         self.second_ms = now.mono_ms

@@ -43,6 +43,7 @@ class Services:
         self.node.evictor.reconfigure()
         self.node.users.install()
         self.node.statistics.install()
+        self.node.memory.reconfigured(self.node.turn.now)
         for name in (
             "min-replicas-to-write",
             "min-replicas-max-lag",
@@ -67,8 +68,7 @@ class Services:
         self.node.evictor.reconfigure()
         self._set_notifications()
         self.node.regate()
-        if self.node.evictor.limit:
-            self.node.cron_ms = self.node.turn.now.mono_ms  # a lowered limit is met at once
+        self.node.memory.reconfigured(self.node.turn.now)
         for session in self.node.sessions.values():
             self.node.executor.regate(session)
 

@@ -39,6 +39,7 @@ class Memory:
         self.replicas = replicas
         self.exempt = exempt
         self.commit = commit
+        self.due_ms: int | None = None  # when keys may have to go next (mono ms)
         self._weighed_ms = -_WEIGH_MS
 
     def weigh(self) -> int:
@@ -74,10 +75,20 @@ class Memory:
         if not self.has_room(now):
             raise CommandError(_OUT_OF_MEMORY)
 
-    def evict(self, now: Now) -> bool:
-        """Let keys go as long as the limit does not hold; whether there is more to do at once."""
+    def reconfigured(self, now: Now) -> None:
+        """The limit or the policy is another: it is met at once, whether or not a command comes."""
+        may_evict = self.evictor.limit and self.evictor.policy != "noeviction"
+        self.due_ms = now.mono_ms if may_evict else None
+
+    def advance(self, now: Now) -> None:
+        """Let keys go as long as the limit does not hold, some at a time."""
+        if self.due_ms is not None and now.mono_ms >= self.due_ms:
+            self.due_ms = now.mono_ms + (0 if self._evict(now) else _WEIGH_MS)
+
+    def _evict(self, now: Now) -> bool:
+        """Evict if need be; whether there is more to do at once."""
         evictor = self.evictor
-        if not evictor.limit or evictor.policy == "noeviction" or self.exempt():
+        if self.exempt():
             return False
         self._count(now)
         if evictor.within_limit():

@@ -247,9 +247,8 @@ class CarefulDecoder:
     """The plain decoder: slower, exact about every byte, with stock's limits, inline commands included."""
 
     __slots__ = (
-        "_argv", "_buffer", "_bulk", "_position", "_remaining", "_scanned", "_size", "consumed", "max_bulk",
-        "trusted",
-    )
+        "_argv", "_buffer", "_bulk", "_position", "_remaining", "_scanned", "_size", "consumed", "max_bulk", "trusted",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._buffer = bytearray()
