@@ -98,8 +98,8 @@ class Node:
     __slots__ = (
         "_handlers", "append_only", "busy_scripts", "by_id", "clients", "cluster", "config", "connections", "cron_ms",
         "durability", "evictor", "executor", "exiting", "following", "handover", "held", "history", "journal",
-        "keyspace", "last_connection", "loading", "loads", "memory", "meter", "monitors", "orders", "outgoing", "owners",
-        "ping_ms", "primary", "pubsub", "random", "ready", "replica", "run_id", "scripting", "second_ms", "server",
+        "keyspace", "last_connection", "loading", "loads", "memory", "meter", "monitors", "orders", "outgoing",
+        "owners", "ping_ms", "primary", "pubsub", "random", "ready", "replica", "run_id", "scripting", "second_ms", "server",
         "services", "sessions", "snapshots", "started", "statistics", "surroundings", "tracker", "transfers", "turn",
         "users", "watchers",
     )  # fmt: skip
@@ -593,10 +593,6 @@ class Node:
         if self.primary.links:
             for link in self.primary.links.values():
                 assert link.acked <= end or link.cursor is None, (link.acked, end)
-
-    def check_memory(self) -> None:
-        """maxmemory."""
-        self.memory.check(self.turn.now)
 
     def used_memory(self) -> int:
         """Bytes that the data takes, as maxmemory counts them."""
