@@ -99,9 +99,9 @@ class Node:
         "_handlers", "append_only", "busy_scripts", "by_id", "clients", "cluster", "config", "connections", "cron_ms",
         "durability", "evictor", "executor", "exiting", "following", "handover", "held", "history", "journal",
         "keyspace", "last_connection", "loading", "loads", "memory", "meter", "monitors", "orders", "outgoing",
-        "owners", "ping_ms", "primary", "pubsub", "random", "ready", "replica", "run_id", "scripting", "second_ms", "server",
-        "services", "sessions", "snapshots", "started", "statistics", "surroundings", "tracker", "transfers", "turn",
-        "users", "watchers",
+        "owners", "ping_ms", "primary", "pubsub", "random", "ready", "replica", "run_id", "scripting", "second_ms",
+        "server", "services", "sessions", "snapshots", "started", "statistics", "surroundings", "tracker", "transfers",
+        "turn", "users", "watchers",
     )  # fmt: skip
 
     redis_version = REDIS_VERSION
