@@ -13,7 +13,8 @@ MAX_BULK = 512 * 1024 * 1024
 MAX_MANIFEST_BYTES = 1024 * 1024
 # One of its lines, and a comment between commands: stock's own bound.
 MAX_MANIFEST_LINE = 1024
-# One argument in an append-only file: proto-max-bulk-len could be raised when it was written. More is a damaged length.
+# One argument in an append-only file, or in the stream of our primary: proto-max-bulk-len could be raised when it was
+# written. More is a damaged length.
 MAX_AOF_BULK = 2**32
 # An inline command, or the length line of a request: longer lines without an end are no protocol.
 MAX_INLINE = 64 * 1024
@@ -78,6 +79,8 @@ MAX_SENTINEL_RUNNING_SCRIPTS = 16
 # Replicas and Sentinels that a Sentinel remembers of one primary: they come from INFO and from a channel on which
 # anybody may publish. Stock has no bound; ours is far above what one primary can feed.
 MAX_SENTINEL_KNOWN = 1000
+# Hello messages that a Sentinel knows by heart: one of each Sentinel and primary, until their words change.
+MAX_SENTINEL_HELLOS = 10_000
 # A request to a Sentinel that is not whole yet: SENTINEL SET with all its options takes far less.
 MAX_SENTINEL_REQUEST = 1024 * 1024
 # A TLS handshake that takes longer is cut: a peer that connects and says nothing must not keep a descriptor.
