@@ -21,9 +21,9 @@ SERVERS = ("tests/interop/test_matrix.py", "tests/interop/test_sentinel.py")
 # What stands below the matrix: the programs of test_programs.py and test_operators_tools.py.
 PROGRAMS = (
     "Programs of others run unchanged: rq, celery, dramatiq, huey, arq, BullMQ, and queues made with redis-py,",
-    "valkey-py, coredis and ioredis each put in, retry, schedule and finish 200 jobs; Django's cache keeps 200 entries;",
-    "HAProxy's check of the role follows a promotion; the exporter for Prometheus makes the metrics that it makes of a",
-    "stock server.",
+    "valkey-py, coredis and ioredis each put in, retry, schedule and finish 200 jobs; Django's cache keeps 200",
+    "entries; HAProxy's check of the role follows a promotion; the exporter for Prometheus makes the metrics that it",
+    "makes of a stock server.",
 )
 PARAMETERS = ("redis6", "redis7", "valkey9")
 
