@@ -74,7 +74,7 @@ class Ledger:
 
     def ended(self, node: Node | None, how: str, disk: Disk) -> None:
         """A process has ended by itself."""
-        if node is not None and not node.ready and how.startswith("exit") and disk.errors == self._errors:
+        if node is not None and not node.ready and how == "exit 1" and disk.errors == self._errors:
             self._object_to(f"{self._name}: refuses to start from its own append-only file")
         self._recent.clear()
 
