@@ -367,7 +367,7 @@ class Rewriter:
             self._fork_now()
             return
         self.phase = Phase.SETTLING
-        self.journal.write_now()
+        self.journal.write_through()
         if self.journal.durable_size < self.journal.size:
             self.journal.begin_sync()
         else:
@@ -445,8 +445,8 @@ class Rewriter:
         def then() -> None:
             self._adopt(manifest)
             if self.journal.state is State.WAITING:
-                self.journal.write_now()
                 self.journal.state = State.ON
+                self.journal.write_through()
                 self.journal.trusted()
             self.older_size = length
             self.base_size = length + self.journal.size
