@@ -415,6 +415,7 @@ class Rewriter:
 
     def started(self, pid: int) -> None:
         """The child runs."""
+        self.rewrites += 1
         self._turn.log(Level.NOTICE, f"Background append only file rewriting started by pid {pid}")
 
     def done(self, length: int, cow_bytes: int) -> None:
@@ -452,7 +453,6 @@ class Rewriter:
             self.base_size = length + self.journal.size
             self.failures = 0
             self.last_ok = True
-            self.rewrites += 1
             self.last_duration_s = (self._turn.now.mono_ms - self.began_ms) // 1000
             self._reset()
             self._collect()
