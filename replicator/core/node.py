@@ -222,6 +222,7 @@ class Node:
             unpark=executor.unpark,
             unblock=executor.unblock,
             blocked=lambda: executor.blocked,
+            encrypts=lambda: bool(self.config["tls-cluster"]),
             hold=lambda on: self.regate(),
             may_delete=lambda: not self.replica.active,
             in_cluster=self.config["cluster-enabled"],
