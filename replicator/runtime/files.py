@@ -81,13 +81,13 @@ class Files:
         """Where the name lies now."""
         return os.path.join(self.directory, name)
 
-    def _failed(self, name: str, error: OSError) -> bool:
+    def _failed(self, name: str, error: OSError, *, syncing: bool = False) -> bool:
         """Trouble with what was to be written: nothing of that name is done until the machine has been told."""
         self._broken[name] = text_of(error)
-        return self._tell_failed(name, error)
+        return self._tell_failed(name, error, syncing=syncing)
 
-    def _tell_failed(self, name: str, error: OSError) -> bool:
-        self._tell(told.FileFailed(name, text_of(error), isinstance(error, FileNotFoundError)))
+    def _tell_failed(self, name: str, error: OSError, *, syncing: bool = False) -> bool:
+        self._tell(told.FileFailed(name, text_of(error), isinstance(error, FileNotFoundError), syncing))
         return False
 
     def _refused(self, name: str) -> bool:
@@ -160,12 +160,15 @@ class Files:
             return False
         try:
             handle = self._handle(name)
+        except OSError as error:
+            return self._failed(name, error)
+        try:
             os.fsync(handle.fd)
             if entry and not handle.entry_durable:
                 sync_directory(handle.path)
                 handle.entry_durable = True
         except OSError as error:
-            return self._failed(name, error)
+            return self._failed(name, error, syncing=True)
         return True
 
     def sync_later(self, name: str, ticket: int) -> None:
