@@ -513,12 +513,8 @@ class Node:
             raise CommandError(_CANNOT_PERSIST)
         if self.journal.refuses and not self.replica.active:
             raise CommandError(f"MISCONF Errors writing to the AOF file: {self.journal.refuses}")
-        wanted, max_lag = config["min-replicas-to-write"], config["min-replicas-max-lag"]
-        counts = wanted and max_lag and not self.replica.active
-        if counts:
-            primary, anew = self.primary, config["min-replicas-count"] == "each-write"
-            if (primary.count_good(self.turn.now) if anew else primary.good) < wanted:
-                raise CommandError("NOREPLICAS Not enough good replicas to write.")
+        if not self.replica.active and not self.primary.has_enough(self.turn.now):
+            raise CommandError("NOREPLICAS Not enough good replicas to write.")
         if self.replica.active and config["replica-read-only"]:
             raise CommandError("READONLY You can't write against a read only replica.")
 

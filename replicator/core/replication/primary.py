@@ -466,6 +466,14 @@ class Primary:
         )
         return self.good
 
+    def has_enough(self, now: Now) -> bool:
+        """Whether min-replicas-to-write lets a write through."""
+        wanted = self._number("min-replicas-to-write")
+        if not wanted or not self._number("min-replicas-max-lag"):
+            return True
+        anew = self.settings["min-replicas-count"] == "each-write"
+        return (self.count_good(now) if anew else self.good) >= wanted
+
     def listed(self) -> list[bytes]:
         """The online replicas as ROLE lists them, encoded."""
         return [
