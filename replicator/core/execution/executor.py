@@ -65,6 +65,7 @@ class Executor:
         self.commands = dict(REGISTRY)
         self.table: dict[bytes, Command] = {}  # those called for, by name as spelled by clients
         self.served: bytearray | None = None  # of a cluster's node: whether it serves each slot, without a question
+        self.slot_of: Callable[[bytes], int] = len  # and which slot a key with a hash tag lies in
         self.touched: dict[Session, None] = {}  # sessions with output
         self.outgoing = node.outgoing
         self.gate = BLOCKING  # command flags that need the careful path now
@@ -136,7 +137,7 @@ class Executor:
         table = self.table
         keyspace = self.keyspace
         outgoing = self.outgoing
-        served = self.served
+        served, slot_of = self.served, self.slot_of
         out = session.out
         if not out:
             self.touched[session] = None
@@ -154,7 +155,7 @@ class Executor:
                 or (
                     served is not None
                     and command.keyed
-                    and (b"{" in argv[1] or not served[crc_hqx(argv[1], 0) & 0x3FFF])
+                    and not served[slot_of(argv[1]) if b"{" in argv[1] else crc_hqx(argv[1], 0) & 0x3FFF]
                 )
             ):
                 answer = self.careful(session, command, argv)
