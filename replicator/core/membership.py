@@ -391,7 +391,6 @@ def join_cluster(node: Node, handlers: dict[type, Callable[[Any], None]]) -> Mem
         emit=node.turn.emit,
     )
     node.pubsub.spread = cluster.bus.spread
-    node.executor.served, node.executor.slot_of = cluster.redirects.served, key_slot
     kinds = (Opened, Received, Closed, Connected, ConnectFailed, OutputPending, FileChunk, FileFailed, FileCommitted)
     for kind in kinds:
         handlers[kind] = cluster.routed(kind, handlers[kind], lambda: node.turn.now)

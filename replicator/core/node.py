@@ -49,7 +49,7 @@ from replicator.core.events import (
 )
 from replicator.core.execution.busy import Busy
 from replicator.core.execution.connections import Connections
-from replicator.core.execution.executor import ANY, KEYED, Executor
+from replicator.core.execution.executor import ANY, Executor
 from replicator.core.execution.replaying import Replayer
 from replicator.core.execution.scripts import ScriptHost
 from replicator.core.execution.transfers import Transfers
@@ -209,6 +209,9 @@ class Node:
     def _make_transfers(self) -> Transfers:
         executor = self.executor
 
+        def release(conn: int) -> None:
+            self.owners.pop(conn, None)
+
         def allocate(owner: Owner) -> int:
             conn = self.following.allocate_connection()
             self.owners[conn] = owner
@@ -218,16 +221,15 @@ class Node:
             self.turn,
             self.outgoing,
             allocate=allocate,
-            release=lambda conn: self.owners.__delitem__(conn),
-            park=executor.park,
-            unpark=executor.unpark,
-            unblock=executor.unblock,
+            release=release,
+            park=executor.park, unpark=executor.unpark, unblock=executor.unblock,
             blocked=lambda: executor.blocked,
+            encrypts=lambda: bool(self.config["tls-cluster"]),
             hold=lambda on: self.regate(),
             may_delete=lambda: not self.replica.active,
             in_cluster=self.config["cluster-enabled"],
             before_leaving=lambda: None if self.cluster is None else self.cluster.before_leaving(),
-        )
+        )  # fmt: skip
 
     def _visible(self) -> Server:
         """What commands see."""
@@ -479,6 +481,7 @@ class Node:
             or self.is_stale()
             or self.exiting
             or not self.ready
+            or self.cluster is not None
             or self.transfers.under_way
         ):
             gate |= ANY
@@ -489,8 +492,6 @@ class Node:
             or self.journal.refuses
         ):
             gate |= WRITE
-        if self.cluster is not None:
-            gate |= KEYED
         gate |= self.services.gate()
         self.executor.gate = gate
         # While writes are paused the stream stands still: keys whose time has come are hidden, and deleted afterwards.

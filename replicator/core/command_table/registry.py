@@ -96,7 +96,6 @@ class Command:
     history: tuple[tuple[str, str], ...] = ()  # (version, change)
     key_access: str = ""  # "RO", "RW", "OW", "RM" of the first key specification
     # filled per node
-    keyed: bool = False  # of a cluster's node: its only key is its first argument, so a slot can be looked up at once
     least: int = 0
     most: int = 1 << 40
     calls: int = 0

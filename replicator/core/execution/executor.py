@@ -8,7 +8,6 @@ stock's order.
 
 from __future__ import annotations
 
-from binascii import crc_hqx
 from collections.abc import Callable, Sequence
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
@@ -24,7 +23,6 @@ from replicator.core.command_table.registry import (
     NO_ASYNC_LOADING,
     NO_AUTH,
     NO_MULTI,
-    PUBSUB,
     READONLY,
     REGISTRY,
     SKIP_MONITOR,
@@ -43,7 +41,6 @@ from replicator.core.wire.request import Argv, encode
 if TYPE_CHECKING:
     from replicator.core.node import Node
 
-KEYED = 1 << 61  # commands of a cluster's node whose keys have to be looked for
 ANY = 1 << 62  # every command has this bit: a gate that lets nothing through unseen
 
 _ALLOWED_WHILE_SUBSCRIBED = frozenset(
@@ -64,8 +61,6 @@ class Executor:
         # All commands; each is the registry's own until it is first called for, then this node's copy, which counts.
         self.commands = dict(REGISTRY)
         self.table: dict[bytes, Command] = {}  # those called for, by name as spelled by clients
-        self.served: bytearray | None = None  # of a cluster's node: whether it serves each slot, without a question
-        self.slot_of: Callable[[bytes], int] = len  # and which slot a key with a hash tag lies in
         self.touched: dict[Session, None] = {}  # sessions with output
         self.outgoing = node.outgoing
         self.gate = BLOCKING  # command flags that need the careful path now
@@ -90,9 +85,6 @@ class Executor:
         """
         entry = entry.copy()
         entry.flags |= ANY
-        if self.served is not None and (entry.find_keys is not None or entry.keys != (0, 0, 0)):
-            entry.keyed = entry.find_keys is None and entry.keys == (1, 1, 1) and not entry.flags & PUBSUB
-            entry.flags |= 0 if entry.keyed else KEYED
         for sub in entry.subcommands.values():
             sub.flags |= ANY
         self.node.statistics.measure(entry)
@@ -137,7 +129,6 @@ class Executor:
         table = self.table
         keyspace = self.keyspace
         outgoing = self.outgoing
-        served, slot_of = self.served, self.slot_of
         out = session.out
         if not out:
             self.touched[session] = None
@@ -152,11 +143,6 @@ class Executor:
                 or command.flags & (self.gate | session.gate)
                 or not command.least <= len(argv) <= command.most
                 or command.subcommands
-                or (
-                    served is not None
-                    and command.keyed
-                    and not served[slot_of(argv[1]) if b"{" in argv[1] else crc_hqx(argv[1], 0) & 0x3FFF]
-                )
             ):
                 answer = self.careful(session, command, argv)
             else:
