@@ -16,6 +16,7 @@ from replicator.core.effects import Announce, Level, PauseReading, RemoveFile, S
 from replicator.core.errors import WRONG_TYPE, CommandError
 from replicator.core.keyspace.database import WrongType
 from replicator.core.persistence.loading import RdbError
+from replicator.core.persistence.place import stream_database
 from replicator.core.replication.transfer import LoadError
 from replicator.core.wire.request import Argv, RequestDecoder, encoded_size
 
@@ -156,7 +157,7 @@ class Following:
             raise LoadError(f"{share} is in use, with {loading.read} bytes of the payload read")
         waited = loading.resume_ms is not None
         try:
-            rest = loading.feed(data, node.turn.now, node.config["key-load-delay"])
+            rest = node.loads.feed(loading, data)
         except RdbError as problem:
             node.loads.end()
             raise LoadError(str(problem)) from None
@@ -194,8 +195,7 @@ class Following:
         node = self.node
         loading = node.loading
         assert loading is not None
-        text = loading.loader.aux.get(b"repl-stream-db", b"0")
-        stream_db = int(text) if text.isdigit() and int(text) < len(node.keyspace.databases) else 0
+        stream_db = stream_database(loading.loader.aux, len(node.keyspace.databases))
         if node.replica.resumable:  # swapdb: nothing was flushed
             self._leave_history()
         node.loads.adopt()

@@ -65,6 +65,15 @@ local function missing(_, name)
   error("Script attempted to access nonexistent global variable '" .. tostring(name) .. "'", 2)
 end
 
+-- For globals: `server` is what Valkey calls `redis`, and its snapshots may bring libraries that say so. Found only
+-- when it is looked for: a script that lists its globals finds those of Redis.
+local function missing_but_server(world)
+  return function(_, name)
+    if name == 'server' then return world.redis end
+    error("Script attempted to access nonexistent global variable '" .. tostring(name) .. "'", 2)
+  end
+end
+
 local function next_shown(...)
   local t, key = ...
   if type(t) ~= 'table' then bad_type(1, 'next', 'table', select('#', ...), t) end
