@@ -45,7 +45,7 @@ def run(config: Config) -> int:
 def _options(config: Config) -> ServeOptions:
     return ServeOptions(
         port=config["port"],
-        bus_port=(config["cluster-port"] or config["port"] + 10000) if config["cluster-enabled"] else 0,
+        bus_port=_bus_port(config),
         addresses=tuple(config["bind"]),
         tls_port=config["tls-port"],
         tls=tls_settings(config),
@@ -62,6 +62,13 @@ def _options(config: Config) -> ServeOptions:
         descriptors=config["maxclients"] + _EXTRA_DESCRIPTORS + (TLS_HANDSHAKES if config["tls-port"] else 0),
         watchdog_ms=config["watchdog-period"],
     )
+
+
+def _bus_port(config: Config) -> int:
+    if not config["cluster-enabled"]:
+        return 0
+    port: int = config["cluster-port"] or config["tls-port" if config["tls-cluster"] else "port"] + 10000
+    return port
 
 
 def tls_settings(config: Config) -> TlsSettings:

@@ -9,6 +9,10 @@ class CommandError(Exception):
     """An error reply: the text with its code, as it goes on the wire without the dash ("ERR syntax error")."""
 
 
+class CountedError(CommandError):
+    """An error reply that was counted where it arose: in a command of the script that now answers with it."""
+
+
 class Redirect(CommandError):
     """The command does not belong to this node of a cluster. A transaction is over, in this error's own words."""
 

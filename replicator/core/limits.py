@@ -48,6 +48,8 @@ CLOSE_FLUSH_MS = 10_000
 # All that scripts hold in their interpreter: an allocation beyond it fails inside the script ("not enough memory").
 # Room for a value of MAX_BULK and the copies that a script makes of it.
 MAX_SCRIPT_MEMORY = 1024 * 1024 * 1024
+# Different errors of its commands that a running script is known to have seen; further ones are counted twice in INFO.
+SCRIPT_ERRORS = 64
 # Scripts remembered because EVAL ran them (those of SCRIPT LOAD stay): the oldest go first.
 MAX_EVAL_SCRIPTS = 10_000
 # Repetitions (* + - ?) in a pattern of string.find and its like. Each may take a level of C's stack, about 60 bytes,

@@ -93,7 +93,7 @@ class Membership:
         self._load: Callable[[], None] = lambda: None
         self._fresh_of: tuple[str, int] | None = None  # the primary whose stream we have followed
         self._text = bytearray()  # of nodes.conf, while it is read
-        self.bus_port = config["cluster-port"] or config["port"] + 10000
+        self.bus_port = config["cluster-port"] or config["tls-port" if config["tls-cluster"] else "port"] + 10000
         self.file = str(config["cluster-config-file"])
         keyspace.new_index = _index_by_slot
         keyspace.keeps_index = True

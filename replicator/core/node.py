@@ -49,9 +49,11 @@ from replicator.core.execution.busy import Busy
 from replicator.core.execution.connections import Connections
 from replicator.core.execution.executor import ANY, Executor
 from replicator.core.execution.scripts import ScriptHost
+from replicator.core.execution.transfers import Transfers
 from replicator.core.keyspace.database import Keyspace
 from replicator.core.keyspace.eviction import Evictor
 from replicator.core.now import Now
+from replicator.core.peers import Owner
 from replicator.core.persistence.loading import Loading
 from replicator.core.persistence.loads import Loads
 from replicator.core.persistence.snapshots import Snapshots
@@ -111,6 +113,7 @@ class Node:
         "monitors",
         "orders",
         "outgoing",
+        "owners",
         "ping_ms",
         "primary",
         "pubsub",
@@ -129,6 +132,7 @@ class Node:
         "statistics",
         "surroundings",
         "tracker",
+        "transfers",
         "turn",
         "users",
         "watchers",
@@ -177,6 +181,8 @@ class Node:
         self.statistics = Statistics(self)
         self.busy_scripts = Busy(self)
         self.services = Services(self)
+        self.owners: dict[int, Owner] = {}  # of connections that we asked for, but for the one to our primary
+        self.transfers = self._make_transfers()
         self.cluster: Membership | None = None
         self.server = self._visible()
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -204,6 +210,31 @@ class Node:
         self.services.install()
         self.regate()
 
+    def _make_transfers(self) -> Transfers:
+        executor = self.executor
+
+        def release(conn: int) -> None:
+            self.owners.pop(conn, None)
+
+        def allocate(owner: Owner) -> int:
+            conn = self.following.allocate_connection()
+            self.owners[conn] = owner
+            return conn
+
+        return Transfers(
+            self.turn,
+            self.outgoing,
+            allocate=allocate,
+            release=release,
+            park=executor.park,
+            unpark=executor.unpark,
+            unblock=executor.unblock,
+            blocked=lambda: executor.blocked,
+            hold=lambda on: self.regate(),
+            may_delete=lambda: not self.replica.active,
+            in_cluster=self.config["cluster-enabled"],
+        )
+
     def _visible(self) -> Server:
         """What commands see."""
         return Server(
@@ -230,6 +261,7 @@ class Node:
             handover=self.handover,
             services=self.services,
             outgoing=self.outgoing,
+            transfers=self.transfers,
         )
 
     # -- the surface -------------------------------------------------------------------------------------------------
@@ -248,6 +280,8 @@ class Node:
         self._expire_keys()
         self.executor.expire_waits(now.mono_ms)
         self.loads.advance()
+        if self.transfers.lines:
+            self.transfers.advance(now)
         if self.replica.active:
             self.replica.advance(now)
         self.handover.advance()
@@ -274,6 +308,8 @@ class Node:
         if self.keyspace.scheduled and (other := self._expiry_deadline()) is not None and other < soonest:
             soonest = other
         if self.primary.waiting and (other := self.snapshots.deadline_ms()) is not None and other < soonest:
+            soonest = other
+        if self.transfers.lines and (other := self.transfers.deadline_ms()) is not None and other < soonest:
             soonest = other
         if self.cluster is not None and (other := self.cluster.deadline_ms()) is not None and other < soonest:
             soonest = other
@@ -310,6 +346,7 @@ class Node:
                     data = out[0] if len(out) == 1 else b"".join(out)
                     out.clear()
                     session.total_sent += len(data)
+                    executor.writes += 1
                     effects.append(Send(session.conn, data))
             executor.touched.clear()
         return self.turn.take()
@@ -421,6 +458,7 @@ class Node:
             or self.exiting
             or not self.ready
             or self.cluster is not None
+            or self.transfers.under_way
         ):
             gate |= ANY
         if (

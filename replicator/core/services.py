@@ -16,6 +16,7 @@ from replicator.core.keyspace.notifications import configure
 from replicator.core.keyspace.serialize import neutral_value
 from replicator.core.persistence.rdb import KeyspaceLoader
 from replicator.core.report.info import render
+from replicator.core.report.traffic import Traffic
 from replicator.core.scripting.state import ScriptError
 from replicator.core.wire import reply
 from replicator.core.wire.rdb import RdbError, RdbReader, dump_payload
@@ -34,10 +35,7 @@ class Services:
         self._ops_sample = (0, 0)
         self.ops_per_second = 0
         self._ticked_ms = 0
-        self.startup_memory = 0
-        self.reads = 0
-        self.gone_received = 0  # bytes of connections that are gone
-        self.gone_sent = 0
+        self.traffic = Traffic(node.sessions, node.primary, node.replica)
         self.over_soft: dict[Session, None] = {}  # clients with more output than a soft limit allows for long
 
     def install(self) -> None:
@@ -92,16 +90,17 @@ class Services:
         node.connections.received_total = node.connections.rejected_total = 0
         node.primary.sync_full = node.primary.sync_partial_ok = node.primary.sync_partial_err = 0
         node.snapshots.last_fork_us = node.snapshots.total_forks = 0
-        # The totals are those of connections that are gone and of those that are there.
-        self.gone_received = -sum(session.total_received for session in node.sessions.values())
-        self.gone_sent = -sum(session.total_sent for session in node.sessions.values())
-        self.reads = 0
+        self.traffic.reset()
+        node.connections.reads = executor.writes = 0
         self._ops_sample = (self._ops_sample[0], 0)
         executor.total_commands = 0
         executor.errors.clear()
         self.node.statistics.reset()
         for one in self.node.statistics.measured.values():
             one.entry.calls = one.entry.rejected = one.entry.failed = 0
+        reset = executor.resolve([b"CONFIG", b"RESETSTAT"])
+        if reset is not None:
+            reset.calls = 1  # this very call
 
     # -- connections -------------------------------------------------------------------------------------------------
 
@@ -123,8 +122,7 @@ class Services:
         self.over_soft.pop(session, None)
         self.node.tracker.disable(session)
         self.node.watchers.remove(session)
-        self.gone_received += session.total_received
-        self.gone_sent += session.total_sent
+        self.traffic.forget(session)
 
     def reset(self, session: Session) -> None:
         """RESET: subscriptions, tracking and the login end."""
@@ -234,6 +232,7 @@ class Services:
         self._ops_sample = (now, total)
         if now - self._ticked_ms >= 1000:
             self._ticked_ms = now
+            self.traffic.sample(now)
             self.node.statistics.tick()
 
     def peak_memory(self, used: int) -> int:

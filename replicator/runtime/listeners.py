@@ -97,7 +97,7 @@ def _bind(host: str, port: int, backlog: int) -> socket.socket:
     return sock
 
 
-def listen_bus(addresses: Iterable[str], port: int, backlog: int) -> list[Listener]:
+def listen_bus(addresses: Iterable[str], port: int, backlog: int, *, tls: bool = False) -> list[Listener]:
     """Bind the port of a cluster's bus on every address. Raises ListenError; then nothing is bound."""
     if port > 65535:
         raise ListenError(
@@ -105,7 +105,7 @@ def listen_bus(addresses: Iterable[str], port: int, backlog: int) -> list[Listen
             f"number plus 10000, can't exceed 65535: {port}"
         )
     try:
-        made = listen_tcp(addresses, port, backlog)
+        made = listen_tcp(addresses, port, backlog, tls=tls)
     except ListenError as error:
         *lines, _ = error.lines
         raise ListenError(*lines, f"Failed listening on port {port} (cluster), aborting.") from error

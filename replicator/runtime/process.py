@@ -119,6 +119,9 @@ class Services:
         except TlsError as error:
             self._not_applied(str(error), setting)
             return "Unable to update TLS configuration. Check server logs."
+        if self.hub is not None:
+            for listener in self.hub.door.listeners:
+                listener.tls = settings.cluster if listener.bus else listener.tls
         return None
 
     def _not_applied(self, why: str, setting: str) -> None:
@@ -245,7 +248,9 @@ def serve(
             if options.tls_port:
                 listeners += listen_tcp(options.addresses, options.tls_port, options.backlog, tls=True)
             if options.bus_port:
-                listeners += listen_bus(options.addresses, options.bus_port, options.backlog)
+                listeners += listen_bus(
+                    options.addresses, options.bus_port, options.backlog, tls=options.tls.cluster
+                )
             if options.unix_path:
                 listeners.append(listen_unix(options.unix_path, options.unix_permissions, options.backlog))
         except ListenError:

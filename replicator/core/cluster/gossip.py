@@ -194,7 +194,7 @@ class Gossip:
 
 def my_ports(station: Station) -> tuple[int, int]:
     """The ports that others are told: of clients, of the bus."""
-    port = station.number("port")
+    port = station.number("tls-port" if station.is_on("tls-cluster") else "port")
     bus_port = station.number("cluster-port") or port + 10000
     return station.number("cluster-announce-port") or port, station.number("cluster-announce-bus-port") or bus_port
 

@@ -49,7 +49,8 @@ class Links:
         conn = node.link = station.host.allocate_connection()
         self.by_conn[conn] = Link(conn, False, station.now.mono_ms, node)
         source = station.text("bind-source-addr")
-        station.emit(Connect(conn, node.host, node.bus_port, source, max(1000, station.node_timeout_ms)))
+        timeout_ms, tls = max(1000, station.node_timeout_ms), station.is_on("tls-cluster")
+        station.emit(Connect(conn, node.host, node.bus_port, source, timeout_ms, tls))
 
     def connected(self, conn: int) -> Link | None:
         """It stands."""

@@ -100,6 +100,10 @@ class Station:
         """A directive that is a text."""
         return str(self.settings[name] or "")
 
+    def is_on(self, name: str) -> bool:
+        """A directive that is yes or no."""
+        return bool(self.settings[name])
+
     def emit(self, effect: Effect) -> None:
         """Something to be done, behind what must be durable."""
         self.effects.append(effect)

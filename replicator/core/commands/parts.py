@@ -135,6 +135,22 @@ class Services(Protocol):
         """Bytes in buffers outside the keyspace, as MEMORY STATS names them."""
 
 
+class Transfers(Protocol):
+    """Keys that become another node's (execution/transfers.py)."""
+
+    def migrate(
+        self,
+        session: session.Session,
+        place: tuple[str, int, int, int],
+        keys: list[bytes],
+        login: list[bytes],
+        *,
+        copy: bool,
+        replace: bool,
+    ) -> bytes:
+        """MIGRATE. place: host, port, database, timeout in ms."""
+
+
 class ClusterOrders(Protocol):
     """What changes the cluster (cluster/orders.py)."""
 
@@ -191,6 +207,7 @@ class Server:
     handover: Handover
     services: Services
     outgoing: Outgoing
+    transfers: Transfers
     cluster: Cluster | None = None  # None: there is none
     cron_paused: bool = False  # DEBUG PAUSE-CRON
 

@@ -24,6 +24,7 @@ class Connections:
         self.node = node
         self.received_total = 0
         self.rejected_total = 0
+        self.reads = 0  # of clients
         self.client_ids = 0
         self._next_warning_ms = 0
         node.turn.on_close = self._closing
@@ -59,7 +60,10 @@ class Connections:
         if session is None:
             if event.conn == node.replica.conn:
                 node.replica.received(event.data, node.turn.now)
+            elif event.conn in node.owners:
+                node.owners[event.conn].received(event, node.turn.now)
             return
+        self.reads += 1
         session.last_ms = node.turn.now.mono_ms
         data = event.data
         session.total_received += len(data)
@@ -90,7 +94,7 @@ class Connections:
             return
         if decoder.error is not None and session.blocked is None:
             if session.reply_mode == REPLY_ON and session.conn not in self.node.primary.links:
-                session.push(reply.error(f"ERR Protocol error: {decoder.error}"))
+                session.push(self.node.executor.failed(None, f"ERR Protocol error: {decoder.error}"))
             self.node.turn.log(
                 Level.VERBOSE, f"Protocol error ({decoder.error}) from client: id={session.id} addr={session.peer}"
             )
@@ -155,6 +159,8 @@ class Connections:
         if session is None:
             if event.conn == self.node.replica.conn and self.node.replica.conn:
                 self.node.replica.closed(event.why, self.node.turn.now)
+            elif event.conn in self.node.owners:
+                self.node.owners[event.conn].closed(event, self.node.turn.now)
             return
         self._forget(session)
 
@@ -188,11 +194,15 @@ class Connections:
         if event.conn == self.node.replica.conn:
             self.node.following.local = address(event.local_host, event.local_port)
             self.node.replica.connected(self.node.turn.now)
+        elif event.conn in self.node.owners:
+            self.node.owners[event.conn].connected(event, self.node.turn.now)
 
     def connect_failed(self, event: ConnectFailed) -> None:
         """The link to our primary could not be made."""
         if event.conn == self.node.replica.conn:
             self.node.replica.connect_failed(event.why, self.node.turn.now)
+        elif event.conn in self.node.owners:
+            self.node.owners[event.conn].connect_failed(event, self.node.turn.now)
 
     def output_pending(self, event: OutputPending) -> None:
         """How much the driver still holds for a connection."""

@@ -31,7 +31,7 @@ from replicator.core.command_table.registry import (
     Command,
 )
 from replicator.core.effects import Close
-from replicator.core.errors import WRONG_TYPE, CommandError, Redirect, shown_in_error, unknown_command
+from replicator.core.errors import WRONG_TYPE, CommandError, CountedError, Redirect, shown_in_error, unknown_command
 from replicator.core.execution.script_flags import flags_of
 from replicator.core.keyspace.database import WrongType
 from replicator.core.limits import MAX_SPELLINGS, OUTPUT_HELD_BYTES, OUTPUT_RETRY_MS, WEIGHED_BYTES, WEIGHED_COMMANDS
@@ -46,6 +46,7 @@ ANY = 1 << 62  # every command has this bit: a gate that lets nothing through un
 _ALLOWED_WHILE_SUBSCRIBED = frozenset(
     ("subscribe", "unsubscribe", "psubscribe", "punsubscribe", "ssubscribe", "sunsubscribe", "ping", "quit", "reset")
 )
+COUNTED_AT_END = ("keys", "replicas")  # whose command counts as called when its waiting has ended
 _NEVER_QUEUED = frozenset(("exec", "discard", "multi", "watch", "quit", "reset"))
 # CLIENT REPLY silences replies; what confirms a subscription is a message.
 _ALWAYS_ANSWERED = frozenset(("subscribe", "unsubscribe", "psubscribe", "punsubscribe", "ssubscribe", "sunsubscribe"))
@@ -67,7 +68,7 @@ class Executor:
         self.blocked: dict[Session, None] = {}
         self.resumed: list[Session] = []  # unblocked, with commands still to run
         self.errors: dict[str, int] = {}  # INFO errorstats
-        self.total_commands = 0
+        self.total_commands = self.writes = 0  # run; sent replies
         self.current: Session | None = None  # whose commands run
         self.behind: list[bytes] = []  # messages for `current`, to go out behind the reply of its command
         self.batch_dirty = 0  # keyspace.dirty when the batch that runs now began
@@ -150,7 +151,7 @@ class Executor:
                 try:
                     answer = run(session, argv)
                 except CommandError as problem:
-                    answer = self.failed(command, str(problem))
+                    answer = self.failed(command, problem)
                 except WrongType:
                     answer = self.failed(command, WRONG_TYPE)
                 if keyspace.recorded:
@@ -165,6 +166,8 @@ class Executor:
             if answer:
                 out.append(answer)
             elif session.blocked is not None:
+                if session.blocked.kind in COUNTED_AT_END and session.command is not None:
+                    session.command.calls -= 1
                 session.queue.extend(batch[at + 1 :])
                 break
             if keyspace.ready:
@@ -215,7 +218,7 @@ class Executor:
         try:
             answer = command.run(ctx, argv)
         except CommandError as problem:
-            answer = self.failed(command, str(problem))
+            answer = self.failed(command, problem)
         except WrongType:
             answer = self.failed(command, WRONG_TYPE)
         keyspace.writes = 0
@@ -225,11 +228,11 @@ class Executor:
             self.outgoing.commit()
         return answer
 
-    def failed(self, command: Command | None, text: str) -> bytes:
+    def failed(self, command: Command | None, problem: str | CommandError) -> bytes:
         """The error reply, counted."""
         if command is not None:
             command.failed += 1
-        return self._error(text)
+        return reply.error(str(problem)) if type(problem) is CountedError else self._error(str(problem))
 
     def _error(self, text: str) -> bytes:
         code = text.split(" ", 1)[0]
@@ -252,8 +255,10 @@ class Executor:
         try:
             command = self._admit(session, command, argv)
         except CommandError as problem:
-            if command is not None:
-                command.rejected += 1
+            self.total_commands -= 1
+            refused = self.resolve(argv)
+            if refused is not None:
+                refused.rejected += 1
             if command is not None and command.name == "exec":
                 self.end_transaction(session)
                 text = str(problem)
@@ -266,12 +271,18 @@ class Executor:
         if self.node.pauses(session, command):
             self.park(session, Blocked("pause", argv, command, None, b"", since_ms=self.node.turn.now.mono_ms))
             return PENDING
+        if self.node.transfers.holds(session, command, argv):
+            self.park(session, Blocked("moved key", argv, command, None, b"", since_ms=self.node.turn.now.mono_ms))
+            return PENDING
         if session.transaction is not None and command.full_name not in _NEVER_QUEUED:
             if command.flags & NO_MULTI:
+                self.total_commands -= 1
+                command.rejected += 1
                 session.transaction.aborted = True
                 return self._mode(session, self._error("ERR Command not allowed inside a transaction"))
             session.transaction.commands.append((command, argv))
             session.transaction.flags |= flags_of(command, argv, self.node.scripting)
+            self.total_commands -= 1  # it counts when EXEC runs it
             return self._mode(session, reply.QUEUED)
         session.argv = argv
         session.command = command
@@ -426,6 +437,7 @@ class Executor:
                 self.node.users.check_queued(session, command, argv)
             except CommandError as problem:
                 return self.failed(command, str(problem))
+        self.total_commands += 1
         answer = self.call(session, command, argv, commit=False)
         if self.node.monitors and not command.flags & (ADMIN | SKIP_MONITOR):
             self.node.watchers.feed(session, command, argv)
@@ -492,9 +504,13 @@ class Executor:
             self.resumed.append(session)
         return blocked
 
-    def unblock(self, session: Session, answer: bytes) -> None:
-        """End a session's waiting with this reply."""
-        self.unpark(session)
+    def unblock(self, session: Session, answer: bytes, *, counted: bool = False) -> None:
+        """End a session's waiting with this reply. counted: of a call that INFO has counted."""
+        blocked = self.unpark(session)
+        if not counted and blocked.kind in COUNTED_AT_END and blocked.command is not None:
+            blocked.command.calls += 1
+            if answer[:1] == b"-":
+                self.failed(blocked.command, answer[1:-2].decode())
         if answer and (answer := self._mode(session, answer)):
             session.push(answer)
 
@@ -535,8 +551,10 @@ class Executor:
                 finally:
                     session.retrying = False
                     self.current = before
-                if answer != PENDING:
-                    self.unblock(session, answer)
+                if answer == PENDING:
+                    blocked.command.calls -= 1
+                else:
+                    self.unblock(session, answer, counted=True)
                     if self.behind and before is not session:
                         self._push_behind(session)
                     self.outgoing.writers[session] = None

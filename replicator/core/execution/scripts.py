@@ -41,6 +41,7 @@ class ScriptHost:
             run.wrote = True
         keyspace = self.node.keyspace
         before = keyspace.verbatim
+        executor.total_commands += 1
         try:
             return executor.call(ctx, entry, argv, commit=False)
         finally:

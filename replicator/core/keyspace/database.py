@@ -368,6 +368,10 @@ class Keyspace:
         self.evicted = 0
         self.databases = [Database(self, i) for i in range(count)]
 
+    def tables_size(self) -> int:
+        """Bytes of the tables that lead from keys to values and expiries."""
+        return sum(db.values.__sizeof__() + db.expires.__sizeof__() for db in self.databases if db.values)
+
     @property
     def changes(self) -> int:
         """Changes of data ever made, as save points count them."""

@@ -197,16 +197,18 @@ class Snapshots:
             return
         self.running = None
         self.last_cow = event.cow_bytes
+        self.last_duration_s = (node.turn.now.mono_ms - running.started_ms) // 1000
+        node.primary.payload_size = event.length
         if running.diskless:
             up = sum(1 for link in node.primary.links.values() if link.generation == event.generation)
             node.turn.log(Level.WARNING, f"Diskless rdb transfer, done reading from pipe, {up} replicas still up.")
+            node.primary.bytes_sent += up * event.length
             node.turn.log(Level.NOTICE, "Background RDB transfer terminated with success")
         else:
             self.saved_changes = running.changes_at_start
             self.last_save_s = node.turn.now.unix_ms // 1000
             self.last_ok = True
             self.saves += 1
-            self.last_duration_s = (node.turn.now.mono_ms - running.started_ms) // 1000
             node.turn.log(Level.NOTICE, "Background saving terminated with success")
             node.regate()
         if running.for_replicas:

@@ -126,6 +126,8 @@ class Replica:
         self.down_since_ms = 0
         self.retry_ms = 0
         self.last_ack_ms = 0
+        self.bytes_received = 0  # of payloads and of the stream
+        self.bytes_sent = 0
         self.ask_failover = False  # our next PSYNC tells the primary-to-be that we hand over to it
         self.failover_unanswered = False  # it was told, and the answer was lost: it may have taken over
         self._failover_confirming = False  # it is a master: whether of our history, a plain PSYNC asks
@@ -318,9 +320,11 @@ class Replica:
         """Bytes from the primary, in whatever state we are."""
         self.last_io_ms = now.mono_ms
         if self.up:
+            self.bytes_received += len(data)
             self.host.apply_stream(data)
             return
         if self.state is ReplicaState.LOADING:
+            self.bytes_received += len(data)
             self.transfer.behind += data
             return
         if self.state is ReplicaState.TRANSFER and self.transfer.header_seen:
@@ -353,6 +357,7 @@ class Replica:
                 break
         rest = data[at:]
         if rest and self.up:
+            self.bytes_received += len(rest)
             self.host.apply_stream(rest)
         elif rest and self.conn:
             self._payload(rest, now)
@@ -501,6 +506,7 @@ class Replica:
             self.disconnect(problem.why, now)
 
     def _payload(self, data: bytes, now: Now) -> None:
+        self.bytes_received += len(data)
         try:
             whole = self.transfer.take(data, now)
         except TransferError as problem:
@@ -579,6 +585,7 @@ class Replica:
         self._write(encode(argv))
 
     def _write(self, data: bytes) -> None:
+        self.bytes_sent += len(data)
         self.emit(Send(self.conn, data))
 
     def _log(self, level: Level, message: str) -> None:

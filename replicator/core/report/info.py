@@ -80,8 +80,7 @@ def _server(node: Node) -> Fields:
 def _clients(node: Node) -> Fields:
     links = len(node.primary.links)
     tracking = sum(session.tracking is not None for session in node.sessions.values())
-    biggest_in = max((session.decoder.pending for session in node.sessions.values()), default=0)
-    biggest_out = max((session.pending_output for session in node.sessions.values()), default=0)
+    biggest_in, biggest_out = node.services.traffic.largest()
     return [
         ("connected_clients", len(node.sessions) - links + (node.following.session is not None)),
         ("cluster_connections", 0 if node.cluster is None else len(node.cluster.bus.links.by_conn)),
@@ -98,12 +97,18 @@ def _memory(node: Node) -> Fields:
     resident = node.surroundings.resident()
     used = node.used_memory()
     peak = node.services.peak_memory(used)
+    startup = node.evictor.baseline
     replication = node.primary.buffer_memory
     links = sum(link.pending for link in node.primary.links.values())
-    normal = sum(
-        s.pending_output + s.decoder.pending for s in node.sessions.values() if s.conn not in node.primary.links
-    )
+    normal = sum(node.clients.memory(one) for one in node.clients.all() if node.clients.kind(one) != "slave")
+    overhead = startup + replication + links + normal + node.keyspace.tables_size()
+    dataset = max(0, used - overhead)
+    scripting = node.scripting
+    code, libraries = scripting.scripts_size(), sum(map(len, scripting.library_codes()))
+    machine = scripting.memory_used
+    system = node.surroundings.memory
     maxmemory = node.config["maxmemory"]
+    # Of the allocator the process knows what the system counts as its memory, and its own estimate.
     return [
         ("used_memory", used),
         ("used_memory_human", human(used)),
@@ -112,14 +117,37 @@ def _memory(node: Node) -> Fields:
         ("used_memory_peak", peak),
         ("used_memory_peak_human", human(peak)),
         ("used_memory_peak_perc", f"{100 * used / peak if peak else 0:.2f}%"),
-        ("used_memory_overhead", replication + normal),
-        ("used_memory_startup", node.services.startup_memory),
-        ("used_memory_dataset", max(0, used - node.services.startup_memory)),
-        ("used_memory_lua", 0),
-        ("used_memory_scripts", 0),
+        ("used_memory_overhead", overhead),
+        ("used_memory_startup", startup),
+        ("used_memory_dataset", dataset),
+        ("used_memory_dataset_perc", f"{100 * dataset / max(1, used - startup):.2f}%"),
+        ("allocator_allocated", used),
+        ("allocator_active", resident),
+        ("allocator_resident", resident),
+        ("total_system_memory", system),
+        ("total_system_memory_human", human(system)),
+        ("used_memory_lua", machine),
+        ("used_memory_vm_eval", machine),
+        ("used_memory_lua_human", human(machine)),
+        ("used_memory_scripts_eval", code),
+        ("number_of_cached_scripts", len(scripting.scripts)),
+        ("number_of_functions", len(scripting.functions)),
+        ("number_of_libraries", len(scripting.libraries)),
+        ("used_memory_vm_functions", 0),  # scripts and functions share one machine
+        ("used_memory_vm_total", machine),
+        ("used_memory_vm_total_human", human(machine)),
+        ("used_memory_functions", libraries),
+        ("used_memory_scripts", code + libraries),
+        ("used_memory_scripts_human", human(code + libraries)),
         ("maxmemory", maxmemory),
         ("maxmemory_human", human(maxmemory)),
         ("maxmemory_policy", node.config["maxmemory-policy"]),
+        ("allocator_frag_ratio", f"{resident / used if used else 1:.2f}"),
+        ("allocator_frag_bytes", resident - used),
+        ("allocator_rss_ratio", "1.00"),
+        ("allocator_rss_bytes", 0),
+        ("rss_overhead_ratio", "1.00"),
+        ("rss_overhead_bytes", 0),
         ("mem_fragmentation_ratio", f"{resident / used if used else 1:.2f}"),
         ("mem_fragmentation_bytes", resident - used),
         ("mem_not_counted_for_evict", 0),
@@ -191,20 +219,20 @@ def _persistence(node: Node) -> Fields:
 def _stats(node: Node) -> Fields:
     keyspace = node.keyspace
     primary = node.primary
-    received = sum(session.total_received for session in node.sessions.values()) + node.services.gone_received
-    sent = sum(session.total_sent for session in node.sessions.values()) + node.services.gone_sent
+    totals = node.services.traffic.totals()
+    rates = [f"{rate:.2f}" for rate in node.services.traffic.kbps]
     return [
         ("total_connections_received", node.connections.received_total),
         ("total_commands_processed", node.executor.total_commands),
         ("instantaneous_ops_per_sec", node.services.ops_per_second),
-        ("total_net_input_bytes", received),
-        ("total_net_output_bytes", sent),
-        ("total_net_repl_input_bytes", node.replica.transfer.read if node.replica.active else 0),
-        ("total_net_repl_output_bytes", 0),
-        ("instantaneous_input_kbps", "0.00"),
-        ("instantaneous_output_kbps", "0.00"),
-        ("instantaneous_input_repl_kbps", "0.00"),
-        ("instantaneous_output_repl_kbps", "0.00"),
+        ("total_net_input_bytes", totals.input),
+        ("total_net_output_bytes", totals.output),
+        ("total_net_repl_input_bytes", totals.replication_input),
+        ("total_net_repl_output_bytes", totals.replication_output),
+        ("instantaneous_input_kbps", rates[0]),
+        ("instantaneous_output_kbps", rates[1]),
+        ("instantaneous_input_repl_kbps", rates[2]),
+        ("instantaneous_output_repl_kbps", rates[3]),
         ("rejected_connections", node.connections.rejected_total),
         ("sync_full", primary.sync_full),
         ("sync_partial_ok", primary.sync_partial_ok),
@@ -234,8 +262,8 @@ def _stats(node: Node) -> Fields:
         ("unexpected_error_replies", 0),
         ("total_error_replies", sum(node.executor.errors.values())),
         ("dump_payload_sanitizations", 0),
-        ("total_reads_processed", node.services.reads),
-        ("total_writes_processed", node.services.reads),
+        ("total_reads_processed", node.connections.reads),
+        ("total_writes_processed", node.executor.writes),
         ("io_threaded_reads_processed", 0),
         ("io_threaded_writes_processed", 0),
         ("reply_buffer_shrinks", 0),
@@ -323,13 +351,14 @@ def _commandstats(node: Node) -> Fields:
     fields: Fields = []
     for command in node.executor.commands.values():
         for entry in (command, *command.subcommands.values()):
-            if entry.calls or entry.rejected or entry.failed:
+            calls = entry.calls - (entry.full_name == "info" and entry.calls > 0)  # a call counts when it is over
+            if calls or entry.rejected or entry.failed:
                 usec = node.statistics.measured[entry.full_name].total_usec
-                per_call = usec / entry.calls if entry.calls else 0
+                per_call = usec / calls if calls else 0
                 fields.append(
                     (
                         f"cmdstat_{entry.full_name}",
-                        f"calls={entry.calls},usec={usec},usec_per_call={per_call:.2f},"
+                        f"calls={calls},usec={usec},usec_per_call={per_call:.2f},"
                         f"rejected_calls={entry.rejected},failed_calls={entry.failed}",
                     )
                 )

@@ -15,7 +15,7 @@ from tests.support.stock import binary
 from tests.support.tls import Papers, TlsServer, TwoPorts
 
 SECRET = b"attack at dawn, by the eastern gate"
-PAIRS = [("ours", "ours"), ("ours", "redis7"), ("redis7", "ours")]
+PAIRS = [("ours", "ours", "yes"), ("ours", "redis7", "no"), ("ours", "redis7", "yes"), ("redis7", "ours", "no")]
 
 
 @contextlib.contextmanager
@@ -50,8 +50,7 @@ def eavesdropped(primary: Server, replica: Server) -> bytes:
         return bytes(capture.heard)
 
 
-@pytest.mark.parametrize("diskless", ["yes", "no"])
-@pytest.mark.parametrize(("primary", "replica"), PAIRS)
+@pytest.mark.parametrize(("primary", "replica", "diskless"), PAIRS)
 def test_replication_over_tls_shows_no_plain_text(
     primary: str, replica: str, diskless: str, tmp_path: Path, papers: Papers
 ) -> None:

@@ -49,7 +49,7 @@ _RESTORE_ARGUMENTS = "key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seco
 )
 def dump(ctx: Context, argv: list[bytes]) -> bytes:
     """DUMP key"""
-    value = ctx.db.find(argv[1])
+    value = ctx.db.lookup(argv[1])
     if value is None:
         return ctx.null
     version = _STREAM_VERSION if isinstance(value, Stream) else _PLAIN_VERSION
