@@ -110,6 +110,7 @@ class StartSnapshot:
     key_delay_us: int = 0
     prefix: bytes = b""  # sent to each of conns before the payload
     suffix: bytes = b""  # and after it
+    purpose: str = "RDB"  # what the child's log lines call it
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +169,23 @@ class SyncFile:
     """Make all that was appended to the file durable before any later effect is carried out."""
 
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SyncLater:
+    """Begin to make all that was appended to the file so far durable, beside the loop: FileSynced with this ticket
+    follows. What is appended meanwhile may or may not be durable then."""
+
+    name: str
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class TruncateFile:
+    """Cut the file back to its first `length` bytes. Not durable before SyncFile. On trouble FileFailed follows."""
+
+    name: str
+    length: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +275,8 @@ Effect: TypeAlias = (
     | StopReading
     | AppendFile
     | SyncFile
+    | SyncLater
+    | TruncateFile
     | CommitFile
     | RemoveFile
     | Log

@@ -39,3 +39,11 @@ def unknown_command(argv: Argv) -> str:
             break
         arguments += f"'{shown_in_error(argument[: 128 - len(arguments)])}' "
     return f"ERR unknown command '{shown_in_error(argv[0][:128])}', with args beginning with: {arguments}"
+
+
+class UnknownCommand(Exception):
+    """A file holds a command that there is not. at: its place among those that were to be run."""
+
+    def __init__(self, at: int, name: str) -> None:
+        super().__init__(name)
+        self.at, self.name = at, name

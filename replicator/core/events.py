@@ -155,6 +155,16 @@ class FileFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class FileSynced:
+    """effects.SyncLater has ended. why: "" if the bytes are durable; else what went wrong, and then nobody knows which
+    of the bytes since the last good sync are on the disk, whatever a later sync says."""
+
+    name: str
+    ticket: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class FileCommitted:
     """effects.CommitFile is done: the bytes are durable under their final name."""
 
@@ -205,6 +215,7 @@ Event: TypeAlias = (
     | SnapshotStalled
     | FileChunk
     | FileFailed
+    | FileSynced
     | FileCommitted
     | Signalled
     | ScriptStarted

@@ -9,6 +9,12 @@ MAX_ARGUMENTS = 2**31 - 1
 FAST_ARGUMENTS_DIGITS = 5
 # One argument: stock's default of proto-max-bulk-len (512 MiB); the configuration may change it.
 MAX_BULK = 512 * 1024 * 1024
+# A manifest of an append-only file: two lines, a few more in a rewrite. One that is larger is something else.
+MAX_MANIFEST_BYTES = 1024 * 1024
+# One of its lines, and a comment between commands: stock's own bound.
+MAX_MANIFEST_LINE = 1024
+# One argument in an append-only file: proto-max-bulk-len could be raised when it was written. More is a damaged length.
+MAX_AOF_BULK = 2**32
 # An inline command, or the length line of a request: longer lines without an end are no protocol.
 MAX_INLINE = 64 * 1024
 # What a primary's stream may keep open on its replica: a transaction without its EXEC, or half a command. Stock has no

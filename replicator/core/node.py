@@ -34,6 +34,7 @@ from replicator.core.events import (
     FileChunk,
     FileCommitted,
     FileFailed,
+    FileSynced,
     Opened,
     OutputPending,
     Received,
@@ -48,12 +49,14 @@ from replicator.core.events import (
 from replicator.core.execution.busy import Busy
 from replicator.core.execution.connections import Connections
 from replicator.core.execution.executor import ANY, Executor
+from replicator.core.execution.replaying import Replayer
 from replicator.core.execution.scripts import ScriptHost
 from replicator.core.execution.transfers import Transfers
 from replicator.core.keyspace.database import Keyspace
 from replicator.core.keyspace.eviction import Evictor
 from replicator.core.now import Now
 from replicator.core.peers import Owner
+from replicator.core.persistence.append_only import AppendOnly
 from replicator.core.persistence.loading import Loading
 from replicator.core.persistence.loads import Loads
 from replicator.core.persistence.snapshots import Snapshots
@@ -91,50 +94,11 @@ class Node:
 
     # Behind thirty attributes an instance's dictionary is no longer shared, and all access to it slower.
     __slots__ = (
-        "_handlers",
-        "busy_scripts",
-        "by_id",
-        "clients",
-        "cluster",
-        "config",
-        "connections",
-        "cron_ms",
-        "evictor",
-        "executor",
-        "exiting",
-        "following",
-        "handover",
-        "history",
-        "keyspace",
-        "last_connection",
-        "loading",
-        "loads",
-        "meter",
-        "monitors",
-        "orders",
-        "outgoing",
-        "owners",
-        "ping_ms",
-        "primary",
-        "pubsub",
-        "pull",
-        "random",
-        "ready",
-        "replica",
-        "run_id",
-        "scripting",
-        "second_ms",
-        "server",
-        "services",
-        "sessions",
-        "snapshots",
-        "started",
-        "statistics",
-        "surroundings",
-        "tracker",
-        "transfers",
-        "turn",
-        "users",
+        "_handlers", "append_only", "busy_scripts", "by_id", "clients", "cluster", "config", "connections", "cron_ms",
+        "evictor", "executor", "exiting", "following", "handover", "held", "history", "journal", "keyspace",
+        "last_connection", "loading", "loads", "meter", "monitors", "orders", "outgoing", "owners", "ping_ms",
+        "primary", "pubsub", "random", "ready", "replica", "run_id", "scripting", "second_ms", "server", "services",
+        "sessions", "snapshots", "started", "statistics", "surroundings", "tracker", "transfers", "turn", "users",
         "watchers",
     )  # fmt: skip
 
@@ -158,10 +122,12 @@ class Node:
         self.primary = Primary(self.history, config, chance, self.turn, self.send)
         self.outgoing = Outgoing(self.history, self.keyspace, self.primary.append)
         self.executor = Executor(self)
-        self.pull = self.primary.pull  # (conn, limit): bytes of the replication stream for a replica's connection
         self.following = Following(self)
         self.replica = Replica(self.history, config, chance, self.turn.emit, self.following)
         self.snapshots = Snapshots(self)
+        self.append_only = AppendOnly(self.turn, config, self.outgoing, self.snapshots, self.regate)
+        self.journal = self.append_only.journal
+        self.held = False  # replies wait for the end of the driver's turn, and for the write that comes before them
         self.handover = Handover(self)
         self.orders = Orders(self)
         self.loading: Loading | None = None
@@ -185,7 +151,17 @@ class Node:
         self.transfers = self._make_transfers()
         self.cluster: Membership | None = None
         self.server = self._visible()
-        self._handlers: dict[type, Callable[[Any], None]] = {
+        self._handlers = self._duties()
+        if config["cluster-enabled"]:
+            from replicator.core.membership import join_cluster  # plain nodes start without it
+
+            self.cluster = self.server.cluster = join_cluster(self, self._handlers)
+        self.services.install()
+        self.regate()
+
+    def _duties(self) -> dict[type, Callable[[Any], None]]:
+        """Who takes which event."""
+        return {
             Started: self._started,
             Opened: self.connections.opened,
             Received: self.connections.received,
@@ -201,14 +177,13 @@ class Node:
             FileChunk: self.loads.file_chunk,
             FileFailed: self.loads.file_failed,
             FileCommitted: self.loads.file_committed,
+            FileSynced: self.append_only.file_synced,
             Signalled: self._signalled,
         }
-        if config["cluster-enabled"]:
-            from replicator.core.membership import join_cluster  # plain nodes start without it
 
-            self.cluster = self.server.cluster = join_cluster(self, self._handlers)
-        self.services.install()
-        self.regate()
+    def make_replayer(self) -> Replayer:
+        """What applies the commands of an append-only file."""
+        return Replayer(self.executor, self.keyspace, self.turn.log)
 
     def _make_transfers(self) -> Transfers:
         executor = self.executor
@@ -253,6 +228,7 @@ class Node:
             statistics=self.statistics,
             scripting=self.scripting,
             snapshots=self.snapshots,
+            append_only=self.append_only,
             history=self.history,
             primary=self.primary,
             replica=self.replica,
@@ -277,6 +253,8 @@ class Node:
         """Do all that is due."""
         self.turn.now = now
         self.keyspace.now_ms = now.unix_ms
+        if self.journal.takes:
+            self.append_only.advance()
         self._expire_keys()
         self.executor.expire_waits(now.mono_ms)
         self.loads.advance()
@@ -291,7 +269,11 @@ class Node:
                 self._cron()
         if self.cluster is not None:
             self.cluster.advance(now)
-        return self._finish()
+        return self._finish(may_wait=False)
+
+    def pull(self, conn: int, limit: int) -> bytes:
+        """Bytes of the replication stream for a replica's connection; none before they have been written here."""
+        return b"" if self.held else self.primary.pull(conn, limit)
 
     def deadline_ms(self) -> int | None:
         """When `advance` next has work (mono ms)."""
@@ -309,6 +291,8 @@ class Node:
             soonest = other
         if self.primary.waiting and (other := self.snapshots.deadline_ms()) is not None and other < soonest:
             soonest = other
+        if self.journal.takes and (other := self.append_only.deadline_ms()) is not None and other < soonest:
+            soonest = other
         if self.transfers.lines and (other := self.transfers.deadline_ms()) is not None and other < soonest:
             soonest = other
         if self.cluster is not None and (other := self.cluster.deadline_ms()) is not None and other < soonest:
@@ -321,8 +305,11 @@ class Node:
         if session is not None:
             session.push(data)
 
-    def _finish(self) -> list[Effect]:
-        """End a turn: go on with the unblocked, flush the stream and the replies, start what must start last."""
+    def _finish(self, *, may_wait: bool = True) -> list[Effect]:
+        """End a turn: go on with the unblocked, flush the stream and the replies, start what must start last.
+
+        may_wait: the driver's turn goes on; replies can wait for its end, and `advance`.
+        """
         executor = self.executor
         outgoing = self.outgoing
         if self.keyspace.ready:
@@ -334,8 +321,17 @@ class Node:
         if outgoing.stream or outgoing.writers:
             outgoing.flush()
         snapshots = self.snapshots
-        if self.primary.waiting or snapshots.requested_save or snapshots.scheduled:
+        if self.primary.waiting or snapshots.requested_save or snapshots.scheduled or self.append_only.rewriter.due:
             snapshots.begin_due()
+        journal = self.journal
+        if journal.buffer:
+            if self.turn.later:
+                journal.write_through()
+                self.held = False
+            elif journal.holds(may_wait=may_wait):
+                self.held = True
+                return self.turn.take()
+        self.held = False
         effects = self.turn.effects
         if self.cluster is not None:
             effects += self.cluster.settle()
@@ -367,8 +363,7 @@ class Node:
             self._load()
 
     def _load(self) -> None:
-        self.loads.begin("start", str(self.config["dbfilename"]), asynchronous=False)
-        self.loads.read(str(self.config["dbfilename"]))
+        self.loads.at_start()
 
     def _snapshot_sent(self, event: SnapshotSent) -> None:
         self.primary.snapshot_sent(event.conn, self.turn.now)
@@ -432,6 +427,8 @@ class Node:
         self.primary.alone_since_ms = self.turn.now.mono_ms
         self.set_feeding()
         self.regate()
+        if not self.journal.takes and self.loading is None:
+            self.append_only.restart()
         self.surroundings.set_role("M")
         self.turn.announce("role.primary", ("id", self.history.id), ("offset", self.history.end), ("why", why))
 
@@ -465,6 +462,7 @@ class Node:
             self.replica.active  # read-only or not: a write of its own meets expired keys in another way
             or self.config["min-replicas-to-write"]
             or not self.snapshots.last_ok
+            or self.journal.refuses
         ):
             gate |= WRITE
         gate |= self.services.gate()
@@ -486,6 +484,8 @@ class Node:
             and not self.replica.active
         ):
             raise CommandError(_CANNOT_PERSIST)
+        if self.journal.refuses and not self.replica.active:
+            raise CommandError(f"MISCONF Errors writing to the AOF file: {self.journal.refuses}")
         wanted, max_lag = config["min-replicas-to-write"], config["min-replicas-max-lag"]
         counts = wanted and max_lag and not self.replica.active
         if counts and self.primary.good_replicas(self.turn.now, max_lag) < wanted:
@@ -542,6 +542,7 @@ class Node:
         if self.history.window is None:
             self.set_feeding()
         self.snapshots.check_save_points()
+        self.append_only.cron()
         self.services.close_idle()
 
     # -- ends --------------------------------------------------------------------------------------------------------

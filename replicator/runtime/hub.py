@@ -118,7 +118,7 @@ class Hub:
         self.door = Door(self, keepalive_s)
         self.tls = Tls() if tls is None else tls
         self.handshakes = Handshakes(self)
-        self.files = Files(self._told.append, directory)
+        self.files = Files(self._told.append, directory, self.post)
         self.snapshots = Snapshots(self, self.files)
         self.connector = Connector(self)
         self.scripts = Scripts(self)
@@ -140,6 +140,8 @@ class Hub:
             do.StopReading: lambda effect: self.files.stop_reading(effect.name),
             do.AppendFile: lambda effect: self._file(self.files.append(effect.name, effect.data, effect.first)),
             do.SyncFile: self._sync_file,
+            do.SyncLater: lambda effect: self.files.sync_later(effect.name, effect.ticket),
+            do.TruncateFile: lambda effect: self._file(self.files.truncate(effect.name, effect.length)),
             do.CommitFile: self._commit_file,
             do.RemoveFile: lambda effect: self._file(self.files.remove(effect.name)),
             do.Log: lambda effect: self.log(effect.level, effect.message),
@@ -178,8 +180,7 @@ class Hub:
         self._told.append(event)
 
     def post(self, event: told.Event) -> None:
-        """Tell the machine from outside the loop (a signal handler, another task of the same thread). Wakes the
-        loop."""
+        """Tell the machine from outside the loop (a signal handler, another task, another thread). Wakes the loop."""
         self._posted.append(event)
         self.wake()
 
@@ -222,7 +223,7 @@ class Hub:
         self._carry_out(effects)
 
     def wake(self) -> None:
-        """End the loop's sleep. May be called from a signal handler."""
+        """End the loop's sleep. May be called from a signal handler or another thread."""
         os.eventfd_write(self._wake_fd, 1)
 
     def listen(self, listeners: Iterable[Listener]) -> None:

@@ -23,6 +23,7 @@ from replicator.core.command_table.statistics import Statistics
 from replicator.core.config.config import Config
 from replicator.core.keyspace.eviction import Evictor
 from replicator.core.keyspace.values import Value
+from replicator.core.persistence.append_only import AppendOnly
 from replicator.core.persistence.snapshots import Snapshots
 from replicator.core.replication.history import History
 from replicator.core.replication.outgoing import Outgoing
@@ -199,6 +200,7 @@ class Server:
     statistics: Statistics
     scripting: Scripting
     snapshots: Snapshots
+    append_only: AppendOnly
     history: History
     primary: Primary
     replica: Replica

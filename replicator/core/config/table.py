@@ -106,7 +106,7 @@ DIRECTIVES = (
     flag("aof-disable-auto-gc", False),
     flag("aof-load-truncated", True),
     flag("aof-rewrite-incremental-fsync", True, effect=False),
-    flag("aof-timestamp-enabled", False, effect=False),
+    flag("aof-timestamp-enabled", False),
     flag("aof-use-rdb-preamble", True),
     text("aof_rewrite_cpulist", "", immutable=True, effect=False),
     text("appenddirname", "appendonlydir", immutable=True, check=file_name("appenddirname")),

@@ -6,8 +6,12 @@ from typing import TYPE_CHECKING
 
 from replicator.core.effects import Exit, Level, ReadFile, StopReading
 from replicator.core.events import FileChunk, FileCommitted, FileFailed
+from replicator.core.keyspace.database import Keyspace
 from replicator.core.persistence.loading import LOAD_CHUNK, Loading, RdbError, start_load
 from replicator.core.persistence.place import place_of, stream_database
+from replicator.core.persistence.rdb import KeyspaceLoader
+from replicator.core.persistence.replay import Replay
+from replicator.core.wire.aof import Manifest
 
 if TYPE_CHECKING:
     from replicator.core.node import Node
@@ -18,6 +22,64 @@ class Loads:
 
     def __init__(self, node: Node) -> None:
         self.node = node
+
+    def at_start(self) -> None:
+        """Load what there is: the append-only file if it is on, else the dump."""
+        node = self.node
+        if node.config["appendonly"]:
+            self.begin("append-only", "", asynchronous=False)
+            self._replay()
+            return
+        name = str(node.config["dbfilename"])
+        self.begin("start", name, asynchronous=False)
+        self.read(name)
+
+    def _replay(self) -> None:
+        """Load the append-only file; node.loading tells of its progress."""
+        node, append_only = self.node, self.node.append_only
+        replay = append_only.replay = Replay(
+            node.turn,
+            node.config,
+            make_keyspace=self._empty_keyspace,
+            keep_expired=True,  # what follows may speak of keys that have expired since; the file deletes them itself
+            check_crc=bool(node.config["rdbchecksum"]) and not node.services.skip_checksum,
+            adopt=self._adopt_base,
+            apply=node.make_replayer().apply,
+        )
+        replay.loaded = self._append_only_loaded
+        replay.failed = self._append_only_failed
+        replay.begin()
+
+    def _empty_keyspace(self) -> Keyspace:
+        keyspace = Keyspace(len(self.node.keyspace.databases))
+        keyspace.now_ms = self.node.turn.now.unix_ms
+        return keyspace
+
+    def _adopt_base(self, loader: KeyspaceLoader) -> None:
+        """The base of the append-only file is whole. Raises RdbError for functions that do not load."""
+        adopt_functions = self.node.services.built_functions(loader.functions, 0)
+        self._describe(loader.aux)
+        if loader.aux.get(b"aof-base") == b"1":
+            self.node.turn.log(Level.NOTICE, "RDB is base AOF")
+        loader.finish()
+        self.node.keyspace.adopt(loader.keyspace)
+        adopt_functions()
+        self.node.snapshots.last_keys_loaded = loader.keys
+        self.node.snapshots.last_keys_expired = loader.expired
+        self.node.turn.log(
+            Level.NOTICE, f"Done loading RDB, keys loaded: {loader.keys}, keys expired: {loader.expired}."
+        )
+
+    def _append_only_loaded(self, manifest: Manifest, sizes: dict[str, int]) -> None:
+        node = self.node
+        self.end()
+        node.append_only.rewriter.ready = self._become_ready
+        node.append_only.rewriter.open(manifest, sizes)
+
+    def _append_only_failed(self, why: str) -> None:
+        self.node.turn.log(Level.WARNING, why)
+        self.end()
+        self.node.turn.later.append(Exit(1))
 
     def begin(self, source: str, name: str, *, asynchronous: bool) -> None:
         """A load begins; until it ends the gate lets through what may run while loading."""
@@ -81,6 +143,9 @@ class Loads:
 
     def file_chunk(self, event: FileChunk) -> None:
         """More of a file that is being loaded."""
+        if self.node.append_only.file_chunk(event):
+            self._show_progress()
+            return
         loading = self.node.loading
         if loading is None or loading.name != event.name:
             self.node.turn.emit(StopReading(event.name))
@@ -90,6 +155,12 @@ class Loads:
         loading.at_end = event.eof
         if self._take(loading, event.data) and not event.eof and loading.resume_ms is not None:
             self.node.turn.emit(StopReading(event.name))
+
+    def _show_progress(self) -> None:
+        """What INFO tells of a load."""
+        replay, loading = self.node.append_only.replay, self.node.loading
+        if replay is not None and loading is not None and loading.source == "append-only":
+            loading.size, loading.read, loading.resume_ms = replay.size, replay.read, replay.resume_ms
 
     def read(self, name: str, offset: int = 0) -> None:
         """Read the file that is being loaded, from there on."""
@@ -101,7 +172,11 @@ class Loads:
         loading = self.node.loading
         if loading is None or loading.resume_ms is None or self.node.turn.now.mono_ms < loading.resume_ms:
             return
-        if loading.source == "socket":
+        if loading.source == "append-only":
+            assert self.node.append_only.replay is not None
+            self.node.append_only.replay.advance()
+            self._show_progress()
+        elif loading.source == "socket":
             self.node.replica.load_goes_on(self.node.turn.now)
         elif self._take(loading, b"") and loading.resume_ms is None and not loading.at_end:
             self.read(loading.name, loading.read_to)
@@ -189,6 +264,8 @@ class Loads:
 
     def file_failed(self, event: FileFailed) -> None:
         """A file operation failed."""
+        if self.node.append_only.file_failed(event):
+            return
         if self.node.snapshots.foreground_ended(event.name, event.why):
             self.node.handover.saved(event.why)
             return
@@ -208,6 +285,8 @@ class Loads:
 
     def file_committed(self, event: FileCommitted) -> None:
         """A file stands under its final name."""
+        if self.node.append_only.file_committed(event):
+            return
         if self.node.snapshots.foreground_ended(event.name, ""):
             self.node.handover.saved("")
             return

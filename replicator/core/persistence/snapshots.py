@@ -6,7 +6,7 @@ decision and that instant, so Node puts the effect last in a turn and reads the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ from replicator.core.effects import (
 )
 from replicator.core.events import SnapshotDone, SnapshotFailed, SnapshotStarted
 from replicator.core.keyspace.database import Keyspace
+from replicator.core.persistence.commands_base import command_chunks
 from replicator.core.persistence.rdb import snapshot_chunks, version_for_file
 from replicator.core.replication.primary import WHOLE, SnapshotRequest
 
@@ -42,6 +43,7 @@ class Running:
     started_ms: int
     pid: int = 0
     cancelled: bool = False
+    rewrite: bool = False  # the base of the append-only file
 
 
 class Snapshots:
@@ -74,16 +76,35 @@ class Snapshots:
     @property
     def saving(self) -> bool:
         """A background save (disk) is under way, for whomever."""
-        return self.running is not None and not self.running.diskless
+        return self.running is not None and not self.running.diskless and not self.running.rewrite
 
     # -- content -----------------------------------------------------------------------------------------------------
 
+    def base_chunks(self, as_rdb: bool) -> Callable[[], Iterator[bytes | tuple[bytes, int]]]:
+        """What writes the base of the append-only file: an RDB file, or commands."""
+        return partial(self.chunks, replication=False, base=True) if as_rdb else self._command_chunks
+
+    def _command_chunks(self) -> Iterator[bytes | tuple[bytes, int]]:
+        node = self.node
+        return command_chunks(
+            node.keyspace,
+            functions=node.scripting.library_codes(),
+            stamp_s=node.turn.now.unix_ms // 1000 if node.config["aof-timestamp-enabled"] else None,
+            count_keys=int(node.config["rdb-key-save-delay"]) != 0,
+        )
+
     def chunks(
-        self, *, replication: bool = True, version: int = 0, keys: bool = True, functions: bool = True
+        self,
+        *,
+        replication: bool = True,
+        version: int = 0,
+        keys: bool = True,
+        functions: bool = True,
+        base: bool = False,
     ) -> Iterator[bytes]:
         """The bytes of a snapshot of the data as it is, with its keys and with the functions, or without.
 
-        version: of the format, as the reader takes it; 0: for a file of our own.
+        version: of the format, as the reader takes it; 0: for a file of our own. base: it begins an append-only file.
         """
         node = self.node
         aux: dict[bytes, bytes] = {
@@ -97,7 +118,7 @@ class Snapshots:
             aux[b"repl-stream-db"] = b"%d" % stream_db
             aux[b"repl-id"] = node.history.id.encode()
             aux[b"repl-offset"] = b"%d" % node.history.end
-        aux[b"aof-base"] = b"0"
+        aux[b"aof-base"] = b"%d" % base
         return snapshot_chunks(
             node.keyspace if keys else Keyspace(1),
             aux=aux,
@@ -114,6 +135,10 @@ class Snapshots:
     def begin_due(self) -> None:
         """Called at the end of every turn: start the snapshot that is wanted, if no child runs."""
         node = self.node
+        rewriter = node.append_only.rewriter
+        if rewriter.prepares:  # its child comes next
+            rewriter.begin_if_wanted(child_active=self.running is not None)
+            return
         if self.running is not None:
             return
         if node.primary.links:
@@ -121,9 +146,21 @@ class Snapshots:
             if request is not None:
                 self._start_for_replicas(request)
                 return
+        if rewriter.due:
+            rewriter.begin_if_wanted(child_active=False)
+            if self.running is not None or rewriter.prepares:
+                return
         if self.requested_save or self.scheduled:
             self.requested_save = self.scheduled = False
             self._start_save()
+
+    def start_rewrite(self, chunks: Callable[[], Iterator[bytes | tuple[bytes, int]]], name: str) -> None:
+        """Begin the base of the append-only file, at the end of this turn."""
+        self.generation += 1
+        node = self.node
+        now = node.turn.now.mono_ms
+        self.running = Running(self.generation, False, False, node.keyspace.dirty, now, rewrite=True)
+        node.turn.last_effect(replace(self._effect(), chunks=chunks, final_name=name, purpose="AOF rewrite"))
 
     def _start_for_replicas(self, request: SnapshotRequest) -> None:
         node = self.node
@@ -186,6 +223,9 @@ class Snapshots:
         self.last_fork_us = event.fork_us
         self.total_forks += 1
         self.node.statistics.forked(event.fork_us)
+        if running.rewrite:
+            self.node.append_only.rewriter.started(event.pid)
+            return
         kind = "Background RDB transfer" if running.diskless else "Background saving"
         self.node.turn.log(Level.NOTICE, f"{kind} started by pid {event.pid}")
 
@@ -196,6 +236,9 @@ class Snapshots:
         if running is None or running.generation != event.generation:
             return
         self.running = None
+        if running.rewrite:
+            node.append_only.rewriter.done(event.length, event.cow_bytes)
+            return
         self.last_cow = event.cow_bytes
         self.last_duration_s = (node.turn.now.mono_ms - running.started_ms) // 1000
         node.primary.payload_size = event.length
@@ -221,6 +264,9 @@ class Snapshots:
         if running is None or running.generation != event.generation:
             return
         self.running = None
+        if running.rewrite:
+            node.append_only.rewriter.failed(event.why, cancelled=running.cancelled)
+            return
         if running.diskless:
             node.turn.log(Level.WARNING, f"Background transfer terminated: {event.why}")
         else:

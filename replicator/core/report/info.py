@@ -168,7 +168,8 @@ def _persistence(node: Node) -> Fields:
     snapshots = node.snapshots
     running = snapshots.running
     loading = node.loading
-    current = -1 if running is None or running.diskless else (node.turn.now.mono_ms - running.started_ms) // 1000
+    saving = running is not None and not running.diskless and not running.rewrite
+    current = (node.turn.now.mono_ms - running.started_ms) // 1000 if running is not None and saving else -1
     fields: Fields = [
         ("loading", int(loading is not None and not loading.asynchronous)),
         ("async_loading", int(loading is not None and loading.asynchronous)),
@@ -179,7 +180,7 @@ def _persistence(node: Node) -> Fields:
         ("current_save_keys_processed", 0),
         ("current_save_keys_total", 0 if running is None else sum(map(len, node.keyspace.databases))),
         ("rdb_changes_since_last_save", snapshots.changes),
-        ("rdb_bgsave_in_progress", int(running is not None)),
+        ("rdb_bgsave_in_progress", int(running is not None and not running.rewrite)),
         ("rdb_last_save_time", snapshots.last_save_s),
         ("rdb_last_bgsave_status", "ok" if snapshots.last_ok else "err"),
         ("rdb_last_bgsave_time_sec", snapshots.last_duration_s),
@@ -188,18 +189,10 @@ def _persistence(node: Node) -> Fields:
         ("rdb_last_cow_size", snapshots.last_cow),
         ("rdb_last_load_keys_expired", snapshots.last_keys_expired),
         ("rdb_last_load_keys_loaded", snapshots.last_keys_loaded),
-        ("aof_enabled", 0),
-        ("aof_rewrite_in_progress", 0),
-        ("aof_rewrite_scheduled", 0),
-        ("aof_last_rewrite_time_sec", -1),
-        ("aof_current_rewrite_time_sec", -1),
-        ("aof_last_bgrewrite_status", "ok"),
-        ("aof_rewrites", 0),
-        ("aof_rewrites_consecutive_failures", 0),
-        ("aof_last_write_status", "ok"),
-        ("aof_last_cow_size", 0),
+        *node.append_only.fields(),
         ("module_fork_in_progress", 0),
         ("module_fork_last_cow_size", 0),
+        *node.append_only.size_fields(),
     ]
     if loading is not None:
         elapsed = max(1, node.turn.now.mono_ms - loading.started_ms)

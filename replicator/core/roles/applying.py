@@ -135,6 +135,7 @@ class Following:
 
     def _flush_old(self) -> None:
         node = self.node
+        node.append_only.suspend()
         self._leave_history()
         node.turn.log(Level.NOTICE, "MASTER <-> REPLICA sync: Flushing old data")
         for db in node.keyspace.databases:
@@ -199,6 +200,7 @@ class Following:
         if node.replica.resumable:  # swapdb: nothing was flushed
             self._leave_history()
         node.loads.adopt()
+        node.append_only.restart()
         node.replica.payload_loaded(stream_db, node.turn.now)
 
     # -- the stream --------------------------------------------------------------------------------------------------
@@ -321,6 +323,8 @@ class Following:
                 return self._hold(session, batch[at:]) + self._queued
             if command is not None and command.flags & WRITE and not queue and not command.subcommands:
                 self._write(session, command, argv)
+                if keyspace.recorded:
+                    self.node.outgoing.commit()
                 if keyspace.ready:
                     executor.serve_ready()
                 continue
@@ -338,6 +342,8 @@ class Following:
                 if name == "exec":
                     for inner in queue[1:-1]:
                         self._run(session, inner)
+                    if keyspace.recorded:
+                        self.node.outgoing.commit()
                     self._empty_queue()
                     self._show(session, command, argv)
                     if keyspace.ready:
@@ -352,10 +358,12 @@ class Following:
                     self.node.replica.acknowledge(self.node.turn.now, position)
                 continue
             self._run(session, argv)
+            if keyspace.recorded:
+                self.node.outgoing.commit()
             if keyspace.ready:
                 executor.serve_ready()
         if keyspace.recorded:
-            keyspace.recorded.clear()
+            self.node.outgoing.commit(together=False)
         executor.total_commands += len(batch)
         if batch:
             session.command = executor.resolve(batch[-1])
@@ -392,12 +400,14 @@ class Following:
         self._write(session, command, argv)
 
     def _write(self, session: Session, command: Command, argv: Argv) -> None:
-        """Run a command; what it would tell replicas is dropped, for ours read the stream itself."""
+        """Run a command. Its effects are kept for the append-only file alone: our replicas read the stream itself."""
         if not command.least <= len(argv) <= command.most:
             self._complain(argv, "wrong number of arguments")
             return
         keyspace = self.node.keyspace
         command.calls += 1
+        keyspace.verbatim = True
+        before, index, kept = keyspace.dirty, session.db.index, len(keyspace.recorded)
         run = command.run
         try:
             answer = run(session, argv)
@@ -408,8 +418,10 @@ class Following:
             self._show(session, command, argv)
         if answer[:1] == b"-":
             self._complain(argv, answer[1:-2].decode("utf-8", "backslashreplace"))
-        if keyspace.recorded:
-            keyspace.recorded.clear()
+        if not self.node.journal.takes:
+            del keyspace.recorded[kept:]
+        elif keyspace.dirty != before and keyspace.verbatim:
+            keyspace.recorded.append((index, argv))
 
     def _show(self, session: Session, command: Command, argv: Argv) -> None:
         """To those who watch this node; what the primary shows of a client, we show of the link."""

@@ -337,6 +337,9 @@ class Handover:
             node.turn.log(Level.WARNING, "There is a child saving an .rdb. Killing it!")
         node.snapshots.cancel()
         save = bool(node.config["save"]) if self.shutdown_save is None else self.shutdown_save
+        if not node.append_only.before_exit(force=self.shutdown_force):
+            self._cancel_shutdown()
+            return
         node.exiting = True
         node.regate()
         if save:
