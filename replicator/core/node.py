@@ -321,7 +321,8 @@ class Node:
         if outgoing.stream or outgoing.writers:
             outgoing.flush()
         snapshots = self.snapshots
-        if self.primary.waiting or snapshots.requested_save or snapshots.scheduled or self.append_only.rewriter.due:
+        wanted = snapshots.requested_save or snapshots.scheduled or snapshots.save_empty
+        if self.primary.waiting or wanted or self.append_only.rewriter.due:
             snapshots.begin_due()
         journal = self.journal
         if journal.buffer:

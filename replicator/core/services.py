@@ -31,6 +31,7 @@ class Services:
     def __init__(self, node: Node) -> None:
         self.node = node
         self.active_expire = True  # DEBUG SET-ACTIVE-EXPIRE
+        self.lenient_scripts = False  # DEBUG SET-DISABLE-DENY-SCRIPTS
         self.skip_checksum = False  # DEBUG SET-SKIP-CHECKSUM-VALIDATION
         self._ops_sample = (0, 0)
         self.ops_per_second = 0

@@ -101,6 +101,8 @@ class Files:
         try:
             fd = os.open(path, flags | (os.O_TRUNC if first else 0), 0o644)
         except FileNotFoundError:
+            if not os.path.isdir(self.directory):  # ours is gone: that is for its owner to mend
+                raise
             os.makedirs(os.path.dirname(path), exist_ok=True)
             sync_directory(os.path.dirname(path))  # the directory's own entry
             fd = os.open(path, flags, 0o644)

@@ -118,6 +118,7 @@ class Services(Protocol):
     """What has no room of its own yet."""
 
     active_expire: bool
+    lenient_scripts: bool
     skip_checksum: bool
 
     def serialized_length(self, value: Value) -> int:

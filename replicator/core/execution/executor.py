@@ -280,8 +280,7 @@ class Executor:
                 command.rejected += 1
                 session.transaction.aborted = True
                 return self._mode(session, self._error("ERR Command not allowed inside a transaction"))
-            session.transaction.commands.append((command, argv))
-            session.transaction.flags |= flags_of(command, argv, self.node.scripting)
+            session.transaction.add(command, argv, flags_of(command, argv, self.node.scripting))
             self.total_commands -= 1  # it counts when EXEC runs it
             return self._mode(session, reply.QUEUED)
         session.argv = argv
@@ -342,18 +341,21 @@ class Executor:
         session.argv = argv
         session.command = command
         node = self.node
-        flags = command.flags
-        if not session.authenticated and not flags & NO_AUTH:
+        flags = flags_of(command, argv, node.scripting)
+        lacks = ~flags
+        if session.transaction is not None and command.name == "exec":
+            flags |= session.transaction.flags  # what one of the queued commands does, EXEC does
+            lacks |= session.transaction.lacks
+        if not session.authenticated and not command.flags & NO_AUTH:
             raise CommandError("NOAUTH Authentication required.")
         node.users.check(session, command, argv)
         if node.cluster is not None:
             node.cluster.check(session, command, argv)
-        writes = self._writes(session, command)
         if session.monitor and flags & (READONLY | WRITE):
             raise CommandError("ERR Replica can't interact with the keyspace")
         if flags & DENY_OOM or (session.transaction is not None and self._needs_memory(session.transaction, command)):
             node.check_memory()
-        if writes:
+        if flags & WRITE:
             node.check_write()
         subscribed = session.channels or session.patterns or session.shard_channels
         if subscribed and not session.resp3 and command.name not in _ALLOWED_WHILE_SUBSCRIBED:
@@ -361,10 +363,10 @@ class Executor:
                 f"ERR Can't execute '{command.full_name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / "
                 "RESET are allowed in this context"
             )
-        if not flags & STALE and node.is_stale():
+        if lacks & STALE and node.is_stale():
             raise CommandError("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.")
         if node.loading is not None:
-            if not flags & LOADING and not node.loading.asynchronous:
+            if lacks & LOADING and not node.loading.asynchronous:
                 raise CommandError("LOADING Redis is loading the dataset in memory")
             if flags & NO_ASYNC_LOADING and node.loading.asynchronous:
                 raise CommandError("LOADING Redis is loading the dataset in memory")
@@ -390,12 +392,6 @@ class Executor:
         if command.name == "exec":
             return bool(transaction.flags & DENY_OOM)
         return command.full_name not in _NEVER_QUEUED
-
-    def _writes(self, session: Session, command: Command) -> bool:
-        """Whether running the command now may change data."""
-        if command.name == "exec" and session.transaction is not None:
-            return bool(session.transaction.flags & WRITE)
-        return bool(command.flags & WRITE)
 
     def regate(self, session: Session) -> None:
         """Recompute which commands of this session need the careful path."""

@@ -55,7 +55,7 @@ class ScriptHost:
     def _admit(self, ctx: Context, run: Run, entry: Command | None, argv: list[bytes]) -> None:
         node = self.node
         assert isinstance(ctx, Caller)
-        problem = api.refuse_in_script(run, entry, argv)
+        problem = api.refuse_in_script(run, entry, argv, lenient=node.services.lenient_scripts)
         if problem is not None:
             raise CommandError(problem)
         assert entry is not None

@@ -66,7 +66,10 @@ class Snapshots:
         self.saves = 0
         self.last_keys_loaded = 0
         self.last_keys_expired = 0
-        self._foreground: str = ""
+        self.save_empty = False  # FLUSHALL wants the file to hold nothing from the end of this turn on
+        self._sync_file = False  # the dump file was made for replicas alone
+        self._foreground: list[str] = []
+        node.keyspace.on_flushed = self.flushed
 
     @property
     def changes(self) -> int:
@@ -135,6 +138,9 @@ class Snapshots:
     def begin_due(self) -> None:
         """Called at the end of every turn: start the snapshot that is wanted, if no child runs."""
         node = self.node
+        if self.save_empty:
+            self.save_empty = False
+            self.save_now()
         rewriter = node.append_only.rewriter
         if rewriter.prepares:  # its child comes next
             rewriter.begin_if_wanted(child_active=self.running is not None)
@@ -173,6 +179,7 @@ class Snapshots:
         self.running = Running(self.generation, True, request.diskless, node.keyspace.changes, node.turn.now.mono_ms)
         version = min(link.rdb_version for link in request.links)
         effect = replace(self._effect(), chunks=partial(self.chunks, version=version))
+        self._sync_file = not request.diskless
         if request.diskless:
             mark = f"{node.random.getrandbits(160):040x}".encode()
             effect = replace(
@@ -193,6 +200,7 @@ class Snapshots:
         node = self.node
         node.outgoing.flush()
         self.last_try_ms = node.turn.now.mono_ms
+        self._sync_file = False
         self.running = Running(self.generation, False, False, node.keyspace.changes, node.turn.now.mono_ms)
         node.turn.last_effect(self._effect())
 
@@ -273,7 +281,7 @@ class Snapshots:
             node.turn.log(Level.WARNING, f"Background saving terminated: {event.why}")
             if not running.cancelled:
                 self.last_ok = False
-                self.last_duration_s = (node.turn.now.mono_ms - running.started_ms) // 1000
+            self.last_duration_s = (node.turn.now.mono_ms - running.started_ms) // 1000
             self.last_try_ms = node.turn.now.mono_ms
             node.regate()
         node.turn.emit(Announce("snapshot.failed", (("generation", event.generation), ("why", event.why))))
@@ -304,6 +312,8 @@ class Snapshots:
     def check_save_points(self) -> None:
         """Begin a background save if a save point is reached."""
         node = self.node
+        if self._sync_file:
+            self._remove_sync_file()
         if self.running is not None or node.loading is not None:
             return
         for seconds, changes in node.config["save"]:
@@ -316,6 +326,30 @@ class Snapshots:
                 self.requested_save = True
                 return
 
+    def _remove_sync_file(self) -> None:
+        """rdb-del-sync-files: a node that keeps nothing on disk drops a dump made for replicas when they have it.
+
+        At the next start it would bring back old data.
+        """
+        config = self.node.config
+        if not config["rdb-del-sync-files"] or config["save"] or config["appendonly"]:
+            self._sync_file = False
+        elif self.running is None and not self.node.primary.has_full_syncs():
+            self._sync_file = False
+            why = "Removing the RDB file used to feed replicas in a persistence-less instance"
+            self.node.turn.log(Level.NOTICE, why)
+            self.node.turn.emit(RemoveFile(str(config["dbfilename"])))
+
+    def flushed(self) -> None:
+        """FLUSHALL: a child at work would save what is gone; with save points the file must not keep it either.
+
+        The file is written at the end of the turn, when the stream holds the command: its offset is the empty data's.
+        """
+        if self.running is not None:
+            self.cancel()
+        if self.node.config["save"]:
+            self.save_empty = True
+
     # -- in the foreground -------------------------------------------------------------------------------------------
 
     def save_now(self) -> None:
@@ -323,7 +357,8 @@ class Snapshots:
         node = self.node
         self.generation += 1
         name = f"temp-{node.surroundings.pid}-{self.generation}.rdb"
-        self._foreground = name
+        self._foreground.append(name)
+        self._sync_file = False
         first = True
         node.outgoing.flush()
         for chunk in self.chunks():
@@ -333,14 +368,13 @@ class Snapshots:
 
     def foreground_ended(self, name: str, why: str) -> bool:
         """Whether this file event belongs to a save in the foreground; why: "" for success."""
-        if not self._foreground or name != self._foreground:
+        if name not in self._foreground:
             return False
         node = self.node
-        self._foreground = ""
-        if why:
+        self._foreground.remove(name)
+        if why:  # who asked is told; only a failed save in the background stops writes
             node.turn.log(Level.WARNING, f"Error saving DB on disk: {why}")
             node.turn.emit(RemoveFile(name))
-            self.last_ok = False
         else:
             node.turn.log(Level.NOTICE, "DB saved on disk")
             self.saved_changes = node.keyspace.changes

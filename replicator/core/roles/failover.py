@@ -384,7 +384,7 @@ class Handover:
         waiters, self._save_waiters = self._save_waiters, []
         for session in waiters:
             if session.blocked is not None and session.blocked.kind == "save":
-                self.node.executor.unblock(session, reply.error(f"ERR {why}") if why else reply.OK)
+                self.node.executor.unblock(session, reply.error("ERR") if why else reply.OK)
 
     # -- clocks ------------------------------------------------------------------------------------------------------
 

@@ -131,6 +131,17 @@ class Scripting:
         """Bytes of the code of scripts that are remembered."""
         return sum(map(len, self._by_body))
 
+    def time_in_script(self) -> int:
+        """Microseconds since the running script began (0: none runs): TIME must move while it does.
+
+        Where no time passes, each question is taken for a microsecond, so that a script that waits comes to its end.
+        """
+        run = self.running
+        if run is None:
+            return 0
+        run.time_us = max(run.time_us + 1, self.host.meter() - run.started_us)
+        return run.time_us
+
     def kill(self, kind: Kind) -> None:
         """SCRIPT KILL (EVAL) or FUNCTION KILL: end the running script at its next instructions. Raises ScriptError."""
         run = self.running
