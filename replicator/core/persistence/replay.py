@@ -74,8 +74,9 @@ class Replay:
         adopt: Callable[[KeyspaceLoader], None],
         apply: Callable[[list[Argv]], None],
     ) -> None:
-        """make_keyspace: an empty one for the base. adopt: what a base held becomes the data; raises RdbError. apply: run
-        commands; raises UnknownCommand.
+        """make_keyspace: an empty one for the base. adopt: what a base held becomes the data; raises RdbError.
+
+        apply: run commands; raises UnknownCommand.
         """
         self._turn = turn
         self._config = config
