@@ -65,6 +65,7 @@ from replicator.core.replication.outgoing import Outgoing
 from replicator.core.replication.primary import Primary
 from replicator.core.replication.replica import Replica
 from replicator.core.roles.applying import Following
+from replicator.core.roles.durability import Durability
 from replicator.core.roles.failover import Handover
 from replicator.core.roles.syncing import Orders
 from replicator.core.scripting.state import Scripting
@@ -95,11 +96,11 @@ class Node:
     # Behind thirty attributes an instance's dictionary is no longer shared, and all access to it slower.
     __slots__ = (
         "_handlers", "append_only", "busy_scripts", "by_id", "clients", "cluster", "config", "connections", "cron_ms",
-        "evictor", "executor", "exiting", "following", "handover", "held", "history", "journal", "keyspace",
-        "last_connection", "loading", "loads", "meter", "monitors", "orders", "outgoing", "owners", "ping_ms",
-        "primary", "pubsub", "random", "ready", "replica", "run_id", "scripting", "second_ms", "server", "services",
-        "sessions", "snapshots", "started", "statistics", "surroundings", "tracker", "transfers", "turn", "users",
-        "watchers",
+        "durability", "evictor", "executor", "exiting", "following", "handover", "held", "history", "journal",
+        "keyspace", "last_connection", "loading", "loads", "meter", "monitors", "orders", "outgoing", "owners",
+        "ping_ms", "primary", "pubsub", "random", "ready", "replica", "run_id", "scripting", "second_ms", "server",
+        "services", "sessions", "snapshots", "started", "statistics", "surroundings", "tracker", "transfers", "turn",
+        "users", "watchers",
     )  # fmt: skip
 
     redis_version = REDIS_VERSION
@@ -127,8 +128,10 @@ class Node:
         self.snapshots = Snapshots(self)
         self.append_only = AppendOnly(self.turn, config, self.outgoing, self.snapshots, self.regate)
         self.journal = self.append_only.journal
+        self.append_only.load_again = self.loads.load_again
         self.held = False  # replies wait for the end of the driver's turn, and for the write that comes before them
         self.handover = Handover(self)
+        self.durability = self._make_durability()
         self.orders = Orders(self)
         self.loading: Loading | None = None
         self.ready = False  # the initial load is over: "Ready to accept connections" was said
@@ -185,6 +188,20 @@ class Node:
         """What applies the commands of an append-only file."""
         return Replayer(self.executor, self.keyspace, self.turn.log)
 
+    def _make_durability(self) -> Durability:
+        executor, handover = self.executor, self.handover
+        return Durability(
+            self.turn,
+            self.append_only,
+            self.primary,
+            self.replica,
+            blocked=lambda: executor.blocked,
+            park=executor.park,
+            unblock=executor.unblock,
+            position=handover.position_of,
+            ask_acks=handover.ask_acks,
+        )
+
     def _make_transfers(self) -> Transfers:
         executor = self.executor
 
@@ -229,6 +246,7 @@ class Node:
             scripting=self.scripting,
             snapshots=self.snapshots,
             append_only=self.append_only,
+            durability=self.durability,
             history=self.history,
             primary=self.primary,
             replica=self.replica,

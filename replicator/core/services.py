@@ -176,7 +176,7 @@ class Services:
         """Writes that wait cannot be served by a replica."""
         node = self.node
         for session in list(node.executor.blocked):
-            if session.blocked is not None and session.blocked.kind in ("keys", "replicas"):
+            if session.blocked is not None and session.blocked.kind in ("keys", "replicas", "durable"):
                 node.executor.unblock(
                     session,
                     reply.error(

@@ -78,7 +78,7 @@ MUTANTS: list[Mutant] = [
     Mutant("WAIT counts what was sent", "bytes handed to the network count as acknowledged", Primary, "acked_by",
            "link.acked >= position", "(link.cursor is not None and link.cursor.position >= position)", "wait"),
     Mutant("WAIT looks at the write before", "a WAIT in its write's packet waits for the write before it", Handover,
-           "wait",
+           "position_of",
            "node.keyspace.dirty != node.executor.batch_dirty", "False", "wait"),
     Mutant("writes go on during FAILOVER", "the handing-over primary accepts writes", Handover, "pausing_writes",
            "or self.state is not FailoverState.NONE", "", "handover"),

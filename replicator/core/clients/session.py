@@ -42,6 +42,7 @@ class Blocked:
     since_ms: int = 0
     position: int = 0  # WAIT: the offset to be acknowledged
     wanted: int = 0  # WAIT: by how many
+    local: int = 0  # WAITAOF: and whether it is to be durable here
 
 
 @dataclass(slots=True)

@@ -114,6 +114,13 @@ class Handover(Protocol):
         """SAVE."""
 
 
+class Durability(Protocol):
+    """WAITAOF (roles/durability.py)."""
+
+    def wait(self, session: session.Session, local: int, replicas: int, timeout_ms: int) -> bytes:
+        """WAITAOF local replicas timeout."""
+
+
 class Services(Protocol):
     """What has no room of its own yet."""
 
@@ -202,6 +209,7 @@ class Server:
     scripting: Scripting
     snapshots: Snapshots
     append_only: AppendOnly
+    durability: Durability
     history: History
     primary: Primary
     replica: Replica

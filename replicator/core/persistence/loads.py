@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from replicator.core.clients.session import Blocked, Session
+from replicator.core.command_table.context import PENDING
 from replicator.core.effects import Exit, Level, ReadFile, StopReading
+from replicator.core.errors import CommandError
 from replicator.core.events import FileChunk, FileCommitted, FileFailed
 from replicator.core.keyspace.database import Keyspace
 from replicator.core.persistence.loading import LOAD_CHUNK, Loading, RdbError, start_load
 from replicator.core.persistence.place import place_of, stream_database
 from replicator.core.persistence.rdb import KeyspaceLoader
 from replicator.core.persistence.replay import Replay
+from replicator.core.wire import reply
 from replicator.core.wire.aof import Manifest
 
 if TYPE_CHECKING:
@@ -22,6 +26,9 @@ class Loads:
 
     def __init__(self, node: Node) -> None:
         self.node = node
+        self._kept: Keyspace | None = None  # DEBUG LOADAOF: the data until the file has been read
+        self._kept_functions: list[bytes] = []
+        self._asked_by: Session | None = None
 
     def at_start(self) -> None:
         """Load what there is: the append-only file if it is on, else the dump."""
@@ -50,6 +57,35 @@ class Loads:
         replay.failed = self._append_only_failed
         replay.begin()
 
+    def load_again(self, session: Session) -> bytes:
+        """DEBUG LOADAOF: the data is what the append-only file holds. What it was comes back if that cannot be read."""
+        node = self.node
+        if node.loading is not None:
+            raise CommandError("ERR Another load is under way")
+        node.append_only.rewriter.anew()
+        node.append_only.rewriter.disable()
+        kept = self._kept = self._empty_keyspace()
+        for mine, theirs in zip(node.keyspace.databases, kept.databases, strict=True):
+            theirs.values, theirs.expires, theirs.schedule = mine.values, mine.expires, mine.schedule
+            mine.clear()
+        self._kept_functions = node.scripting.library_codes()
+        self._asked_by = session
+        node.executor.park(session, Blocked("load", session.argv, session.command, None, b""))
+        self.begin("append-only", "", asynchronous=False)
+        self._replay()
+        return PENDING
+
+    def _loaded_again(self, why: str) -> None:
+        """DEBUG LOADAOF has ended; why: "" for success."""
+        node, session = self.node, self._asked_by
+        assert session is not None
+        self._asked_by = self._kept = None
+        if not why:
+            node.turn.log(Level.WARNING, "Append Only File loaded by DEBUG LOADAOF")
+        if session.blocked is not None and session.blocked.kind == "load":
+            problem = f"ERR Error trying to load the append only file, check server logs: {why}"
+            node.executor.unblock(session, reply.error(problem) if why else reply.OK)
+
     def _empty_keyspace(self) -> Keyspace:
         keyspace = Keyspace(len(self.node.keyspace.databases))
         keyspace.now_ms = self.node.turn.now.unix_ms
@@ -72,14 +108,29 @@ class Loads:
 
     def _append_only_loaded(self, manifest: Manifest, sizes: dict[str, int]) -> None:
         node = self.node
+        rewriter = node.append_only.rewriter
         self.end()
-        node.append_only.rewriter.ready = self._become_ready
-        node.append_only.rewriter.open(manifest, sizes)
+        if self._asked_by is None:
+            rewriter.ready = self._become_ready
+            rewriter.open(manifest, sizes)
+        elif node.config["appendonly"]:
+            rewriter.ready = lambda: self._loaded_again("")
+            rewriter.open(manifest, sizes)
+        else:
+            self._loaded_again("")
 
     def _append_only_failed(self, why: str) -> None:
-        self.node.turn.log(Level.WARNING, why)
+        node = self.node
+        node.turn.log(Level.WARNING, why)
         self.end()
-        self.node.turn.later.append(Exit(1))
+        if self._kept is None:
+            node.turn.later.append(Exit(1))
+            return
+        node.keyspace.adopt(self._kept)
+        node.scripting.flush_libraries()
+        node.scripting.load_libraries(self._kept_functions)
+        node.append_only.restart()
+        self._loaded_again(why)
 
     def begin(self, source: str, name: str, *, asynchronous: bool) -> None:
         """A load begins; until it ends the gate lets through what may run while loading."""

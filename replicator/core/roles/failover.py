@@ -120,11 +120,7 @@ class Handover:
     def wait(self, session: Session, wanted: int, timeout_ms: int) -> bytes:
         """WAIT: how many replicas have acknowledged the caller's last write; waits for more if they are too few."""
         node = self.node
-        node.outgoing.flush()
-        position = session.write_position
-        if node.keyspace.dirty != node.executor.batch_dirty:
-            # The write came in the same packet: its session learns its place after the batch.
-            position = node.history.end
+        position = self.position_of(session)
         count = node.primary.acked_by(position)
         if count >= wanted or session.deny_blocking:
             return reply.integer(count)
@@ -141,6 +137,15 @@ class Handover:
         node.executor.park(session, blocked)
         self.ask_acks()
         return PENDING
+
+    def position_of(self, session: Session) -> int:
+        """The offset behind the last write of the caller whose command runs now."""
+        node = self.node
+        node.outgoing.flush()
+        if node.keyspace.dirty != node.executor.batch_dirty:
+            # The write came in the same packet: its session learns its place after the batch.
+            return node.history.end
+        return session.write_position
 
     def ask_acks(self) -> None:
         """Ask all replicas for an ACK now, through the stream."""

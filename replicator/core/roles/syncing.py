@@ -96,6 +96,7 @@ class Orders:
         self.node.primary.ack(link, position, self.node.turn.now)
         if self.node.executor.blocked or self.node.handover.pausing:
             self.node.handover.acks_changed()
+            self.node.durability.changed()
 
     def synchronize(self, session: Session, asked_id: str, position: int, *, failover: bool, old: bool) -> None:
         """PSYNC and SYNC: continue, or have a snapshot made."""
