@@ -225,6 +225,7 @@ class Node:
             hold=lambda on: self.regate(),
             may_delete=lambda: not self.replica.active,
             in_cluster=self.config["cluster-enabled"],
+            before_leaving=lambda: None if self.cluster is None else self.cluster.before_leaving(),
         )
 
     def _visible(self) -> Server:

@@ -61,6 +61,8 @@ class ScriptHost:
         assert entry is not None
         if not ctx.is_primary_link:
             self.check_script_access(ctx, entry, argv)
+            if node.cluster is not None:
+                node.cluster.check_in_script(run, entry, argv)
             if entry.flags & WRITE:
                 if node.replica.active and node.config["replica-read-only"]:
                     raise CommandError(api.READ_ONLY_REPLICA)
