@@ -496,15 +496,12 @@ class Node:
 
     def check_persistence(self) -> None:
         """Raise MISCONF while a failure to persist forbids writes; PING tells of it as well."""
+        if self.replica.active:
+            return
         config = self.config
-        if (
-            not self.snapshots.last_ok
-            and config["stop-writes-on-bgsave-error"]
-            and config["save"]
-            and not self.replica.active
-        ):
+        if not self.snapshots.last_ok and config["stop-writes-on-bgsave-error"] and config["save"]:
             raise CommandError(_CANNOT_PERSIST)
-        if self.journal.refuses and not self.replica.active:
+        if self.journal.refuses:
             raise CommandError(f"MISCONF Errors writing to the AOF file: {self.journal.refuses}")
 
     def check_write(self) -> None:
