@@ -9,6 +9,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from replicator.core.clients.listing import Clients
+from replicator.core.clients.memory import Memory
 from replicator.core.clients.monitors import Monitors
 from replicator.core.clients.pubsub import PubSub
 from replicator.core.clients.session import Session
@@ -97,10 +98,10 @@ class Node:
     __slots__ = (
         "_handlers", "append_only", "busy_scripts", "by_id", "clients", "cluster", "config", "connections", "cron_ms",
         "durability", "evictor", "executor", "exiting", "following", "handover", "held", "history", "journal",
-        "keyspace", "last_connection", "loading", "loads", "meter", "monitors", "orders", "outgoing", "owners",
-        "ping_ms", "primary", "pubsub", "random", "ready", "replica", "run_id", "scripting", "second_ms", "server",
-        "services", "sessions", "snapshots", "started", "statistics", "surroundings", "tracker", "transfers", "turn",
-        "users", "watchers",
+        "keyspace", "last_connection", "loading", "loads", "memory", "meter", "monitors", "orders", "outgoing",
+        "owners", "ping_ms", "primary", "pubsub", "random", "ready", "replica", "run_id", "scripting", "second_ms",
+        "server", "services", "sessions", "snapshots", "started", "statistics", "surroundings", "tracker", "transfers",
+        "turn", "users", "watchers",
     )  # fmt: skip
 
     redis_version = REDIS_VERSION
@@ -149,7 +150,10 @@ class Node:
         self.watchers = Monitors(self)
         self.statistics = Statistics(self)
         self.busy_scripts = Busy(self)
-        self.services = Services(self)
+        services = self.services = Services(self)
+        self.memory = Memory(
+            self.evictor, self.sessions, self.primary.links, services.memory_is_free, services.commit_evictions
+        )
         self.owners: dict[int, Owner] = {}  # of connections that we asked for, but for the one to our primary
         self.transfers = self._make_transfers()
         self.cluster: Membership | None = None
@@ -282,6 +286,8 @@ class Node:
         if self.replica.active:
             self.replica.advance(now)
         self.handover.advance()
+        if self.evictor.limit:
+            self.memory.advance(now)
         if now.mono_ms >= self.cron_ms:
             self.cron_ms = now.mono_ms + _CRON_MS
             if not self.server.cron_paused:
@@ -307,6 +313,8 @@ class Node:
         if (other := self.handover.deadline_ms()) is not None and other < soonest:
             soonest = other
         if self.keyspace.scheduled and (other := self._expiry_deadline()) is not None and other < soonest:
+            soonest = other
+        if self.evictor.limit and (other := self.memory.due_ms) is not None and other < soonest:
             soonest = other
         if self.primary.waiting and (other := self.snapshots.deadline_ms()) is not None and other < soonest:
             soonest = other
@@ -588,10 +596,6 @@ class Node:
         if self.primary.links:
             for link in self.primary.links.values():
                 assert link.acked <= end or link.cursor is None, (link.acked, end)
-
-    def check_memory(self) -> None:
-        """maxmemory."""
-        self.services.check_memory()
 
     def used_memory(self) -> int:
         """Bytes that the data takes, as maxmemory counts them."""

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from replicator.core.clients.session import Session
 from replicator.core.command_table.registry import DENY_OOM
 from replicator.core.effects import Level
-from replicator.core.errors import CommandError
 from replicator.core.keyspace.database import Keyspace
 from replicator.core.keyspace.notifications import configure
 from replicator.core.keyspace.serialize import neutral_value
@@ -46,6 +45,7 @@ class Services:
         self.node.evictor.reconfigure()
         self.node.users.install()
         self.node.statistics.install()
+        self.node.memory.reconfigured(self.node.turn.now)
         for name in (
             "min-replicas-to-write",
             "min-replicas-max-lag",
@@ -55,10 +55,12 @@ class Services:
             "stop-writes-on-bgsave-error",
             "maxmemory",
             "maxmemory-policy",
+            "replica-ignore-maxmemory",
             "notify-keyspace-events",
         ):
             config.on_change(name, lambda _value: self._reconfigured())
         config.on_change("repl-backlog-size", self._resize_window)
+        config.on_change("proto-max-bulk-len", self._bound_bulks)
         self._set_notifications()
         for old, new in config.renames:
             if not node.executor.rename(old.lower(), new):
@@ -68,11 +70,16 @@ class Services:
         self.node.evictor.reconfigure()
         self._set_notifications()
         self.node.regate()
+        self.node.memory.reconfigured(self.node.turn.now)
         for session in self.node.sessions.values():
             self.node.executor.regate(session)
 
     def _set_notifications(self) -> None:
         configure(self.node.keyspace, self.node.pubsub.publish, str(self.node.config["notify-keyspace-events"]))
+
+    def _bound_bulks(self, size: Any) -> None:
+        for session in self.node.sessions.values():
+            session.decoder.max_bulk = size
 
     def _resize_window(self, size: Any) -> None:
         if self.node.history.window is not None:
@@ -191,22 +198,17 @@ class Services:
         """Command flags that need the careful path because of a service's state."""
         return DENY_OOM if self.node.config["maxmemory"] else 0
 
-    def has_room(self) -> bool:
-        """Whether memory is within maxmemory, after eviction if need be."""
+    def memory_is_free(self) -> bool:
+        """Whether maxmemory does not hold now."""
         node = self.node
-        if not node.config["maxmemory"] or node.loading is not None:
+        if node.loading is not None or node.handover.pausing_writes:
             return True
-        if node.replica.active and node.config["replica-ignore-maxmemory"]:
-            return True
-        room = self.node.evictor.make_room(node.turn.now)
-        if node.keyspace.recorded:
-            node.outgoing.commit(together=False)
-        return room
+        return node.replica.active and bool(node.config["replica-ignore-maxmemory"])
 
-    def check_memory(self) -> None:
-        """Make room, or raise OOM."""
-        if not self.has_room():
-            raise CommandError("OOM command not allowed when used memory > 'maxmemory'.")
+    def commit_evictions(self) -> None:
+        """Deletions to make room, each an effect of its own."""
+        if self.node.keyspace.recorded:
+            self.node.outgoing.commit(together=False)
 
     # -- functions ---------------------------------------------------------------------------------------------------
 

@@ -126,6 +126,7 @@ class Session(Caller):
         self.executor = executor
         self.conn = conn
         self.decoder = RequestDecoder()
+        self.decoder.max_bulk = executor.node.config["proto-max-bulk-len"]
         self.out: list[bytes] = []
         self.queue: list[Argv] = []  # commands that came while blocked
         self.unread: deque[bytes] = deque()  # bytes that came while blocked

@@ -354,7 +354,7 @@ class Executor:
         if session.monitor and flags & (READONLY | WRITE):
             raise CommandError("ERR Replica can't interact with the keyspace")
         if flags & DENY_OOM or (session.transaction is not None and self._needs_memory(session.transaction, command)):
-            node.check_memory()
+            node.memory.check(node.turn.now)
         if flags & WRITE:
             node.check_write()
         elif command.name == "ping":

@@ -25,6 +25,7 @@ class ScriptHost:
 
     def __init__(self, node: Node) -> None:
         self.node = node
+        self._had_room = True  # maxmemory held when the running script began
 
     def run_script_command(self, ctx: Context, run: Run, argv: list[bytes]) -> bytes:
         """One command of the running script; its encoded reply, an error among them."""
@@ -70,7 +71,7 @@ class ScriptHost:
             if node.is_stale() and not entry.flags & STALE:
                 raise CommandError(api.STALE_COMMAND)
         may_exceed = run.flags & api.ALLOW_OOM or run.wrote
-        if entry.flags & DENY_OOM and not may_exceed and not node.services.has_room():
+        if entry.flags & DENY_OOM and not may_exceed and not self._had_room:
             raise CommandError(api.OUT_OF_MEMORY)
 
     def check_script_access(self, ctx: Caller, entry: Command, argv: list[bytes]) -> None:
@@ -91,6 +92,7 @@ class ScriptHost:
     def script_refusal(self, ctx: Context, flags: int, legacy: bool) -> str | None:
         """Why a script with these flags may not start now."""
         node = self.node
+        self._had_room = node.memory.has_room(node.turn.now)
         cannot_write: str | None = None
         if not ctx.is_primary_link:
             try:
@@ -105,7 +107,7 @@ class ScriptHost:
             and not ctx.is_primary_link,
             cannot_write=cannot_write,
             stale=node.is_stale(),
-            out_of_memory=not node.services.has_room(),
+            out_of_memory=not self._had_room,
             cluster=node.cluster is not None,
         )
 

@@ -212,6 +212,7 @@ class Following:
         session.is_primary_link = True
         session.authenticated = True
         session.decoder = RequestDecoder()
+        session.decoder.max_bulk = limits.MAX_AOF_BULK  # our primary may have taken more than we would
         session.id = node.connections.next_client_id()
         session.peer = f"{node.replica.primary_host}:{node.replica.primary_port}"
         session.local = self.local
