@@ -488,10 +488,8 @@ class Node:
             or self.journal.refuses
         ):
             gate |= ANY
-        if (
-            self.replica.active  # read-only or not: a write of its own meets expired keys in another way
-            or self.config["min-replicas-to-write"]
-        ):
+        # A replica, read-only or not: a write of its own meets expired keys in another way.
+        if self.replica.active or self.config["min-replicas-to-write"]:
             gate |= WRITE
         gate |= self.services.gate()
         self.executor.gate = gate
