@@ -33,6 +33,14 @@ UNAUTHENTICATED_BULK = 16 * 1024
 # Replies that wait for a client that has not authenticated: beyond what the system takes for it, it costs us no more
 # than this. An honest client has one or two refusals waiting (some 30 bytes each).
 UNAUTHENTICATED_OUTPUT = 16 * 1024
+# Sources of failed logins that are counted, for one line in the log a minute and source.
+MAX_FAILED_LOGIN_SOURCES = 1024
+# A payload of a primary on its way to a file: no node of ours could load more, whatever the primary announces or never
+# ends (it may have an end mark in place of a length). And what is left free of the disk in any case.
+MAX_PAYLOAD = 1 << 40
+DISK_RESERVE = 64 * 1024 * 1024
+# After so many bytes of a payload the free space is looked at again.
+DISK_LOOK_BYTES = 16 * 1024 * 1024
 # The decoder of requests takes a read in turns, with hiredis where that is safe and byte by byte where it is not. Each
 # change copies what is left. When so many times the read has been copied, the rest of it is decoded byte by byte.
 DECODER_COPIES = 4

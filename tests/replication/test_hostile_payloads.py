@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from replicator.core import limits
 from replicator.core.keyspace.database import Keyspace
 from replicator.core.persistence.rdb import snapshot_chunks
 from replicator.core.replication.replica import ReplicaState
@@ -138,3 +139,28 @@ def test_a_start_from_a_file_with_such_a_library_ends_with_a_line_that_names_it(
     lines = [line for line in done.stdout.splitlines() if b"cannot be loaded" in line]
     assert done.returncode == 1 and len(lines) == 1 and b"Traceback" not in done.stdout + done.stderr
     assert b"name=" in lines[0] and b"dump.rdb" in lines[0]
+
+
+@pytest.mark.parametrize("header", [b"$EOF:" + b"m" * 40, b"$%d" % 10**12, b"$%d" % 10**11])
+@pytest.mark.parametrize("room", [None, 10**9])
+def test_a_payload_without_end_is_left_before_it_fills_the_disk(
+    header: bytes, room: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_PAYLOAD", 400_000)
+    monkeypatch.setattr(limits, "DISK_LOOK_BYTES", 50_000)
+    liar = Liar(("repl-diskless-load", "disabled"))
+    if room is not None:
+        monkeypatch.setattr(limits, "MAX_PAYLOAD", 1 << 40)
+        surroundings = liar.member.node.surroundings
+        surroundings.disk_room = lambda: limits.DISK_RESERVE + 400_000 - sum(map(len, liar.member.files.values()))
+    liar.shake_hands()
+    liar.say(b"+FULLRESYNC " + ID + b" 5\r\n" + header + b"\r\n")
+    said = 0
+    while liar.connected and said < 2_000_000:
+        liar.say(b"REDIS0010" + b"x" * 991)
+        said += 1000
+    assert not liar.connected and said <= 500_000
+    why = "No room on the disk" if room is not None else "larger than 400000 bytes"
+    assert any(why in line for line in liar.member.log)
+    assert liar.holds() == {b"old": b"data"}
+    assert not [name for name in liar.member.files if name.startswith("temp")]

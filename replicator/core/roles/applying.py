@@ -117,6 +117,11 @@ class Following:
         node.loads.begin("file", name, asynchronous=False)
         node.loads.read(name)
 
+    def disk_room(self) -> int | None:
+        """Bytes free where the payload is written; None: nobody knows."""
+        room = self.node.surroundings.disk_room
+        return None if room is None else room()
+
     def open_loader(self) -> None:
         """Load from the socket; swapdb keeps the old data meanwhile, and serves it if it is of the same history."""
         node = self.node

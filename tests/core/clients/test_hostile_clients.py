@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from replicator.core import limits
+from replicator.core.clients.failed_logins import FailedLogins
 from replicator.core.wire.request import split_words
 from tests.support.harness import Harness
 from tests.support.nodes import LocalNode
@@ -202,3 +203,27 @@ def test_the_slow_log_hides_what_debug_and_dryrun_were_given(tmp_path: Path) -> 
         assert "secret" not in repr(shown)
     finally:
         server.kill()
+
+
+def test_failed_logins_are_one_line_a_minute_and_source() -> None:
+    failed = FailedLogins()
+    lines = [failed.line(f"10.0.0.1:{port}", b"u", port * 10) for port in range(1000)]
+    assert [line for line in lines if line] == ["Failed authentication from 10.0.0.1: once since the last such line, "
+                                                "now as user 'u'"]  # fmt: skip
+    assert "from 10.0.0.2: once" in str(failed.line("10.0.0.2:5", b"\xff\n", 20_000))
+    line = failed.line("10.0.0.1:7", b"v", 60_000)
+    assert line is not None and "1000 times" in line and "\n" not in line
+    for number in range(3 * limits.MAX_FAILED_LOGIN_SOURCES):
+        failed.line(f"source{number}:1", b"u", 60_000)
+    assert len(failed._sources) == limits.MAX_FAILED_LOGIN_SOURCES
+
+
+def test_a_thousand_wrong_passwords_are_one_line_and_an_entry_of_the_acl_log() -> None:
+    node = LocalNode("--requirepass", "secret")
+    client = node.open()
+    for _ in range(1000):
+        assert "WRONGPASS" in str(client.send("AUTH", "wrong"))
+    assert sum("Failed authentication" in line for line in node.log) == 1
+    assert client.send("AUTH", "secret") == b"OK"
+    (entry,) = client.send("ACL", "LOG")
+    assert entry[entry.index(b"count") + 1] == 1000
