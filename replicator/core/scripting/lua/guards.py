@@ -176,8 +176,8 @@ local function check_pattern(pattern)
   if items > MOST_ITEMS then error('pattern too complex', 3) end
 end
 
--- Patterns that cannot raise an error of their own, whatever they meet: they need no pcall. Found once, and not kept when
--- there are many.
+-- Patterns that cannot raise an error of their own, whatever they meet: they need no pcall. Forgotten when there are
+-- many.
 local harmless, known = {}, 0
 
 local function look_at(pattern)
@@ -193,7 +193,7 @@ end
 
 local function find_shown(...)
   local text, pattern, from, plain = ...
-  if harmless[pattern] and from == nil and type(text) == 'string' then return find(text, pattern, 1, plain) end
+  if from == nil and harmless[pattern] and type(text) == 'string' then return find(text, pattern, 1, plain) end
   look_at(pattern)
   if type(pattern) == 'string' and #pattern > MOST_ITEMS and not plain then check_pattern(pattern) end
   return outcome_of('find', rawpcall(find, ...))
