@@ -30,7 +30,7 @@ def render(node: Node, sections: list[str]) -> bytes:
             title, fields = section
             lines = [f"{key}:{value}" for key, value in fields(node)]
             parts.append("\r\n".join([f"# {title}", *lines, ""]))
-    return "\r\n".join(parts).encode("utf-8", "replace")
+    return "\r\n".join(parts).encode("utf-8", "surrogateescape")
 
 
 def human(size: int) -> str:
