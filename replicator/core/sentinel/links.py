@@ -160,6 +160,8 @@ class Links:
                 link.owed_since_ms = now
             self._introduce(link.command, instance, "cmd")
             self.ping(instance)
+            if instance.owner.safety.refuse_empty:
+                instance.info_asked_ms = None  # it may have come back without its data: that must be seen soon
         if link.channel is None and listens:
             link.channel = self._connect(link, instance)
             link.channel_heard_ms = now

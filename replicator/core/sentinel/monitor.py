@@ -174,7 +174,7 @@ class Monitor:
             demoted = instance.role == "slave" and now - instance.role_since_ms > patience
             since = instance.reboot_since_ms
             rebooted = since is not None and now - since > instance.reboot_down_after_ms
-            down = down or demoted or rebooted
+            down = down or demoted or rebooted or instance.emptied
         if down and not instance.sdown:
             instance.sdown = True
             instance.sdown_ms = now

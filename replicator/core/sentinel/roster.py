@@ -115,6 +115,7 @@ class Roster:
         primary.sdown_ms = primary.odown_ms = None
         primary.script_kill_sent = False
         primary.reboot_since_ms = None
+        primary.emptied = False
         primary.info_asked_ms = None
         primary.role, primary.role_since_ms = "master", now_ms
         primary.wake_ms = 0
