@@ -12,6 +12,7 @@ from replicator.core.effects import Level
 from replicator.core.keyspace.database import Keyspace
 from replicator.core.keyspace.notifications import configure
 from replicator.core.keyspace.serialize import neutral_value
+from replicator.core.limits import WEIGHED_BYTES, WEIGHED_COMMANDS
 from replicator.core.persistence.rdb import KeyspaceLoader
 from replicator.core.report.info import render
 from replicator.core.report.traffic import Traffic
@@ -59,6 +60,8 @@ class Services:
             config.on_change(name, lambda _value: self._reconfigured())
         config.on_change("repl-backlog-size", self._resize_window)
         config.on_change("proto-max-bulk-len", self._bound_bulks)
+        config.on_change("client-output-buffer-limit", self._bound_output)
+        self._bound_output(config["client-output-buffer-limit"])
         self._set_notifications()
         for old, new in config.renames:
             if not node.executor.rename(old.lower(), new):
@@ -79,14 +82,22 @@ class Services:
         for session in self.node.sessions.values():
             session.decoder.max_bulk = size
 
+    def _bound_output(self, limits: Any) -> None:
+        """Replies are weighed one by one where ordinary clients have a limit, and messages at the least of all."""
+        executor = self.node.executor
+        executor.weighed_commands = 0 if any(limits["normal"][:2]) else WEIGHED_COMMANDS
+        bounds = [bound for kind in ("normal", "pubsub") for bound in limits[kind][:2] if bound]
+        executor.weighed_bytes = min([WEIGHED_BYTES, *bounds])
+
     def _resize_window(self, size: Any) -> None:
         if self.node.history.window is not None:
             self.node.history.window.resize(size)
 
     def started(self) -> None:
         """The node begins to run."""
-        for name in self.node.config.ineffective():
-            self.node.turn.log(Level.NOTICE, f"The directive {name} is accepted and kept but has no effect here")
+        names = self.node.config.ineffective()
+        if names:
+            self.node.turn.log(Level.NOTICE, f"Accepted and kept, but without effect here: {', '.join(names)}")
 
     def reset_statistics(self) -> None:
         """CONFIG RESETSTAT: what INFO counts begins at zero again."""
@@ -156,7 +167,7 @@ class Services:
                 Level.WARNING,
                 f"Client {self.node.clients.line(session)} {how} for overcoming of output buffer limits.",
             )
-            session.out.clear()
+            session.out = []  # another one: what the command that runs answers is not sent either
             session.close("output buffer limit", after_reply=False)
 
     def close_idle(self) -> None:

@@ -11,7 +11,6 @@ from replicator.core.clients.access import User
 from replicator.core.clients.transaction import Transaction
 from replicator.core.command_table.context import PENDING, Context
 from replicator.core.command_table.registry import Command
-from replicator.core.limits import WEIGHED_BYTES
 from replicator.core.wire.request import Argv, RequestDecoder
 
 if TYPE_CHECKING:
@@ -196,7 +195,7 @@ class Session(Caller):
             self.pushed = 0
         self.out.append(data)
         self.pushed += len(data)
-        if self.pushed > WEIGHED_BYTES:
+        if self.pushed > self.executor.weighed_bytes:
             self.pushed = 0
             self.executor.node.services.check_output_limit(self)
 

@@ -8,7 +8,6 @@ from replicator.core import limits
 from replicator.core.clients.session import REPLY_ON, Session
 from replicator.core.effects import Level
 from replicator.core.events import Closed, Connected, ConnectFailed, Opened, OutputPending, Received
-from replicator.core.limits import WEIGHED_COMMANDS
 from replicator.core.wire import reply
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ class Connections:
         if decoder.trusted:
             batch = decoder.feed(data)
             if batch:
-                if len(batch) <= WEIGHED_COMMANDS:
+                if len(batch) <= self.node.executor.weighed_commands:
                     self.node.executor.run(session, batch)
                 else:
                     self.node.executor.run_weighed(session, batch)

@@ -71,6 +71,8 @@ class Executor:
         self.total_commands = self.writes = 0  # run; sent replies
         self.current: Session | None = None  # whose commands run
         self.behind: list[bytes] = []  # messages for `current`, to go out behind the reply of its command
+        self.weighed_commands = WEIGHED_COMMANDS  # that run before their replies are weighed; 0: each is weighed
+        self.weighed_bytes = WEIGHED_BYTES  # of output, before it is held against the limits
         self.batch_dirty = 0  # keyspace.dirty when the batch that runs now began
         self._count = 0
 
@@ -186,13 +188,14 @@ class Executor:
 
     def run_weighed(self, session: Session, batch: Sequence[Argv]) -> None:
         """`run` for many commands: some at a time, and what is behind waits when the client has too much to read."""
-        for at in range(0, len(batch), WEIGHED_COMMANDS):
-            behind = at + WEIGHED_COMMANDS
+        step = self.weighed_commands or 1
+        for at in range(0, len(batch), step):
+            behind = at + step
             self.run(session, batch[at:behind])
-            if session.closing or behind >= len(batch):
+            if session.closing or (behind >= len(batch) and self.weighed_commands):
                 return
             waiting = session.pending_output + sum(map(len, session.out))
-            if waiting > WEIGHED_BYTES:
+            if waiting > self.weighed_bytes:
                 self.node.services.check_output_limit(session)
                 if session.closing:
                     return
