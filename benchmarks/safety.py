@@ -64,13 +64,14 @@ class Fault:
 
 FAULTS = (
     Fault("crash", "kill -9 of the primary, which comes back later",
-          "A crash loses the writes that were on their way to the replicas just then; WAIT 1 keeps those that it "
-          "confirmed."),
+          "What a killed process had sent still arrives, so almost nothing is lost; the price is the time of the "
+          "failover. With min-replicas-to-write 2 there is no service until the third node is back."),
     Fault("split", "the primary is cut off with one Sentinel and half of the clients for 5 s",
-          "In a partition the loss grows with its length, unless min-replicas-to-write bounds it by the max-lag."),
+          "Without a bound the loss grows with the partition; min-replicas-to-write 1 bounds it by a max-lag that is "
+          "shorter than the partition, and WAIT 1 loses nothing that it confirmed."),
     Fault("pause", "the primary's process stands still for 3 s",
-          "A pause longer than down-after costs a failover; what may be lost is what the old primary confirms after it "
-          "has woken up, to clients that have not noticed."),
+          "A pause longer than down-after costs a failover. What is lost in the worst case is what the old primary "
+          "confirms after it has woken up, until it is demoted; min-replicas-to-write 1 prevents that."),
     Fault("restart-empty", "the primary restarts at once, without its data",
           "No setting here saves a primary that restarts empty within down-after: give it persistence, or time."),
     Fault("restart-aof", "the primary restarts at once, with an append-only file",
