@@ -132,7 +132,7 @@ def _other(check: str, wanted: Any, outcome: Outcome) -> tuple[str, str, str, bo
 def oldest_lost_ms(outcome: Outcome) -> int | None:
     """How long the oldest lost write had been confirmed when its node was next killed or lost power (or the play ended:
     then nothing excuses it)."""
-    ends = [one for one in outcome.history.milestones if one.kind in ("kill", "power-loss")]
+    ends = [one for one in outcome.history.milestones if one.kind in ("kill", "power-loss", "unsynced")]
     ages = []
     over = max((one.end_ms or 0 for one in outcome.history.operations), default=0)
     for lost in outcome.verdict.lost:
