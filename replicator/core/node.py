@@ -1,5 +1,9 @@
-"""One node: joins keyspace, sessions, replication and snapshots into a machine (handle / advance / deadline_ms /
-pull).
+"""One node: its parts put together into a machine (handle / advance / deadline_ms / pull).
+
+Nobody holds the node: each part is given what it needs when it is made, and so the order in which they are made here
+says who stands on whom. What would go in a circle is told later, in four places: a roll is told of the server that
+sessions see (Roll.open), the link to a primary whom it asks (Replica.attach), a load what follows it (Loads.on_ready),
+a script host whom it serves.
 """
 
 from __future__ import annotations
@@ -10,22 +14,20 @@ from typing import Any
 
 from replicator.core.clients.listing import Clients
 from replicator.core.clients.monitors import Monitors
+from replicator.core.clients.output import Output
 from replicator.core.clients.pubsub import PubSub
+from replicator.core.clients.roll import Roll
 from replicator.core.clients.session import Session
 from replicator.core.clients.tracking import Tracker
 from replicator.core.clients.users import Users
-from replicator.core.command_table.registry import BLOCKING, WRITE, Command
+from replicator.core.clients.waiting import Waiting
+from replicator.core.command_table.registry import BLOCKING, DENY_OOM
 from replicator.core.command_table.statistics import Statistics
+from replicator.core.command_table.table import Table
 from replicator.core.commands.catalog import FAMILIES
 from replicator.core.commands.parts import Server
 from replicator.core.config.config import Config
-from replicator.core.effects import (
-    Effect,
-    Level,
-    Send,
-    StopReading,
-)
-from replicator.core.errors import CommandError
+from replicator.core.effects import Effect, Level, Send
 from replicator.core.events import (
     Closed,
     Connected,
@@ -45,38 +47,47 @@ from replicator.core.events import (
     SnapshotStarted,
     Started,
 )
+from replicator.core.execution import admission
+from replicator.core.execution.admission import Admission
 from replicator.core.execution.busy import Busy
+from replicator.core.execution.calling import Calling
 from replicator.core.execution.connections import Connections
-from replicator.core.execution.executor import ANY, Executor
+from replicator.core.execution.executor import Executor, Parts
+from replicator.core.execution.memory import Memory
 from replicator.core.execution.scripts import ScriptHost
+from replicator.core.execution.transactions import Transactions
+from replicator.core.gates import ANY, Gates
 from replicator.core.keyspace.database import Keyspace
 from replicator.core.keyspace.eviction import Evictor
+from replicator.core.keyspace.expiry import Expiry
+from replicator.core.keyspace.notifications import configure
 from replicator.core.now import Now
-from replicator.core.persistence.loading import Loading
+from replicator.core.peers import Peers
+from replicator.core.persistence.loading import Source
 from replicator.core.persistence.loads import Loads
+from replicator.core.persistence.reload import Reload
+from replicator.core.persistence.saving import Saving
 from replicator.core.persistence.snapshots import Snapshots
 from replicator.core.replication.history import History
 from replicator.core.replication.outgoing import Outgoing
 from replicator.core.replication.primary import Primary
 from replicator.core.replication.replica import Replica
-from replicator.core.roles.applying import Following
-from replicator.core.roles.failover import Handover
-from replicator.core.roles.syncing import Orders
+from replicator.core.report.counters import Counters
+from replicator.core.report.info import Sources
+from replicator.core.roles.acknowledgements import Acknowledgements
+from replicator.core.roles.applying import Applying
+from replicator.core.roles.failover import Failover
+from replicator.core.roles.pauses import Pauses
+from replicator.core.roles.payload import Payload
+from replicator.core.roles.role import Role
+from replicator.core.roles.shutdown import Shutdown
+from replicator.core.roles.syncing import Syncing
 from replicator.core.scripting.state import Scripting
-from replicator.core.services import Services
 from replicator.core.surroundings import Surroundings, standing_still
 from replicator.core.turn import Turn
 
-REDIS_VERSION = "7.0.15"
 _CRON_MS = 1000
 assert FAMILIES  # importing the catalog has filled the registry
-_CANNOT_PERSIST = (
-    "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that "
-    "may modify the data set are disabled, because this instance is configured to report errors during writes if "
-    "RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the "
-    "RDB error."
-)
-_EXPIRE_AT_ONCE = 200  # expired keys deleted in one turn before others are served
 
 
 class Node:
@@ -86,94 +97,29 @@ class Node:
 
     # Behind thirty attributes an instance's dictionary is no longer shared, and all access to it slower.
     __slots__ = (
-        "_handlers",
-        "busy_scripts",
-        "by_id",
-        "clients",
-        "config",
-        "connections",
-        "cron_ms",
-        "evictor",
-        "executor",
-        "exiting",
-        "following",
-        "handover",
-        "history",
-        "keyspace",
-        "last_connection",
-        "loading",
-        "loads",
-        "meter",
-        "monitors",
-        "orders",
-        "outgoing",
-        "ping_ms",
-        "primary",
-        "pubsub",
-        "pull",
-        "random",
-        "ready",
-        "replica",
-        "run_id",
-        "scripting",
-        "second_ms",
-        "server",
-        "services",
-        "sessions",
-        "snapshots",
-        "started",
-        "statistics",
-        "surroundings",
-        "tracker",
-        "turn",
-        "users",
-        "watchers",
+        "_handlers", "acknowledgements", "admission", "applying", "calling", "clients", "config", "connections",
+        "counters", "cron_ms", "evictor", "executor", "expiry", "failover", "gates", "history", "keyspace", "loads",
+        "memory", "monitors", "outgoing", "output", "pauses", "peers", "ping_ms", "primary", "pubsub", "pull",
+        "random", "replica", "report", "role", "roll", "run_id", "saving", "scripting", "server", "shutdown",
+        "snapshots", "statistics", "surroundings", "syncing", "table", "tracker", "turn", "users", "waiting",
     )  # fmt: skip
-
-    redis_version = REDIS_VERSION
 
     def __init__(self, config: Config, chance: Random, surroundings: Surroundings | None = None) -> None:
         self.config = config
         self.random = chance
         self.surroundings = surroundings or Surroundings()
-        self.turn = Turn()
-        self.started = Now(0, 0)
         self.run_id = f"{chance.getrandbits(160):040x}"
-        self.keyspace = Keyspace(config["databases"])
-        self.sessions: dict[int, Session] = {}
-        self.by_id: dict[int, Session] = {}
-        self.monitors: dict[Session, None] = {}
-        self.last_connection = 0
-        self.connections = Connections(self)
-        self.loads = Loads(self)
-        self.history = History(chance)
-        self.primary = Primary(self.history, config, chance, self.turn, self.send)
-        self.outgoing = Outgoing(self.history, self.keyspace, self.primary.append)
-        self.executor = Executor(self)
-        self.pull = self.primary.pull  # (conn, limit): bytes of the replication stream for a replica's connection
-        self.following = Following(self)
-        self.replica = Replica(self.history, config, chance, self.turn.emit, self.following)
-        self.snapshots = Snapshots(self)
-        self.handover = Handover(self)
-        self.orders = Orders(self)
-        self.loading: Loading | None = None
-        self.ready = False  # the initial load is over: "Ready to accept connections" was said
-        self.exiting = False
-        self.cron_ms = 0
-        self.second_ms = 0
-        self.ping_ms = 0
-        self.meter = self.surroundings.meter or standing_still
-        self.evictor = Evictor(self.keyspace, config, chance)
-        self.pubsub = PubSub()
-        self.scripting = Scripting(ScriptHost(self))
-        self.clients = Clients(self)
-        self.users = Users(self)
-        self.tracker = Tracker(self)
-        self.watchers = Monitors(self)
-        self.statistics = Statistics(self)
-        self.busy_scripts = Busy(self)
-        self.services = Services(self)
-        self.server = self._visible()
+        self.turn = Turn()
+        self.gates = Gates()
+        self.gates.hold("blocking commands", BLOCKING)
+        self.gates.hold("start", ANY)
+        self.cron_ms = self.ping_ms = 0
+        self._make_data()
+        self._make_clients()
+        self._make_snapshots()
+        self._make_execution()
+        self._make_roles()
+        self._open()
         self._handlers: dict[type, Callable[[Any], None]] = {
             Started: self._started,
             Opened: self.connections.opened,
@@ -188,39 +134,205 @@ class Node:
             SnapshotSent: self._snapshot_sent,
             SnapshotStalled: self._snapshot_stalled,
             FileChunk: self.loads.file_chunk,
-            FileFailed: self.loads.file_failed,
-            FileCommitted: self.loads.file_committed,
+            FileFailed: self._file_failed,
+            FileCommitted: self._file_committed,
             Signalled: self._signalled,
         }
-        self.services.install()
-        self.regate()
 
-    def _visible(self) -> Server:
-        """What commands see."""
-        return Server(
-            redis_version=REDIS_VERSION,
-            config=self.config,
+    # -- how it is put together --------------------------------------------------------------------------------------
+
+    def _make_data(self) -> None:
+        """The data set, its history, and the way of changes into it."""
+        config, chance, turn = self.config, self.random, self.turn
+        self.keyspace = Keyspace(config["databases"])
+        self.evictor = Evictor(self.keyspace, config, chance)
+        self.roll = Roll(turn, self.keyspace)
+        self.peers = Peers()
+        self.history = History(chance)
+        self.primary = Primary(self.history, config, chance, turn, self.roll.send)
+        self.pull = self.primary.pull  # (conn, limit): bytes of the replication stream for a replica's connection
+        self.replica = Replica(self.history, config, chance, turn, self.peers)
+        self.outgoing = Outgoing(self.history, self.keyspace, self.primary.append)
+
+    def _make_clients(self) -> None:
+        """Who is connected, and what is kept of them. Those who let go of a client that is gone do so in this order."""
+        config, turn, roll, primary = self.config, self.turn, self.roll, self.primary
+        self.statistics = Statistics(turn, config, self.surroundings.meter)
+        self.table = Table(self.statistics.measure)
+        self.monitors = Monitors(turn, roll, self.gates)
+        roll.on_gone.append(self._writer_gone)
+        self.waiting = Waiting(self.keyspace)
+        self.clients = Clients(turn, roll, self.waiting, primary, self.replica)
+        self.users = Users(turn, config, self.random, self.surroundings, self.table, roll, self.clients)
+        self.pubsub = PubSub()
+        roll.on_gone.append(self.pubsub.drop)
+        self.output = Output(turn, config, roll, self.clients, primary)
+        self.tracker = Tracker(config, self.keyspace, roll)
+
+    def _make_snapshots(self) -> None:
+        """Snapshots and loads; scripts, for their libraries lie in snapshots."""
+        config, turn, outgoing, replica = self.config, self.turn, self.outgoing, self.replica
+        self.calling = Calling(turn, self.keyspace, outgoing)
+        self.scripting = Scripting()
+        self.snapshots = Snapshots(
+            turn, config, self.random, self.gates, self.keyspace, self.evictor, outgoing, self.primary, replica,
+            self.statistics, self.scripting.library_codes,
+        )  # fmt: skip
+        self.loads = Loads(
+            turn, config, self.gates, self.keyspace, outgoing, self.primary, replica, self.snapshots,
+            self.scripting.load_libraries,
+        )  # fmt: skip
+        self.saving = Saving(turn, config, self.surroundings.pid, outgoing, self.waiting, self.snapshots)
+        self.pauses = Pauses(
+            turn, self.gates, self.keyspace, self.primary, replica, self.waiting, self.scripting
+        )
+        self.role = Role(
+            turn, config, self.random, self.surroundings.set_role, self.gates, self.keyspace, outgoing, self.primary,
+            replica, self.waiting, self.loads, self.pauses,
+        )  # fmt: skip
+
+    def _make_execution(self) -> None:
+        """From the bytes of a client to its replies."""
+        config, turn, outgoing = self.config, self.turn, self.outgoing
+        self.memory = Memory(turn, config, self.keyspace, outgoing, self.evictor, self._may_exceed_memory)
+        # What is asked before a command that needs a closer look, in stock's order.
+        self.admission = Admission(
+            (
+                ("login", admission.check_login),
+                ("access", self.users.check),
+                ("monitor", admission.check_monitor),
+                ("memory", self.memory.check),
+                ("role", self.role.check),
+                ("subscriber", admission.check_subscriber),
+                ("stale", self.role.check_stale),
+                ("load", self.loads.check),
+                ("busy script", admission.BusyScript(self.scripting, self.roll).check),
+            )
+        )
+        self.executor = Executor(
+            Parts(
+                turn, self.gates, self.keyspace, outgoing, self.table, self.roll, self.waiting, self.output,
+                self.monitors, self.tracker, self.scripting, self.primary.links, self.calling, self.admission,
+                self.pauses,
+            )
+        )  # fmt: skip
+        self.connections = Connections(
+            turn, config, self.roll, self.waiting, self.users, self.output, self.executor, self.peers,
+            self.primary.links,
+        )  # fmt: skip
+        self.expiry = Expiry(
+            self.keyspace, lambda: outgoing.commit(together=False), lambda: self.pauses.of_writes, self._is_loading
+        )
+        self.counters = Counters(
+            turn, self.keyspace, self.roll, self.calling, self.statistics, self.connections, self.primary,
+            self.snapshots,
+        )  # fmt: skip
+        self.scripting.host = ScriptHost(
+            turn, self.surroundings.meter or standing_still, config, self.keyspace, self.table, self.calling,
+            self.users, self.roll, self.monitors, self.tracker, self.memory, self.role,
+        )  # fmt: skip
+
+    def _make_roles(self) -> None:
+        """Primary or replica: what each does, and how one becomes the other."""
+        config, turn, outgoing, primary, replica = self.config, self.turn, self.outgoing, self.primary, self.replica
+        self.acknowledgements = Acknowledgements(turn, self.keyspace, outgoing, primary, self.waiting)
+        self.failover = Failover(
+            turn, outgoing, primary, replica, self.role, self.acknowledgements, self.pauses
+        )
+        self.shutdown = Shutdown(
+            turn, config, self.gates, self.waiting, primary, replica, self.snapshots, self.saving,
+            self.acknowledgements, self.pauses,
+        )  # fmt: skip
+        self.syncing = Syncing(turn, outgoing, primary, replica, self.snapshots, self.role)
+        self.applying = Applying(
+            turn, config, self.surroundings.pid, self.keyspace, self.roll, self.table, self.calling, self.executor,
+            self.waiting, self.monitors, outgoing, primary, replica, self.failover, self.pauses,
+        )  # fmt: skip
+        payload = Payload(
+            turn, config, self.random, self.surroundings, self.keyspace, primary, replica, self.loads, self.failover
+        )
+        replica.attach(self.applying, payload)
+        self.loads.on_ready = self._ready
+        self.roll.on_gone.append(self._replica_gone)
+        Busy(
+            turn, self.surroundings, self.gates, self.keyspace, outgoing, self.roll, self.connections, self.scripting,
+            self.shutdown.under_way,
+        )  # fmt: skip
+
+    def _open(self) -> None:
+        """Let clients see the parts, and the parts follow the configuration."""
+        config = self.config
+        self.report = Sources(
+            self.turn, config, self.surroundings, Now(0, 0), self.run_id, self.keyspace, self.evictor, self.table,
+            self.statistics, self.calling, self.counters, self.roll, self.waiting, self.connections, self.pubsub,
+            self.tracker, self.scripting, self.history, self.outgoing, self.primary, self.replica, self.snapshots,
+            self.loads, self.applying, self.failover, self.shutdown,
+        )  # fmt: skip
+        self.server = Server(
+            config=config,
             random=self.random,
             turn=self.turn,
-            meter=self.meter,
+            meter=self.surroundings.meter or standing_still,
             evictor=self.evictor,
-            sessions=self.by_id,
+            roll=self.roll,
             users=self.users,
             clients=self.clients,
             pubsub=self.pubsub,
             tracker=self.tracker,
-            monitors=self.watchers,
+            monitors=self.monitors,
             statistics=self.statistics,
             scripting=self.scripting,
             snapshots=self.snapshots,
             history=self.history,
             primary=self.primary,
             replica=self.replica,
-            table=self.executor,
-            orders=self.orders,
-            handover=self.handover,
-            services=self.services,
+            table=self.table,
+            transactions=Transactions(self.keyspace, self.calling, self.users, self.monitors, self.tracker),
             outgoing=self.outgoing,
+            expiry=self.expiry,
+            loads=self.loads,
+            saving=self.saving,
+            reload=Reload(self.turn, self.keyspace, self.outgoing, self.replica, self.snapshots, self.loads),
+            role=self.role,
+            syncing=self.syncing,
+            acknowledgements=self.acknowledgements,
+            pauses=self.pauses,
+            failover=self.failover,
+            shutdown=self.shutdown,
+            report=self.report,
+            counters=self.counters,
+        )
+        self.roll.open(self.server, weigh=self.output.weigh, wait_for_keys=self.waiting.wait_for_keys)
+        self._limit_memory()
+        self.users.install()
+        self.statistics.install(config)
+        for name in ("maxmemory", "maxmemory-policy"):
+            config.on_change(name, lambda _value: self._limit_memory())
+        config.on_change("notify-keyspace-events", lambda _value: self._set_notifications())
+        config.on_change("repl-backlog-size", self._resize_window)
+        self._set_notifications()
+        for old, new in config.renames:
+            if not self.table.rename(old.lower(), new):
+                raise ValueError(f"No such command in rename-command: {old}")
+        self.role.settle()
+
+    def _limit_memory(self) -> None:
+        self.evictor.reconfigure()
+        self.gates.set("memory", DENY_OOM if self.config["maxmemory"] else 0)
+
+    def _set_notifications(self) -> None:
+        configure(self.keyspace, self.pubsub.publish, str(self.config["notify-keyspace-events"]))
+
+    def _resize_window(self, size: int) -> None:
+        if self.history.window is not None:
+            self.history.window.resize(size)
+
+    def _is_loading(self) -> bool:
+        return self.loads.loading is not None
+
+    def _may_exceed_memory(self) -> bool:
+        return self.loads.loading is not None or (
+            self.replica.active and bool(self.config["replica-ignore-maxmemory"])
         )
 
     # -- the surface -------------------------------------------------------------------------------------------------
@@ -236,12 +348,14 @@ class Node:
         """Do all that is due."""
         self.turn.now = now
         self.keyspace.now_ms = now.unix_ms
-        self._expire_keys()
-        self.executor.expire_waits(now.mono_ms)
+        self.expiry.advance()
+        self.waiting.expire(now.mono_ms)
         self.loads.advance()
         if self.replica.active:
             self.replica.advance(now)
-        self.handover.advance()
+        self.pauses.advance()
+        self.failover.advance()
+        self.shutdown.advance()
         if now.mono_ms >= self.cron_ms:
             self.cron_ms = now.mono_ms + _CRON_MS
             if not self.server.cron_paused:
@@ -252,34 +366,31 @@ class Node:
         """When `advance` next has work (mono ms)."""
         # Asked after every turn: only those are asked further of whom it is known that they wait for something.
         soonest = self.cron_ms
-        if self.executor.timeouts and (other := self.executor.next_timeout()) is not None and other < soonest:
+        if self.waiting.timeouts and (other := self.waiting.next_timeout()) is not None and other < soonest:
             soonest = other
-        if self.loading is not None and (other := self.loading.resume_ms) is not None and other < soonest:
+        if (load := self.loads.loading) is not None and (other := load.resume_ms) is not None and other < soonest:
             soonest = other
         if self.replica.active and (other := self.replica.deadline_ms()) is not None and other < soonest:
             soonest = other
-        if (other := self.handover.deadline_ms()) is not None and other < soonest:
+        if (pause := self.pauses.until_ms) and pause < soonest:
+            soonest = pause
+        if (other := self.failover.deadline_ms) is not None and other < soonest:
             soonest = other
-        if self.keyspace.scheduled and (other := self._expiry_deadline()) is not None and other < soonest:
+        if (other := self.shutdown.deadline_ms) is not None and other < soonest:
             soonest = other
+        if self.keyspace.scheduled and (other := self.expiry.deadline_ms(self.turn.now)) is not None:
+            soonest = min(soonest, other)
         if self.primary.waiting and (other := self.snapshots.deadline_ms()) is not None and other < soonest:
             soonest = other
         return soonest
 
-    def send(self, conn: int, data: bytes) -> None:
-        """Bytes to a connection, behind what it is being sent already."""
-        session = self.sessions.get(conn)
-        if session is not None:
-            session.push(data)
-
     def _finish(self) -> list[Effect]:
         """End a turn: go on with the unblocked, flush the stream and the replies, start what must start last."""
-        executor = self.executor
         outgoing = self.outgoing
         if self.keyspace.ready:
-            executor.serve_ready()
-        if executor.resumed:
-            executor.resume(self.connections.run_unread)
+            self.executor.serve_ready()
+        if self.waiting.resumed:
+            self.executor.resume(self.connections.run_unread)
         if self.keyspace.on_touch is not None:
             self.tracker.settle()
         if outgoing.stream or outgoing.writers:
@@ -287,209 +398,97 @@ class Node:
         snapshots = self.snapshots
         if self.primary.waiting or snapshots.requested_save or snapshots.scheduled:
             snapshots.begin_due()
-        effects = self.turn.effects
-        if executor.touched:
-            for session in executor.touched:
+        touched = self.roll.touched
+        if touched:
+            effects = self.turn.effects
+            for session in touched:
                 out = session.out
                 if out:
                     data = out[0] if len(out) == 1 else b"".join(out)
                     out.clear()
                     session.total_sent += len(data)
                     effects.append(Send(session.conn, data))
-            executor.touched.clear()
+            touched.clear()
         return self.turn.take()
 
-    # -- start ---------------------------------------------------------------------------------------------------------
+    # -- start and clocks --------------------------------------------------------------------------------------------
 
     def _started(self, event: Started) -> None:
-        self.started = self.turn.now
-        self.cron_ms = self.turn.now.mono_ms + _CRON_MS
-        self.second_ms = self.turn.now.mono_ms
-        self.ping_ms = self.turn.now.mono_ms
-        self.snapshots.last_save_s = self.turn.now.unix_ms // 1000
+        now = self.turn.now
+        self.report.started = now
+        self.cron_ms = now.mono_ms + _CRON_MS
+        self.ping_ms = now.mono_ms
+        self.snapshots.last_save_s = now.unix_ms // 1000
         self.turn.log(Level.WARNING, "Server initialized")
-        self.services.started()
-        self.loads.begin("start", str(self.config["dbfilename"]), asynchronous=False)
-        self.loads.read(str(self.config["dbfilename"]))
+        for name in self.config.ineffective():
+            self.turn.log(Level.NOTICE, f"The directive {name} is accepted and kept but has no effect here")
+        dump = str(self.config["dbfilename"])
+        self.loads.begin(Source.START, dump, asynchronous=False)
+        self.loads.read(dump)
 
-    def _snapshot_sent(self, event: SnapshotSent) -> None:
-        self.primary.snapshot_sent(event.conn, self.turn.now)
-        self.regate()
-
-    def _snapshot_stalled(self, event: SnapshotStalled) -> None:
-        self.primary.snapshot_stalled(event.conn, event.stalled, self.turn.now)
-
-    # -- roles -------------------------------------------------------------------------------------------------------
-
-    def become_replica(self, host: str, port: int, *, why: str) -> None:
-        """Follow host:port from now on: this sets every field of the role."""
-        self.outgoing.flush()
-        was_primary = not self.replica.active
-        if was_primary:
-            self.handover.resume_all_for_role_change()
-            if why or self.replica.resumable or self.history.window is not None:
-                if why or self.replica.resumable:
-                    self.turn.log(
-                        Level.NOTICE,
-                        "Before turning into a replica, using my own master parameters to synthesize a cached master: "
-                        "I may be able to synchronize with the new master with just a partial transfer.",
-                    )
-                if not self.replica.resumable and why:
-                    self.replica.resumable = True
-                    self.replica.stream_db = max(0, self.outgoing.db)
-                if self.history.window is None:
-                    self.history.open_window(self.config["repl-backlog-size"])
-        self.keyspace.expires_keys = False
-        self.outgoing.feed_window(False)
-        self.replica.follow(host, port, self.turn.now)
-        self.primary.alone_since_ms = None
-        self.services.unblock_for_role_change()
-        self.regate()
-        self.surroundings.set_role("S")
-        self.turn.announce("role.replica", ("primary_host", host), ("primary_port", port))
-
-    def become_primary(self, *, why: str) -> None:
-        """Follow nobody: open a new history that continues the old one. This sets every field of the role."""
-        if not self.replica.active:
-            return
-        syncing_half = self.loading is not None and self.loading.source in ("file", "socket")
-        if syncing_half:
-            assert self.loading is not None
-            self.turn.emit(StopReading(self.loading.name))
-            self.loads.end()
-        self.replica.stop(self.turn.now)
-        if self.history.window is None:
-            self.history.open_window(self.config["repl-backlog-size"])
-        old = self.history.id
-        self.history.branch(self.random)
-        self.turn.log(
-            Level.WARNING,
-            f"Setting secondary replication ID to {old}, valid up to offset: {self.history.second_limit}. "
-            f"New replication ID is {self.history.id}",
-        )
-        self.replica.resumable = False
-        self.keyspace.own_volatile.clear()
-        self.outgoing.db = -1
-        self.primary.drop_all("a new history begins")
-        self.primary.alone_since_ms = self.turn.now.mono_ms
-        self.set_feeding()
-        self.regate()
-        self.surroundings.set_role("M")
-        self.turn.announce("role.primary", ("id", self.history.id), ("offset", self.history.end), ("why", why))
-
-    # -- the stream --------------------------------------------------------------------------------------------------
-
-    def set_feeding(self) -> None:
-        """The window is fed when this node is a primary that keeps one."""
-        self.outgoing.feed_window(not self.replica.active and self.history.window is not None)
-
-    def replication_offset(self) -> int:
-        """This node's offset, with everything done so far."""
-        return self.outgoing.offset()
-
-    # -- gates -------------------------------------------------------------------------------------------------------
-
-    def regate(self) -> None:
-        """Recompute which commands need the careful path because of the node's state."""
-        gate = BLOCKING
-        if (
-            self.loading is not None
-            or self.monitors
-            or self.handover.pausing
-            or self.is_stale()
-            or self.exiting
-            or not self.ready
-        ):
-            gate |= ANY
-        if (
-            self.replica.active  # read-only or not: a write of its own meets expired keys in another way
-            or self.config["min-replicas-to-write"]
-            or not self.snapshots.last_ok
-        ):
-            gate |= WRITE
-        gate |= self.services.gate()
-        self.executor.gate = gate
-        # While writes are paused the stream stands still: keys whose time has come are hidden, and deleted afterwards.
-        self.keyspace.expires_keys = not self.replica.active and not self.handover.pausing_writes
-
-    def is_stale(self) -> bool:
-        """A replica cut off from its primary that must not serve what it has."""
-        return self.replica.active and not self.replica.up and not self.config["replica-serve-stale-data"]
-
-    def check_write(self) -> None:
-        """Raise what forbids a write now."""
-        config = self.config
-        if (
-            not self.snapshots.last_ok
-            and config["stop-writes-on-bgsave-error"]
-            and config["save"]
-            and not self.replica.active
-        ):
-            raise CommandError(_CANNOT_PERSIST)
-        wanted, max_lag = config["min-replicas-to-write"], config["min-replicas-max-lag"]
-        counts = wanted and max_lag and not self.replica.active
-        if counts and self.primary.good_replicas(self.turn.now, max_lag) < wanted:
-            raise CommandError("NOREPLICAS Not enough good replicas to write.")
-        if self.replica.active and config["replica-read-only"]:
-            raise CommandError("READONLY You can't write against a read only replica.")
-
-    def pauses(self, session: Session, command: Command) -> bool:
-        """Whether the command has to wait for the end of a pause."""
-        return self.handover.pausing and self.handover.pauses(session, command)
-
-    # -- clocks ------------------------------------------------------------------------------------------------------
-
-    def _expire_keys(self) -> None:
-        if self.keyspace.own_volatile and self.loading is None:
-            self.keyspace.purge_own()
-        if not self.keyspace.expires_keys or not self.services.active_expire or self.loading is not None:
-            return
-        if self.handover.pausing_writes:
-            return
-        if not self.keyspace.scheduled:
-            return
-        left = _EXPIRE_AT_ONCE
-        for database in self.keyspace.databases:
-            if database.schedule and left:
-                left -= database.purge_expired(left)
-        if self.keyspace.recorded:
-            self.outgoing.commit(together=False)
-
-    def _expiry_deadline(self) -> int | None:
-        if not self.keyspace.expires_keys or not self.services.active_expire or self.loading is not None:
-            return None
-        if self.handover.pausing_writes:
-            return None
-        when = self.keyspace.next_expiry()
-        return None if when is None else self.turn.now.mono_ms + max(0, when - self.turn.now.unix_ms)
+    def _ready(self) -> None:
+        """Our own dump is loaded, or there is none."""
+        if self.config["replicaof"]:
+            host, port = self.config["replicaof"]
+            self.role.become_replica(host, int(port), why="")
+        self.gates.drop("start")
+        self.turn.log(Level.NOTICE, "Ready to accept connections")
 
     def _cron(self) -> None:
-        now = self.turn.now
-        self.services.cron()
-        if now.mono_ms - self.second_ms < 1000:
-            return
-        self.second_ms = now.mono_ms
-        primary = self.primary
+        """Once a second."""
+        now, primary, is_primary = self.turn.now, self.primary, not self.replica.active
+        self.counters.tick()
         if primary.links:
             period = 1000 * self.config["repl-ping-replica-period"]
-            if not self.replica.active and now.mono_ms - self.ping_ms >= period and not self.handover.pausing_writes:
+            if is_primary and now.mono_ms - self.ping_ms >= period and not self.pauses.of_writes:
                 self.ping_ms = now.mono_ms
                 self.outgoing.tell_replicas((b"PING",))
             primary.keep_alive()
             primary.check_timeouts(now)
             primary.check_limits(now)
-        primary.forget_backlog_if_alone(now, is_primary=not self.replica.active)
+        primary.forget_backlog_if_alone(now, is_primary=is_primary)
         if self.history.window is None:
-            self.set_feeding()
-        self.snapshots.check_save_points()
-        self.services.close_idle()
+            self.outgoing.follow_window(is_primary=is_primary)
+        if self.loads.loading is None:
+            self.snapshots.check_save_points()
+        self.output.close_idle()
 
-    # -- ends --------------------------------------------------------------------------------------------------------
+    # -- what is told ------------------------------------------------------------------------------------------------
+
+    def _snapshot_sent(self, event: SnapshotSent) -> None:
+        self.primary.snapshot_sent(event.conn, self.turn.now)
+
+    def _snapshot_stalled(self, event: SnapshotStalled) -> None:
+        self.primary.snapshot_stalled(event.conn, event.stalled, self.turn.now)
+
+    def _file_failed(self, event: FileFailed) -> None:
+        """Whose file it is, knows."""
+        if not (self.saving.file_failed(event) or self.loads.file_failed(event)):
+            self.replica.file_failed(event.name, event.why, self.turn.now)
+
+    def _file_committed(self, event: FileCommitted) -> None:
+        if not self.saving.file_committed(event):
+            self.replica.file_committed(event.name, event.final_name)
 
     def _signalled(self, event: Signalled) -> None:
         words = self.config["shutdown-on-sigint" if event.name == "SIGINT" else "shutdown-on-sigterm"]
         save = True if "save" in words else (False if "nosave" in words else None)
-        self.handover.shutdown(None, save=save, now="now" in words, force="force" in words)
+        self.shutdown.begin(None, save=save, now="now" in words, force="force" in words)
+
+    def _writer_gone(self, session: Session) -> None:
+        self.outgoing.writers.pop(session, None)
+
+    def _replica_gone(self, session: Session) -> None:
+        if self.primary.closed(session.conn, self.turn.now):
+            self.snapshots.cancel_without_receivers()
+            self.acknowledgements.changed()
+
+    @property
+    def ready(self) -> bool:
+        """The initial load is over: "Ready to accept connections" was said."""
+        return "start" not in self.gates.held
+
+    # -- for tests ---------------------------------------------------------------------------------------------------
 
     def check_invariants(self) -> None:
         """Assert what must hold between turns."""
@@ -502,14 +501,5 @@ class Node:
         if self.replica.active:
             assert not self.outgoing.windowed
             assert not self.keyspace.expires_keys
-        if self.primary.links:
-            for link in self.primary.links.values():
-                assert link.acked <= end or link.cursor is None, (link.acked, end)
-
-    def check_memory(self) -> None:
-        """maxmemory."""
-        self.services.check_memory()
-
-    def used_memory(self) -> int:
-        """Bytes that the data takes, as maxmemory counts them."""
-        return self.evictor.used_memory()
+        for link in self.primary.links.values():
+            assert link.acked <= end or link.cursor is None, (link.acked, end)

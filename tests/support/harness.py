@@ -100,7 +100,8 @@ class Harness:
         self.server.script_may_run = lambda ctx, argv: None if self._resolve(argv) is None else True
         self.server.run_script_command = self._run_script_command
         self.server.busy_threshold_ms = lambda: self.server.config["busy-reply-threshold"]
-        self.server.scripting = Scripting(self.server)
+        self.server.scripting = Scripting()
+        self.server.scripting.host = self.server
         self.server.pubsub = PubSub()
         self.replies: dict[HarnessContext, list[Any]] = {}
         self.first = self.caller()

@@ -1,58 +1,98 @@
-"""Loads of one node: its own dump at the start, and payloads of its primary; and the end of other file operations."""
+"""Loads of one node: its own dump at the start, and payloads of its primary."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
+from replicator.core.clients.session import Session
+from replicator.core.command_table.registry import LOADING, NO_ASYNC_LOADING, Command
+from replicator.core.config.config import Config
 from replicator.core.effects import Exit, Level, ReadFile, StopReading
-from replicator.core.events import FileChunk, FileCommitted, FileFailed
-from replicator.core.persistence.loading import LOAD_CHUNK, Loading, RdbError, start_load
+from replicator.core.errors import CommandError
+from replicator.core.events import FileChunk, FileFailed
+from replicator.core.gates import ANY, Gates
+from replicator.core.keyspace.database import Keyspace
+from replicator.core.persistence.loading import LOAD_CHUNK, Loading, RdbError, Source, start_load
+from replicator.core.persistence.snapshots import Snapshots
+from replicator.core.replication.outgoing import Outgoing
+from replicator.core.replication.primary import Primary
+from replicator.core.replication.replica import Replica
+from replicator.core.turn import Turn
+from replicator.core.wire.request import Argv
 
-if TYPE_CHECKING:
-    from replicator.core.node import Node
+_LOADING = "LOADING Redis is loading the dataset in memory"
 
 
 class Loads:
-    """Begins, feeds and ends what node.loading holds."""
+    """Begins, feeds and ends what `loading` holds.
 
-    def __init__(self, node: Node) -> None:
-        self.node = node
+    on_ready: called when our own dump is loaded, or there is none. on_payload: with the name of a payload's file that
+    has been loaded.
+    """
 
-    def begin(self, source: str, name: str, *, asynchronous: bool) -> None:
+    on_ready: Callable[[], None]
+    on_payload: Callable[[str], None]
+
+    def __init__(
+        self,
+        turn: Turn,
+        config: Config,
+        gates: Gates,
+        keyspace: Keyspace,
+        outgoing: Outgoing,
+        primary: Primary,
+        replica: Replica,
+        snapshots: Snapshots,
+        adopt_functions: Callable[[list[bytes]], None],
+    ) -> None:
+        self.turn = turn
+        self.config = config
+        self.gates = gates
+        self.keyspace = keyspace
+        self.outgoing = outgoing
+        self.history = primary.history
+        self.primary = primary
+        self.replica = replica
+        self.snapshots = snapshots
+        self.adopt_functions = adopt_functions
+        self.loading: Loading | None = None
+        self.skip_checksum = False  # DEBUG SET-SKIP-CHECKSUM-VALIDATION
+
+    def begin(self, source: Source, name: str, *, asynchronous: bool) -> None:
         """A load begins; until it ends the gate lets through what may run while loading."""
-        self.node.loading = start_load(
+        self.loading = start_load(
             source,
             name,
-            databases=len(self.node.keyspace.databases),
+            databases=len(self.keyspace.databases),
             asynchronous=asynchronous,
-            keep_expired=source in ("file", "socket") or self.is_replica_by_config(),
-            check_crc=bool(self.node.config["rdbchecksum"]) and not self.node.services.skip_checksum,
-            mono_ms=self.node.turn.now.mono_ms,
-            unix_ms=self.node.turn.now.unix_ms,
+            keep_expired=source is not Source.START or self.is_replica_by_config(),
+            check_crc=bool(self.config["rdbchecksum"]) and not self.skip_checksum,
+            mono_ms=self.turn.now.mono_ms,
+            unix_ms=self.turn.now.unix_ms,
         )
-        self.node.regate()
+        self.gates.hold("load", ANY)
 
     def is_replica_by_config(self) -> bool:
         """Whether this node follows, or is configured to follow, a primary."""
-        return self.node.replica.active or bool(self.node.config["replicaof"])
+        return self.replica.active or bool(self.config["replicaof"])
 
     def end(self) -> None:
         """No load is under way any more."""
-        self.node.loading = None
-        self.node.regate()
+        self.loading = None
+        self.gates.drop("load")
 
     def adopt(self) -> None:
         """What was loaded becomes the data."""
-        loading = self.node.loading
+        loading = self.loading
         assert loading is not None
         loading.loader.finish()
-        self.node.keyspace.adopt(loading.keyspace)
-        self.node.snapshots.saved_changes = self.node.keyspace.changes
-        self.node.services.adopt_functions(loading.loader.functions)
-        self.node.snapshots.last_keys_loaded = loading.loader.keys
-        self.node.snapshots.last_keys_expired = loading.loader.expired
+        self.keyspace.adopt(loading.keyspace)
+        self.snapshots.saved_changes = self.keyspace.changes
+        self.adopt_functions(loading.loader.functions)
+        self.snapshots.last_keys_loaded = loading.loader.keys
+        self.snapshots.last_keys_expired = loading.loader.expired
         self._describe(loading.loader.aux)
-        self.node.turn.log(
+        self.turn.log(
             Level.NOTICE,
             f"Done loading RDB, keys loaded: {loading.loader.keys}, keys expired: {loading.loader.expired}.",
         )
@@ -60,135 +100,125 @@ class Loads:
 
     def _describe(self, aux: dict[bytes, bytes]) -> None:
         """Say what the snapshot tells of itself."""
-        node = self.node
         version = aux.get(b"valkey-ver") or aux.get(b"redis-ver")
         if version is not None:
             shown = version[:64].decode("utf-8", "backslashreplace")
-            node.turn.log(Level.NOTICE, f"Loading RDB produced by version {shown}")
+            self.turn.log(Level.NOTICE, f"Loading RDB produced by version {shown}")
         made, memory = aux.get(b"ctime", b""), aux.get(b"used-mem", b"")
         if made.isdigit() and len(made) < 20:
-            node.turn.log(Level.NOTICE, f"RDB age {max(0, node.turn.now.unix_ms // 1000 - int(made))} seconds")
+            self.turn.log(Level.NOTICE, f"RDB age {max(0, self.turn.now.unix_ms // 1000 - int(made))} seconds")
         if memory.isdigit() and len(memory) < 20:
-            node.turn.log(Level.NOTICE, f"RDB memory usage when created {int(memory) / (1 << 20):.2f} Mb")
+            self.turn.log(Level.NOTICE, f"RDB memory usage when created {int(memory) / (1 << 20):.2f} Mb")
 
     def file_chunk(self, event: FileChunk) -> None:
         """More of a file that is being loaded."""
-        loading = self.node.loading
+        loading = self.loading
         if loading is None or loading.name != event.name:
-            self.node.turn.emit(StopReading(event.name))
+            self.turn.emit(StopReading(event.name))
             return
         loading.size = event.size
         loading.read_to = event.offset + len(event.data)
         loading.at_end = event.eof
         if self._take(loading, event.data) and not event.eof and loading.resume_ms is not None:
-            self.node.turn.emit(StopReading(event.name))
+            self.turn.emit(StopReading(event.name))
 
     def read(self, name: str, offset: int = 0) -> None:
         """Read the file that is being loaded, from there on."""
-        chunk = min(LOAD_CHUNK, self.node.config["loading-process-events-interval-bytes"])
-        self.node.turn.emit(ReadFile(name, chunk, offset))
+        chunk = min(LOAD_CHUNK, self.config["loading-process-events-interval-bytes"])
+        self.turn.emit(ReadFile(name, chunk, offset))
 
     def advance(self) -> None:
         """Go on with a load that had to wait (key-load-delay)."""
-        loading = self.node.loading
-        if loading is None or loading.resume_ms is None or self.node.turn.now.mono_ms < loading.resume_ms:
+        loading = self.loading
+        if loading is None or loading.resume_ms is None or self.turn.now.mono_ms < loading.resume_ms:
             return
-        if loading.source == "socket":
-            self.node.replica.load_goes_on(self.node.turn.now)
+        if loading.source is Source.SOCKET:
+            self.replica.load_goes_on(self.turn.now)
         elif self._take(loading, b"") and loading.resume_ms is None and not loading.at_end:
             self.read(loading.name, loading.read_to)
 
     def _take(self, loading: Loading, data: bytes) -> bool:
         """Bytes of a file; whether the load goes on."""
-        node = self.node
-        if loading.source == "file":
-            node.replica.show_life(node.turn.now)
+        if loading.source is Source.PAYLOAD:
+            self.replica.show_life(self.turn.now)
         try:
-            rest = loading.feed(data, node.turn.now, node.config["key-load-delay"])
+            rest = loading.feed(data, self.turn.now, self.config["key-load-delay"])
             if loading.resume_ms is not None or not loading.at_end:
                 return True
             if rest is None:
                 loading.reader.close()
-            elif rest and loading.source == "file":
+            elif rest and loading.source is Source.PAYLOAD:
                 raise RdbError(f"{len(rest)} bytes follow the end of the data", loading.size - len(rest))
         except RdbError as problem:
-            if loading.source == "file":
+            if loading.source is Source.PAYLOAD:
                 self.end()
-                node.replica.payload_failed(str(problem), node.turn.now)
+                self.replica.payload_failed(str(problem), self.turn.now)
             else:
                 self._cannot_load(loading.name, str(problem))
             return False
-        if loading.source == "file":
-            node.following.file_loaded(loading.name)
+        if loading.source is Source.PAYLOAD:
+            self.on_payload(loading.name)
         else:
             self._loaded_at_start(loading)
         return False
 
     def _cannot_load(self, name: str, why: str) -> None:
-        self.node.turn.log(Level.WARNING, f"Fatal error loading the DB, check server logs. Exiting. ({name}: {why})")
-        self.node.turn.emit(StopReading(name))
+        self.turn.log(Level.WARNING, f"Fatal error loading the DB, check server logs. Exiting. ({name}: {why})")
+        self.turn.emit(StopReading(name))
         self.end()
-        self.node.turn.later.append(Exit(1))
+        self.turn.later.append(Exit(1))
 
     def _loaded_at_start(self, loading: Loading) -> None:
         self.adopt()
-        took = (self.node.turn.now.mono_ms - loading.started_ms) / 1000
-        self.node.turn.log(Level.NOTICE, f"DB loaded from disk: {took:.3f} seconds")
+        took = (self.turn.now.mono_ms - loading.started_ms) / 1000
+        self.turn.log(Level.NOTICE, f"DB loaded from disk: {took:.3f} seconds")
         aux = loading.loader.aux
         identity, offset = aux.get(b"repl-id", b""), aux.get(b"repl-offset", b"")
         if len(identity) == 40 and offset.isdigit():
             stream_db = int(aux.get(b"repl-stream-db", b"0") or 0)
             self._recover_history(identity.decode(), int(offset), stream_db, loading.loader.dropped)
-        self._become_ready()
+        self.on_ready()
 
     def _recover_history(self, identity: str, offset: int, stream_db: int, dropped: list[tuple[int, bytes]]) -> None:
         """The dump knew its place in a history: continue there (a replica), or let replicas continue (a primary)."""
-        history = self.node.history
-        size = self.node.config["repl-backlog-size"]
+        history = self.history
+        size = self.config["repl-backlog-size"]
         if self.is_replica_by_config():
             history.restart(identity, offset, size)
-            self.node.replica.resumable = True
-            self.node.replica.stream_db = stream_db if 0 <= stream_db < len(self.node.keyspace.databases) else 0
+            self.replica.resumable = True
+            self.replica.stream_db = stream_db if 0 <= stream_db < len(self.keyspace.databases) else 0
         else:
             own = history.id
             history.restart(identity, offset, size)
             history.follow(own)
-            self.node.primary.alone_since_ms = self.node.turn.now.mono_ms
-            self.node.set_feeding()
-            keyspace = self.node.keyspace  # replicas hold what had expired, and continue: they are told
+            self.primary.alone_since_ms = self.turn.now.mono_ms
+            self.outgoing.follow_window(is_primary=True)
+            keyspace = self.keyspace  # replicas hold what had expired, and continue: they are told
             keyspace.recorded += [(index, [keyspace.delete_name, key]) for index, key in dropped]
-            self.node.outgoing.commit(together=False)
+            self.outgoing.commit(together=False)
 
-    def _become_ready(self) -> None:
-        if self.node.config["replicaof"]:
-            host, port = self.node.config["replicaof"]
-            self.node.become_replica(host, int(port), why="")
-        self.node.ready = True
-        self.node.regate()
-        self.node.turn.log(Level.NOTICE, "Ready to accept connections")
+    def file_failed(self, event: FileFailed) -> bool:
+        """A file operation failed; whether it was one of ours."""
+        loading = self.loading
+        if loading is None or loading.name != event.name:
+            return False
+        if loading.source is Source.PAYLOAD:
+            self.end()
+            self.replica.payload_failed(event.why, self.turn.now)
+        elif event.missing:
+            self.end()
+            self.on_ready()
+        else:
+            self._cannot_load(event.name, event.why)
+        return True
 
-    def file_failed(self, event: FileFailed) -> None:
-        """A file operation failed."""
-        if self.node.snapshots.foreground_ended(event.name, event.why):
-            self.node.handover.saved(event.why)
+    def check(self, session: Session, command: Command, argv: Argv) -> None:
+        """Raise LOADING for a command that cannot run while the data is loaded (execution.admission.Check)."""
+        loading = self.loading
+        if loading is None:
             return
-        loading = self.node.loading
-        if loading is not None and loading.name == event.name:
-            if loading.source == "start":
-                if event.missing:
-                    self.end()
-                    self._become_ready()
-                else:
-                    self._cannot_load(event.name, event.why)
-            else:
-                self.end()
-                self.node.replica.payload_failed(event.why, self.node.turn.now)
-            return
-        self.node.replica.file_failed(event.name, event.why, self.node.turn.now)
-
-    def file_committed(self, event: FileCommitted) -> None:
-        """A file stands under its final name."""
-        if self.node.snapshots.foreground_ended(event.name, ""):
-            self.node.handover.saved("")
-            return
-        self.node.replica.file_committed(event.name, event.final_name)
+        if loading.asynchronous:
+            if command.flags & NO_ASYNC_LOADING:
+                raise CommandError(_LOADING)
+        elif not command.flags & LOADING:
+            raise CommandError(_LOADING)

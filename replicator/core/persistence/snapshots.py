@@ -6,27 +6,30 @@ decision and that instant, so Node puts the effect last in a turn and reads the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from random import Random
 
+from replicator.core.command_table.registry import WRITE
+from replicator.core.command_table.statistics import Statistics
+from replicator.core.config.config import Config
 from replicator.core.effects import (
     Announce,
-    AppendFile,
     CancelSnapshot,
-    CommitFile,
     Level,
-    RemoveFile,
     StartSnapshot,
 )
 from replicator.core.events import SnapshotDone, SnapshotFailed, SnapshotStarted
+from replicator.core.gates import Gates
 from replicator.core.keyspace.database import Keyspace
+from replicator.core.keyspace.eviction import Evictor
 from replicator.core.persistence.rdb import snapshot_chunks
-from replicator.core.replication.primary import WHOLE, SnapshotRequest
-
-if TYPE_CHECKING:
-    from replicator.core.node import Node
+from replicator.core.replication.outgoing import Outgoing
+from replicator.core.replication.primary import WHOLE, Primary, SnapshotRequest
+from replicator.core.replication.replica import Replica
+from replicator.core.surroundings import REDIS_VERSION
+from replicator.core.turn import Turn
 
 _RETRY_MS = 5000  # after a failed background save
 
@@ -47,8 +50,32 @@ class Running:
 class Snapshots:
     """All that concerns snapshots of one node."""
 
-    def __init__(self, node: Node) -> None:
-        self.node = node
+    def __init__(
+        self,
+        turn: Turn,
+        config: Config,
+        chance: Random,
+        gates: Gates,
+        keyspace: Keyspace,
+        evictor: Evictor,
+        outgoing: Outgoing,
+        primary: Primary,
+        replica: Replica,
+        statistics: Statistics,
+        function_codes: Callable[[], list[bytes]],
+    ) -> None:
+        self.turn = turn
+        self.config = config
+        self.random = chance
+        self.gates = gates
+        self.keyspace = keyspace
+        self.evictor = evictor
+        self.outgoing = outgoing
+        self.history = primary.history
+        self.primary = primary
+        self.replica = replica
+        self.statistics = statistics
+        self.function_codes = function_codes
         self.running: Running | None = None
         self.requested_save = False  # a BGSAVE begins at the end of this turn
         self.scheduled = False  # BGSAVE SCHEDULE: when the child is free
@@ -64,12 +91,11 @@ class Snapshots:
         self.saves = 0
         self.last_keys_loaded = 0
         self.last_keys_expired = 0
-        self._foreground: str = ""
 
     @property
     def changes(self) -> int:
         """Changes since the last save."""
-        return self.node.keyspace.changes - self.saved_changes
+        return self.keyspace.changes - self.saved_changes
 
     @property
     def saving(self) -> bool:
@@ -82,38 +108,36 @@ class Snapshots:
         self, *, replication: bool = True, version: int = 9, keys: bool = True, functions: bool = True
     ) -> Iterator[bytes]:
         """The bytes of a snapshot of the data as it is, with its keys and with the functions, or without."""
-        node = self.node
         aux: dict[bytes, bytes] = {
-            b"redis-ver": node.redis_version.encode(),
+            b"redis-ver": REDIS_VERSION.encode(),
             b"redis-bits": b"64",
-            b"ctime": b"%d" % (node.turn.now.unix_ms // 1000),
-            b"used-mem": b"%d" % node.used_memory(),
+            b"ctime": b"%d" % (self.turn.now.unix_ms // 1000),
+            b"used-mem": b"%d" % self.evictor.used_memory(),
         }
-        if replication and node.history.window is not None:
-            stream_db = node.replica.stream_db if node.replica.active else max(0, node.outgoing.db)
+        if replication and self.history.window is not None:
+            stream_db = self.replica.stream_db if self.replica.active else max(0, self.outgoing.db)
             aux[b"repl-stream-db"] = b"%d" % stream_db
-            aux[b"repl-id"] = node.history.id.encode()
-            aux[b"repl-offset"] = b"%d" % node.history.end
+            aux[b"repl-id"] = self.history.id.encode()
+            aux[b"repl-offset"] = b"%d" % self.history.end
         aux[b"aof-base"] = b"0"
         return snapshot_chunks(
-            node.keyspace if keys else Keyspace(1),
+            self.keyspace if keys else Keyspace(1),
             aux=aux,
-            functions=node.scripting.library_codes() if functions else [],
+            functions=self.function_codes() if functions else [],
             version=version,
-            compress=bool(node.config["rdbcompression"]),
-            checksum=bool(node.config["rdbchecksum"]),
-            count_keys=int(node.config["rdb-key-save-delay"]) != 0,
+            compress=bool(self.config["rdbcompression"]),
+            checksum=bool(self.config["rdbchecksum"]),
+            count_keys=int(self.config["rdb-key-save-delay"]) != 0,
         )
 
     # -- beginning ---------------------------------------------------------------------------------------------------
 
     def begin_due(self) -> None:
         """Called at the end of every turn: start the snapshot that is wanted, if no child runs."""
-        node = self.node
         if self.running is not None:
             return
-        if node.primary.links:
-            request = node.primary.wanted_snapshot(node.turn.now)
+        if self.primary.links:
+            request = self.primary.wanted_snapshot(self.turn.now)
             if request is not None:
                 self._start_for_replicas(request)
                 return
@@ -122,17 +146,16 @@ class Snapshots:
             self._start_save()
 
     def _start_for_replicas(self, request: SnapshotRequest) -> None:
-        node = self.node
         self.generation += 1
         target = "replicas sockets" if request.diskless else "disk"
-        node.turn.log(Level.NOTICE, f"Starting BGSAVE for SYNC with target: {target}")
-        node.outgoing.flush()
-        node.outgoing.db = -1  # the new replicas know no database: the stream says it anew
-        node.primary.begin_snapshot(request, self.generation)
-        self.running = Running(self.generation, True, request.diskless, node.keyspace.changes, node.turn.now.mono_ms)
+        self.turn.log(Level.NOTICE, f"Starting BGSAVE for SYNC with target: {target}")
+        self.outgoing.flush()
+        self.outgoing.db = -1  # the new replicas know no database: the stream says it anew
+        self.primary.begin_snapshot(request, self.generation)
+        self.running = Running(self.generation, True, request.diskless, self.keyspace.changes, self.turn.now.mono_ms)
         effect = self._effect()
         if request.diskless:
-            mark = f"{node.random.getrandbits(160):040x}".encode()
+            mark = f"{self.random.getrandbits(160):040x}".encode()
             effect = replace(
                 effect,
                 final_name="",
@@ -143,31 +166,29 @@ class Snapshots:
             if request.content != WHOLE:
                 keys, functions = request.content.keys, request.content.functions
                 effect = replace(effect, chunks=partial(self.chunks, keys=keys, functions=functions))
-        node.turn.last_effect(effect)
+        self.turn.last_effect(effect)
 
     def _start_save(self) -> None:
         self.generation += 1
-        node = self.node
-        node.outgoing.flush()
-        self.last_try_ms = node.turn.now.mono_ms
-        self.running = Running(self.generation, False, False, node.keyspace.changes, node.turn.now.mono_ms)
-        node.turn.last_effect(self._effect())
+        self.outgoing.flush()
+        self.last_try_ms = self.turn.now.mono_ms
+        self.running = Running(self.generation, False, False, self.keyspace.changes, self.turn.now.mono_ms)
+        self.turn.last_effect(self._effect())
 
     def _effect(self) -> StartSnapshot:
-        node = self.node
         return StartSnapshot(
             self.generation,
             self.chunks,
-            str(node.config["dbfilename"]),
+            str(self.config["dbfilename"]),
             (),
-            key_delay_us=int(node.config["rdb-key-save-delay"]),
+            key_delay_us=int(self.config["rdb-key-save-delay"]),
         )
 
     def deadline_ms(self) -> int | None:
         """When replicas that wait are due a snapshot (mono ms)."""
-        if self.running is not None or not self.node.primary.links:
+        if self.running is not None or not self.primary.links:
             return None
-        return self.node.primary.snapshot_due_ms()
+        return self.primary.snapshot_due_ms()
 
     # -- what becomes of it ------------------------------------------------------------------------------------------
 
@@ -179,119 +200,95 @@ class Snapshots:
         running.pid = event.pid
         self.last_fork_us = event.fork_us
         self.total_forks += 1
-        self.node.statistics.forked(event.fork_us)
+        self.statistics.forked(event.fork_us)
         kind = "Background RDB transfer" if running.diskless else "Background saving"
-        self.node.turn.log(Level.NOTICE, f"{kind} started by pid {event.pid}")
+        self.turn.log(Level.NOTICE, f"{kind} started by pid {event.pid}")
 
     def done(self, event: SnapshotDone) -> None:
         """The snapshot is whole."""
-        node = self.node
         running = self.running
         if running is None or running.generation != event.generation:
             return
         self.running = None
         self.last_cow = event.cow_bytes
         if running.diskless:
-            up = sum(1 for link in node.primary.links.values() if link.generation == event.generation)
-            node.turn.log(Level.WARNING, f"Diskless rdb transfer, done reading from pipe, {up} replicas still up.")
-            node.turn.log(Level.NOTICE, "Background RDB transfer terminated with success")
+            up = sum(1 for link in self.primary.links.values() if link.generation == event.generation)
+            self.turn.log(Level.WARNING, f"Diskless rdb transfer, done reading from pipe, {up} replicas still up.")
+            self.turn.log(Level.NOTICE, "Background RDB transfer terminated with success")
         else:
             self.saved_changes = running.changes_at_start
-            self.last_save_s = node.turn.now.unix_ms // 1000
+            self.last_save_s = self.turn.now.unix_ms // 1000
             self.last_ok = True
             self.saves += 1
-            self.last_duration_s = (node.turn.now.mono_ms - running.started_ms) // 1000
-            node.turn.log(Level.NOTICE, "Background saving terminated with success")
-            node.regate()
+            self.last_duration_s = (self.turn.now.mono_ms - running.started_ms) // 1000
+            self.turn.log(Level.NOTICE, "Background saving terminated with success")
+            self._settle()
         if running.for_replicas:
-            node.primary.snapshot_done(event.generation, str(node.config["dbfilename"]), node.turn.now)
+            self.primary.snapshot_done(event.generation, str(self.config["dbfilename"]), self.turn.now)
 
     def failed(self, event: SnapshotFailed) -> None:
         """The snapshot came to nothing."""
-        node = self.node
         running = self.running
         if running is None or running.generation != event.generation:
             return
         self.running = None
         if running.diskless:
-            node.turn.log(Level.WARNING, f"Background transfer terminated: {event.why}")
+            self.turn.log(Level.WARNING, f"Background transfer terminated: {event.why}")
         else:
-            node.turn.log(Level.WARNING, f"Background saving terminated: {event.why}")
+            self.turn.log(Level.WARNING, f"Background saving terminated: {event.why}")
             if not running.cancelled:
                 self.last_ok = False
-                self.last_duration_s = (node.turn.now.mono_ms - running.started_ms) // 1000
-            self.last_try_ms = node.turn.now.mono_ms
-            node.regate()
-        node.turn.emit(Announce("snapshot.failed", (("generation", event.generation), ("why", event.why))))
+                self.last_duration_s = (self.turn.now.mono_ms - running.started_ms) // 1000
+            self.last_try_ms = self.turn.now.mono_ms
+            self._settle()
+        self.turn.emit(Announce("snapshot.failed", (("generation", event.generation), ("why", event.why))))
         if running.for_replicas:
-            node.primary.snapshot_failed(event.generation)
+            self.primary.snapshot_failed(event.generation)
+
+    def _settle(self) -> None:
+        """While saves fail, writes are looked at closely (stop-writes-on-bgsave-error)."""
+        self.gates.set("failed save", 0 if self.last_ok else WRITE)
+
+    def saved_in_foreground(self, *, ok: bool) -> None:
+        """The data was saved within a turn, or could not be."""
+        self.last_ok = ok
+        if ok:
+            self.saved_changes = self.keyspace.changes
+            self.last_save_s = self.turn.now.unix_ms // 1000
+            self.saves += 1
+        self._settle()
 
     def cancel(self) -> None:
         """Kill the child."""
         if self.running is not None and not self.running.cancelled:
             self.running.cancelled = True
-            self.node.turn.emit(CancelSnapshot(self.running.generation))
+            self.turn.emit(CancelSnapshot(self.running.generation))
 
     def cancel_without_receivers(self) -> None:
         """A diskless snapshot whose last replica has gone is of no use to anybody."""
         running = self.running
         if running is None or not running.for_replicas or running.cancelled:
             return
-        if not self.node.primary.has_receivers():
+        if not self.primary.has_receivers():
             if running.diskless:
-                self.node.turn.log(Level.NOTICE, "Diskless rdb transfer, last replica dropped, killing fork child.")
+                self.turn.log(Level.NOTICE, "Diskless rdb transfer, last replica dropped, killing fork child.")
                 self.cancel()
-            elif not self.node.config["save"]:
-                self.node.turn.log(Level.NOTICE, "Killing running BGSAVE child: its last replica has gone")
+            elif not self.config["save"]:
+                self.turn.log(Level.NOTICE, "Killing running BGSAVE child: its last replica has gone")
                 self.cancel()
 
     # -- clocks ------------------------------------------------------------------------------------------------------
 
     def check_save_points(self) -> None:
         """Begin a background save if a save point is reached."""
-        node = self.node
-        if self.running is not None or node.loading is not None:
+        if self.running is not None:
             return
-        for seconds, changes in node.config["save"]:
+        for seconds, changes in self.config["save"]:
             if (
                 self.changes >= changes
-                and node.turn.now.unix_ms // 1000 - self.last_save_s > seconds
-                and (self.last_ok or node.turn.now.mono_ms - self.last_try_ms > _RETRY_MS)
+                and self.turn.now.unix_ms // 1000 - self.last_save_s > seconds
+                and (self.last_ok or self.turn.now.mono_ms - self.last_try_ms > _RETRY_MS)
             ):
-                node.turn.log(Level.NOTICE, f"{changes} changes in {seconds} seconds. Saving...")
+                self.turn.log(Level.NOTICE, f"{changes} changes in {seconds} seconds. Saving...")
                 self.requested_save = True
                 return
-
-    # -- in the foreground -------------------------------------------------------------------------------------------
-
-    def save_now(self) -> None:
-        """SAVE and the save at shutdown: write the file within this turn. FileCommitted or FileFailed answers."""
-        node = self.node
-        self.generation += 1
-        name = f"temp-{node.surroundings.pid}-{self.generation}.rdb"
-        self._foreground = name
-        first = True
-        node.outgoing.flush()
-        for chunk in self.chunks():
-            node.turn.emit(AppendFile(name, chunk[0] if isinstance(chunk, tuple) else chunk, first=first))
-            first = False
-        node.turn.emit(CommitFile(name, str(node.config["dbfilename"])))
-
-    def foreground_ended(self, name: str, why: str) -> bool:
-        """Whether this file event belongs to a save in the foreground; why: "" for success."""
-        if not self._foreground or name != self._foreground:
-            return False
-        node = self.node
-        self._foreground = ""
-        if why:
-            node.turn.log(Level.WARNING, f"Error saving DB on disk: {why}")
-            node.turn.emit(RemoveFile(name))
-            self.last_ok = False
-        else:
-            node.turn.log(Level.NOTICE, "DB saved on disk")
-            self.saved_changes = node.keyspace.changes
-            self.last_save_s = node.turn.now.unix_ms // 1000
-            self.last_ok = True
-            self.saves += 1
-        node.regate()
-        return True

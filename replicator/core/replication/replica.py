@@ -32,10 +32,13 @@ from enum import Enum
 from random import Random
 from typing import Protocol
 
-from replicator.core.effects import Announce, Close, Connect, Effect, Level, Log, NoDelay, PauseReading, Send
+from replicator.core.effects import Announce, Close, Connect, Level, Log, NoDelay, PauseReading, Send
+from replicator.core.events import Closed, Connected, ConnectFailed, Received
 from replicator.core.now import Now
+from replicator.core.peers import Peers
 from replicator.core.replication.history import History, Settings, new_id
 from replicator.core.replication.transfer import Loader, Transfer, TransferError, text
+from replicator.core.turn import Turn
 from replicator.core.wire.request import encode
 
 _LONGEST_LINE = 64 * 1024
@@ -61,17 +64,23 @@ class ReplicaState(Enum):
         self.shown = value.rstrip()  # as ROLE shows it
 
 
-class Host(Loader, Protocol):
-    """What the link needs of its node."""
+# Every state may also end: in NONE (follow nobody) or in CONNECT (begin anew).
+_NEXT = {
+    ReplicaState.NONE: (ReplicaState.CONNECTING,),
+    ReplicaState.CONNECT: (ReplicaState.CONNECTING,),
+    ReplicaState.CONNECTING: (ReplicaState.PING,),
+    ReplicaState.PING: (ReplicaState.HANDSHAKE,),
+    ReplicaState.HANDSHAKE: (ReplicaState.PSYNC,),
+    ReplicaState.PSYNC: (ReplicaState.PSYNC, ReplicaState.TRANSFER, ReplicaState.CONNECTED),
+    ReplicaState.TRANSFER: (ReplicaState.LOADING,),
+    ReplicaState.LOADING: (ReplicaState.CONNECTED, ReplicaState.CONNECTING),
+    ReplicaState.CONNECTED: (),
+}
+_ENDS = (ReplicaState.NONE, ReplicaState.CONNECT)
 
-    def process_id(self) -> int:
-        """The process's id, for names of temporary files."""
 
-    def allocate_connection(self) -> int:
-        """A fresh negative connection number."""
-
-    def handshake_lines(self) -> list[tuple[bytes, ...]]:
-        """Requests between PING and PSYNC: AUTH, REPLCONF ..."""
+class Payloads(Loader, Protocol):
+    """What the link needs of its node for a payload (roles/payload.py)."""
 
     def before_dump_is_replaced(self) -> None:
         """The payload is about to become the dump file: no child may put old data in its place."""
@@ -84,6 +93,16 @@ class Host(Loader, Protocol):
 
     def full_sync_begins(self) -> None:
         """The primary refused to continue our history: a payload will come."""
+
+
+class Host(Protocol):
+    """What the link needs of its node for the stream (roles/applying.py)."""
+
+    def process_id(self) -> int:
+        """The process's id, for names of temporary files."""
+
+    def handshake_lines(self) -> list[tuple[bytes, ...]]:
+        """Requests between PING and PSYNC: AUTH, REPLCONF ..."""
 
     def history_renamed(self) -> None:
         """The primary goes on under a new id: our own replicas must learn it."""
@@ -104,14 +123,17 @@ class Host(Loader, Protocol):
 class Replica:
     """The link from this node to its primary. NONE: the node is a primary."""
 
-    def __init__(
-        self, history: History, settings: Settings, chance: Random, emit: Callable[[Effect], None], host: Host
-    ) -> None:
+    host: Host
+    payloads: Payloads
+    transfer: Transfer  # of the full synchronization under way, or the last one
+
+    def __init__(self, history: History, settings: Settings, chance: Random, turn: Turn, peers: Peers) -> None:
         self.history = history
         self.settings = settings
         self.chance = chance
-        self.emit = emit
-        self.host = host
+        self.emit = turn.emit
+        self.peers = peers
+        self.on_link: Callable[[], None] = _nobody  # told when the state has changed
         self.state = ReplicaState.NONE
         self.active = False  # this node is a replica
         self.up = False  # the stream flows
@@ -119,6 +141,7 @@ class Replica:
         self.primary_host = ""
         self.primary_port = 0
         self.conn = 0
+        self.local = ("", 0)  # our end of the connection: address and port
         self.resumable = False  # our data is that of history.id at history.end
         self.stream_db = 0  # database that the stream works on at our offset
         self.last_io_ms = 0
@@ -128,7 +151,6 @@ class Replica:
         self.ask_failover = False  # our next PSYNC tells the primary-to-be that we hand over to it
         self.failover_unanswered = False  # it was told, and the answer was lost: it may have taken over
         self._failover_confirming = False  # it is a master: whether of our history, a plain PSYNC asks
-        self.transfer = Transfer(emit, host, "")  # of the full synchronization under way, or the last one
         self._line = b""
         self._awaited: list[bytes] = []  # what the expected handshake answers belong to
         self.full_id = ""  # of the history that a payload belongs to
@@ -140,6 +162,11 @@ class Replica:
         self._life_shown_ms = 0
 
     # -- orders ------------------------------------------------------------------------------------------------------
+
+    def attach(self, host: Host, payloads: Payloads) -> None:
+        """The node stands: whom the link asks. (These parts need the link to be made.)"""
+        self.host, self.payloads = host, payloads
+        self.transfer = Transfer(self.emit, payloads, "")
 
     def follow(self, host: str, port: int, now: Now) -> None:
         """Follow that primary from now on."""
@@ -168,10 +195,12 @@ class Replica:
 
     def _enter(self, state: ReplicaState) -> None:
         """The only way from one state to another."""
+        assert state in _ENDS or state in _NEXT[self.state], (self.state, state)
         self.state = state
         self.active = state is not ReplicaState.NONE
         self.up = state is ReplicaState.CONNECTED
         self.syncing = state is ReplicaState.TRANSFER or state is ReplicaState.LOADING
+        self.on_link()
 
     # -- clocks ------------------------------------------------------------------------------------------------------
 
@@ -237,7 +266,7 @@ class Replica:
     # -- connection --------------------------------------------------------------------------------------------------
 
     def _connect(self, now: Now) -> None:
-        self.conn = self.host.allocate_connection()
+        self.conn = self.peers.new(self)
         self._enter(ReplicaState.CONNECTING)
         self.last_io_ms = now.mono_ms
         self._line = b""
@@ -248,21 +277,23 @@ class Replica:
         self.emit(Connect(self.conn, self.primary_host, self.primary_port, source, self._timeout_ms()))
         self._log(Level.NOTICE, "MASTER <-> REPLICA sync started")
 
-    def connected(self, now: Now) -> None:
+    def connected(self, event: Connected, now: Now) -> None:
         """The connection stands."""
+        self.local = (event.local_host, event.local_port)
         self._log(Level.NOTICE, "Non blocking connect for SYNC fired the event.")
         self.last_io_ms = now.mono_ms
         self._enter(ReplicaState.PING)
         self._request(b"PING")
 
-    def connect_failed(self, why: str, now: Now) -> None:
+    def connect_failed(self, event: ConnectFailed, now: Now) -> None:
         """The connection could not be made."""
-        self._log(Level.WARNING, f"Error condition on socket for SYNC: {why}")
+        self._log(Level.WARNING, f"Error condition on socket for SYNC: {event.why}")
         self.conn = 0
         self._retry(now)
 
-    def closed(self, why: str, now: Now) -> None:
+    def closed(self, event: Closed, now: Now) -> None:
         """The connection broke."""
+        why = event.why
         self.conn = 0
         if self.state is ReplicaState.CONNECTED:
             self._log(Level.WARNING, "Connection with master lost.")
@@ -280,6 +311,7 @@ class Replica:
         """End the connection; another attempt follows."""
         conn, self.conn = self.conn, 0
         if conn:
+            self.peers.drop(conn)
             self.emit(Close(conn, why))
         if self.state is ReplicaState.CONNECTED:
             self._log(Level.WARNING, "Connection with master lost.")
@@ -312,8 +344,9 @@ class Replica:
 
     # -- bytes -------------------------------------------------------------------------------------------------------
 
-    def received(self, data: bytes, now: Now) -> None:
+    def received(self, event: Received, now: Now) -> None:
         """Bytes from the primary, in whatever state we are."""
+        data = event.data
         self.last_io_ms = now.mono_ms
         if self.up:
             self.host.apply_stream(data)
@@ -487,8 +520,8 @@ class Replica:
     def _begin_transfer(self) -> None:
         self._enter(ReplicaState.TRANSFER)
         self._transfers += 1
-        self.transfer = Transfer(self.emit, self.host, f"temp-sync-{self.host.process_id()}-{self._transfers}.rdb")
-        self.host.full_sync_begins()
+        self.transfer = Transfer(self.emit, self.payloads, f"temp-sync-{self.host.process_id()}-{self._transfers}.rdb")
+        self.payloads.full_sync_begins()
 
     def _payload_header(self, line: bytes, now: Now) -> None:
         try:
@@ -507,10 +540,10 @@ class Replica:
         if whole:
             self._enter(ReplicaState.LOADING)
             if self.transfer.in_memory:
-                self.host.finish_load()
+                self.payloads.finish_load()
             else:
                 self.emit(PauseReading(self.conn, True))
-                self.host.before_dump_is_replaced()
+                self.payloads.before_dump_is_replaced()
                 self.transfer.commit(str(self.settings["dbfilename"]))
 
     def load_goes_on(self, now: Now) -> None:
@@ -523,7 +556,7 @@ class Replica:
     def file_committed(self, name: str, final_name: str) -> None:
         """The payload's file stands under its final name."""
         if self.state is ReplicaState.LOADING and self.transfer.committed(name):
-            self.host.load_file(final_name)
+            self.payloads.load_file(final_name)
 
     def file_failed(self, name: str, why: str, now: Now) -> None:
         """The payload's file could not be written."""
@@ -580,3 +613,7 @@ class Replica:
 
     def _log(self, level: Level, message: str) -> None:
         self.emit(Log(level, message))
+
+
+def _nobody() -> None:
+    pass

@@ -73,8 +73,9 @@ class Library:
 class Scripting:
     """The node's scripts and functions (server.scripting). host: the node, see api.Host."""
 
-    def __init__(self, host: api.Host, version: str = "7.0.15") -> None:
-        self.host = host
+    host: api.Host  # told when the node stands: it needs this to be made
+
+    def __init__(self, version: str = "7.0.15") -> None:
         self.version = version
         self.scripts: dict[bytes, Script] = {}  # by sha1 in lower-case hex
         self.libraries: dict[bytes, Library] = {}
