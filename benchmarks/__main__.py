@@ -20,9 +20,10 @@ from benchmarks import commands, processes
 from benchmarks.commands import COMMANDS, Compared
 from benchmarks.servers import Missing, benchmark_binary, compile_package, stock_binary
 
-PARTS = ("commands", "replicas", "sync", "start", "idle", "pauses", "simulation")
+PARTS = ("commands", "tls", "replicas", "sync", "start", "idle", "pauses", "simulation")
 HOT = ("set", "get", "incr", "lpush")  # the commands that have a target
 LEAST_RATIO = {1: 0.8, 16: 0.5}
+LEAST_WITH_TLS = 0.5
 LEAST_WITH_REPLICAS = 0.4
 MOST_START_S = 0.3
 MOST_SYNC = 4.0
@@ -88,6 +89,19 @@ def _commands(report: Report, options: argparse.Namespace) -> None:
             if compared.name in HOT and least is not None:
                 name = f"{compared.name} -P {pipeline}"
                 report.target(name, f">= {least}", f"{compared.ratio:.2f}", compared.ratio >= least)
+
+
+def _tls(report: Report, options: argparse.Namespace) -> None:
+    report.say("over TLS, client certificates demanded")
+    report.say(_HEADER)
+    for pipeline in options.pipelines:
+        requests = options.requests * (1 if pipeline == 1 else 5)
+        for compared in commands.measure(("set", "get"), pipeline, requests, options.pairs, tls=True):
+            report.say(_row(compared))
+            report.results.setdefault("tls", []).append(asdict(compared))
+            if compared.name == "set" and pipeline == 16:
+                met = compared.ratio >= LEAST_WITH_TLS
+                report.target("set -P 16 over TLS", f">= {LEAST_WITH_TLS}", f"{compared.ratio:.2f}", met)
 
 
 def _replicas(report: Report, options: argparse.Namespace) -> None:
@@ -202,6 +216,7 @@ def main() -> None:
         report.say(f"stock is {stock_binary()}; load of the machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
         measures = {
             "commands": _commands,
+            "tls": _tls,
             "replicas": _replicas,
             "sync": _sync,
             "start": _start,
@@ -209,7 +224,7 @@ def main() -> None:
             "pauses": _pauses,
             "simulation": _simulation,
         }
-        if {"commands", "replicas"} & set(options.parts):
+        if {"commands", "tls", "replicas"} & set(options.parts):
             benchmark_binary()
         for part in options.parts:
             report.say()

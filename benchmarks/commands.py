@@ -36,6 +36,8 @@ def benchmark(server: Server, test: str, pipeline: int, requests: int, clients: 
     """Run one test of redis-benchmark against the server."""
     command = [benchmark_binary(), "-h", "127.0.0.1", "-p", str(server.port), "-t", test, "-c", str(clients)]
     command += ["-n", str(requests), "-P", str(pipeline), "--csv"]
+    if server.papers is not None:
+        command += ["--tls", "--cacert", server.papers.ca, "--cert", server.papers.cert, "--key", server.papers.key]
     cpu_s = server.cpu_s()
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     cpu_s = server.cpu_s() - cpu_s
@@ -56,10 +58,10 @@ def _compared(name: str, pipeline: int, pairs: list[tuple[Run, Run]]) -> Compare
     return Compared(name, pipeline, ours, stock, median(ratios), ratios)
 
 
-def measure(tests: tuple[str, ...], pipeline: int, requests: int, pairs: int) -> list[Compared]:
+def measure(tests: tuple[str, ...], pipeline: int, requests: int, pairs: int, *, tls: bool = False) -> list[Compared]:
     """Each test in so many pairs. All tests share the two servers, as in a run of redis-benchmark by hand."""
     results: dict[str, list[tuple[Run, Run]]] = {test: [] for test in tests}
-    with servers("ours") as (ours,), servers("stock") as (stock,):
+    with servers("ours", tls=tls) as (ours,), servers("stock", tls=tls) as (stock,):
         for server in (ours, stock):
             benchmark(server, "ping_mbulk", pipeline, max(1000, requests // 20))
         for number in range(pairs):

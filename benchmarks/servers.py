@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -19,6 +20,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import hiredis
+
+from replicator.scenario.stages.certificates import Authority
 
 BOUND_S = 120.0  # nothing that is waited for takes longer
 
@@ -67,12 +70,37 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+class Papers:
+    """Certificates of one measurement, in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        authority = Authority()
+        self.ca = str(folder / "ca.crt")
+        Path(self.ca).write_text(authority.cert)
+        self.cert, self.key = authority.issue("benchmark").save(folder, "benchmark")
+
+    def directives(self, port: int) -> list[str]:
+        """What a server is started with that has no port but this one, for TLS."""
+        return [
+            "--port", "0", "--tls-port", str(port), "--tls-cert-file", self.cert, "--tls-key-file", self.key,
+            "--tls-ca-cert-file", self.ca,
+        ]  # fmt: skip
+
+    def context(self) -> ssl.SSLContext:
+        """A client's context."""
+        context = ssl.create_default_context(cafile=self.ca)
+        context.load_cert_chain(self.cert, self.key)
+        return context
+
+
 class Wire:
     """A blocking client."""
 
-    def __init__(self, port: int, timeout_s: float = BOUND_S) -> None:
+    def __init__(self, port: int, timeout_s: float = BOUND_S, papers: Papers | None = None) -> None:
         self.sock = socket.create_connection(("127.0.0.1", port), timeout=timeout_s)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if papers is not None:
+            self.sock = papers.context().wrap_socket(self.sock, server_hostname="127.0.0.1")
         self._reader = hiredis.Reader()
 
     def call(self, *argv: bytes | str | int) -> Any:
@@ -115,14 +143,16 @@ def until(condition: Callable[[], Any], what: str, pause_s: float = 0.002) -> No
 
 
 class Server:
-    """One server process. kind: "ours" or "stock"."""
+    """One server process. kind: "ours" or "stock". papers: it speaks TLS alone."""
 
-    def __init__(self, kind: str, folder: Path, *directives: str) -> None:
+    def __init__(self, kind: str, folder: Path, *directives: str, papers: Papers | None = None) -> None:
         self.kind = kind
+        self.papers = papers
         self.port = free_port()
         folder.mkdir(parents=True, exist_ok=True)
         program = [sys.executable, "-m", "replicator", "server"] if kind == "ours" else [stock_binary()]
         settings = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "", *directives]
+        settings += [] if papers is None else papers.directives(self.port)
         with open(folder / "log", "ab") as log:
             self.process = subprocess.Popen([*program, *settings], stdout=log, stderr=log)
         self._wire: Wire | None = None
@@ -134,7 +164,7 @@ class Server:
             if self.process.poll() is not None:
                 raise RuntimeError(f"the {self.kind} server ended at once")
             with contextlib.suppress(OSError, EOFError):
-                wire = Wire(self.port)
+                wire = Wire(self.port, papers=self.papers)
                 try:
                     return bool(wire.call("PING") == b"PONG")
                 finally:
@@ -148,7 +178,7 @@ class Server:
     def wire(self) -> Wire:
         """A connection that stays."""
         if self._wire is None:
-            self._wire = Wire(self.port)
+            self._wire = Wire(self.port, papers=self.papers)
         return self._wire
 
     def call(self, *argv: bytes | str | int) -> Any:
@@ -197,13 +227,14 @@ class Server:
 
 
 @contextmanager
-def servers(kind: str, count: int = 1, *directives: str) -> Iterator[list[Server]]:
+def servers(kind: str, count: int = 1, *directives: str, tls: bool = False) -> Iterator[list[Server]]:
     """So many servers of a kind that know nothing of each other; they are gone afterwards."""
     with TemporaryDirectory(prefix="replicator-bench-") as folder:
         started: list[Server] = []
+        papers = Papers(Path(folder)) if tls else None
         try:
             for at in range(count):
-                started.append(Server(kind, Path(folder, str(at)), *directives))
+                started.append(Server(kind, Path(folder, str(at)), *directives, papers=papers))
             for server in started:
                 server.wait_ready()
             yield started

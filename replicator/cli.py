@@ -10,11 +10,14 @@ import gc
 import sys
 from collections.abc import Iterable
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from replicator import __version__
+
+if TYPE_CHECKING:
+    from replicator.targets import Target
 
 # name -> (module, object in it, the line in --help)
 LAZY_COMMANDS = {
@@ -41,6 +44,20 @@ Examples:
        replicator server --port 7777 --replicaof 127.0.0.1 8888
        replicator server /etc/redis/6379.conf --loglevel verbose --save ""
        echo 'maxmemory 128mb' | replicator server -
+"""
+
+
+SENTINEL_USAGE = """\
+Usage: replicator sentinel /path/to/sentinel.conf [--directive value ...]
+       replicator server /path/to/sentinel.conf --sentinel
+
+Takes exactly the arguments of redis-sentinel. The file is rewritten as the Sentinel learns: it must be writable.
+
+Example of a file:
+       port 26379
+       sentinel monitor mymaster 127.0.0.1 6379 2
+       sentinel down-after-milliseconds mymaster 5000
+       sentinel failover-timeout mymaster 60000
 """
 
 
@@ -74,10 +91,9 @@ class AddressType(click.ParamType[Any]):
         """(host, port) of the text."""
         if isinstance(value, tuple):
             return value
-        host, _, port = str(value).rpartition(":")
-        if not port.isdigit() or not 0 < int(port) < 65536 or (":" in host and not host.startswith("[")):
+        if "://" in str(value):
             self.fail(f"{value!r} is not HOST:PORT", param, ctx)
-        return host.strip("[]") or "127.0.0.1", int(port)
+        return TargetType().convert(value, param, ctx).address
 
 
 class SecondsType(click.ParamType[Any]):
@@ -99,6 +115,37 @@ class SecondsType(click.ParamType[Any]):
         return seconds
 
 
+class TargetType(click.ParamType[Any]):
+    """The same, or redis://USER:PASSWORD@HOST:PORT, rediss:// for TLS."""
+
+    name = "host:port"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Target:
+        """The text's Target."""
+        from replicator import targets
+
+        if isinstance(value, targets.Target):
+            return value
+        try:
+            return targets.parse(str(value))
+        except ValueError as problem:
+            self.fail(str(problem), param, ctx)
+
+
+def encryption_options(command: Any) -> Any:
+    """--tls and its kin, as redis-cli has them."""
+    for option in reversed((
+        click.option("--tls", is_flag=True, help="Speak TLS (an address rediss://... does the same)."),
+        click.option("--cacert", default="", metavar="FILE", help="Authorities to trust; the system's unless given."),
+        click.option("--cert", default="", metavar="FILE", help="Certificate to show to the nodes."),
+        click.option("--key", default="", metavar="FILE", help="Its private key."),
+        click.option("--sni", default="", metavar="NAME", help="Server name to ask for, and to insist on."),
+        click.option("--insecure", is_flag=True, help="Trust any certificate."),
+    )):  # fmt: skip
+        command = option(command)
+    return command
+
+
 def run_server(arguments: Iterable[str]) -> int:
     """Start a node with redis-server's arguments and serve until it ends; the exit code."""
     words = list(arguments)
@@ -110,8 +157,7 @@ def run_server(arguments: Iterable[str]) -> int:
         click.echo(USAGE, nl=False)
         return 0
     if "--sentinel" in (word.lower() for word in words):
-        click.echo("replicator server: --sentinel: there is no sentinel in this version", err=True)
-        return 1
+        return run_sentinel(words)
     # Nothing that importing makes is garbage: looking for some would be a tenth of the start. serve() enables it.
     gc.disable()
     from replicator.config_file import CannotOpen, ConfigFileError, load
@@ -127,6 +173,20 @@ def run_server(arguments: Iterable[str]) -> int:
     from replicator.server import run
 
     return run(config)
+
+
+def run_sentinel(arguments: Iterable[str]) -> int:
+    """Start a Sentinel with redis-sentinel's arguments and serve until it ends; the exit code."""
+    words = list(arguments)
+    if words[:1] in (["-v"], ["--version"]):
+        return run_server(["--version"])
+    if words[:1] in (["-h"], ["--help"]):
+        click.echo(SENTINEL_USAGE, nl=False)
+        return 0
+    gc.disable()  # as in run_server
+    from replicator.sentinel import run
+
+    return run(words)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -154,6 +214,14 @@ class ServerCommand(click.Command):
 def server(arguments: tuple[str, ...]) -> None:
     """Start a node; takes exactly the arguments of redis-server."""
     sys.exit(run_server(arguments))
+
+
+@main.command(
+    cls=ServerCommand, add_help_option=False, short_help="Start a Sentinel with exactly redis-sentinel's arguments."
+)
+def sentinel(arguments: tuple[str, ...]) -> None:
+    """Start a Sentinel; takes exactly the arguments of redis-sentinel."""
+    sys.exit(run_sentinel(arguments))
 
 
 # (parameter, directive, help) of options that set one directive each
@@ -234,22 +302,35 @@ main.command(context_settings=_FRIENDLY, short_help="Start a replica of the node
 
 
 @main.command(short_help="Show the topology as seen from any of its nodes.")
-@click.argument("address", metavar="HOST:PORT", type=AddressType())
+@click.argument("target", metavar="HOST:PORT", type=TargetType())
 @click.option("--watch", is_flag=True, help="Look again and again until interrupted.")
 @click.option("--interval", default=1.0, show_default=True, type=SecondsType(0.1, 86_400),
               help="Seconds between two looks of --watch.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one document a look.")
 @click.option("--user", default="", help="The user to log in as, if not the default one.")
 @click.option("--password", default="", envvar="REDISCLI_AUTH", help="Password of the nodes (or REDISCLI_AUTH).")
-def status(address: tuple[str, int], watch: bool, interval: float, as_json: bool, user: str, password: str) -> None:
+@encryption_options
+def status(
+    target: Target, watch: bool, interval: float, as_json: bool, user: str, password: str, tls: bool, **given: Any
+) -> None:
     """Ask the node at HOST:PORT, its primary and all replicas, and show roles, ids, offsets, lag and the backlog.
 
     Exit code 0 if the node at HOST:PORT answered, 1 if not.
     """
     from replicator.status import Walk, show, watch_forever
+    from replicator.targets import Encryption
+
+    secure, sni = None, given["sni"]
+    if tls or target.tls:
+        try:
+            secure = Encryption(**given).context()
+        except ValueError as problem:
+            raise click.UsageError(str(problem)) from None
+    user, password = user or target.user, password or target.password
 
     def look() -> Walk:
-        return Walk(address, user=user, password=password, sample_seconds=min(0.5, interval)).run()
+        sample = min(0.5, interval)
+        return Walk(target.address, user=user, password=password, sample_seconds=sample, secure=secure, sni=sni).run()
 
     if watch:
         watch_forever(look, interval, as_json=as_json)

@@ -5,18 +5,25 @@ from __future__ import annotations
 import os
 import resource
 import sys
+from collections.abc import Callable
+from dataclasses import fields
 from random import Random
+from typing import Any
 
 from replicator import __version__
 from replicator.config_file import FileStore
 from replicator.core.config.config import Config, ConfigError
 from replicator.core.effects import Level
+from replicator.core.limits import TLS_HANDSHAKES
 from replicator.core.node import Node
 from replicator.core.surroundings import REDIS_VERSION, Surroundings
 from replicator.runtime.observe import read_memory_bound
 from replicator.runtime.process import ServeOptions, Services, serve
+from replicator.runtime.tls.context import TlsSettings
 
 _EXTRA_DESCRIPTORS = 32  # log, snapshots, listeners ... beside the clients
+# The directives tls-* that make contexts, as TlsSettings spells them.
+TLS_NAMES = tuple(field.name for field in fields(TlsSettings) if field.name != "wanted")
 
 
 def run(config: Config) -> int:
@@ -38,7 +45,10 @@ def run(config: Config) -> int:
 def _options(config: Config) -> ServeOptions:
     return ServeOptions(
         port=config["port"],
+        bus_port=_bus_port(config),
         addresses=tuple(config["bind"]),
+        tls_port=config["tls-port"],
+        tls=tls_settings(config),
         backlog=config["tcp-backlog"],
         unix_path=config["unixsocket"],
         unix_permissions=config["unixsocketperm"],
@@ -49,9 +59,22 @@ def _options(config: Config) -> ServeOptions:
         role="S" if config["replicaof"] else "M",
         pid_path=config["pidfile"],
         daemonize=config["daemonize"],
-        descriptors=config["maxclients"] + _EXTRA_DESCRIPTORS,
+        descriptors=config["maxclients"] + _EXTRA_DESCRIPTORS + (TLS_HANDSHAKES if config["tls-port"] else 0),
         watchdog_ms=config["watchdog-period"],
     )
+
+
+def _bus_port(config: Config) -> int:
+    if not config["cluster-enabled"]:
+        return 0
+    port: int = config["cluster-port"] or config["tls-port" if config["tls-cluster"] else "port"] + 10000
+    return port
+
+
+def tls_settings(config: Config) -> TlsSettings:
+    """The directives tls-* as the runtime takes them."""
+    values = {name: config[f"tls-{name.replace('_', '-')}"] for name in TLS_NAMES}
+    return TlsSettings(wanted=bool(config["tls-port"] or config["tls-replication"] or config["tls-cluster"]), **values)
 
 
 def _surroundings(config: Config, services: Services) -> Surroundings:
@@ -63,7 +86,7 @@ def _surroundings(config: Config, services: Services) -> Surroundings:
         meter=services.meter,
         resident=services.memory,
         memory=read_memory_bound(),
-        cpu_seconds=_cpu_seconds,
+        cpu_seconds=cpu_seconds,
         system=f"{machine.sysname} {machine.release} {machine.machine}",
         set_role=services.set_role,
         acl_file=_TextFile(config["aclfile"]) if config["aclfile"] else None,
@@ -92,7 +115,8 @@ class _TextFile:
         self._store.write(text)
 
 
-def _cpu_seconds() -> tuple[float, float, float, float]:
+def cpu_seconds() -> tuple[float, float, float, float]:
+    """What this process and its children have used: system, user, children's system, children's user."""
     own = resource.getrusage(resource.RUSAGE_SELF)
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return own.ru_stime, own.ru_utime, children.ru_stime, children.ru_utime
@@ -100,10 +124,22 @@ def _cpu_seconds() -> tuple[float, float, float, float]:
 
 def _connect_settings(config: Config, services: Services) -> None:
     """Settings that act on the process take effect when CONFIG SET changes them."""
+
     def must(reason: str | None) -> None:
         if reason is not None:
             raise ConfigError(reason)
 
+    def new_tls(name: str) -> Callable[[Any], None]:
+        return lambda _: must(services.try_tls(tls_settings(config), f"tls-{name.replace('_', '-')}"))
+
+    def new_tls_port(port: int) -> None:
+        if services.tls.server is None:
+            must(services.try_tls(tls_settings(config), "tls-port"))
+        must(services.try_listen_tls(port))
+
+    for name in TLS_NAMES:
+        config.on_change(f"tls-{name.replace('_', '-')}", new_tls(name))
+    config.on_change("tls-port", new_tls_port)
     config.on_change("port", lambda value: must(services.try_listen(value)))
     config.on_change("bind", lambda value: must(services.try_bind(tuple(value))))
     config.on_change("dir", lambda value: must(services.try_directory(value)))
@@ -128,7 +164,8 @@ def _greet(config: Config, services: Services) -> None:
             "Warning: no config file specified, using the default config. In order to specify a config file use "
             "replicator server /path/to/redis.conf",
         )
+    mode = "cluster" if config["cluster-enabled"] else "standalone"
     services.log.raw(
         f"\n    replicator {__version__} (compatible with Redis {REDIS_VERSION}) 64 bit\n\n"
-        f"    Running in standalone mode\n    Port: {config['port']}\n    PID: {services.pid}\n\n"
+        f"    Running in {mode} mode\n    Port: {config['port'] or config['tls-port']}\n    PID: {services.pid}\n\n"
     )

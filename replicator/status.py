@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -39,17 +40,36 @@ class Refused(Unreachable):
 class Client:
     """One blocking connection to a node."""
 
-    def __init__(self, address: Address, *, user: str = "", password: str = "") -> None:
+    def __init__(
+        self,
+        address: Address,
+        *,
+        user: str = "",
+        password: str = "",
+        secure: ssl.SSLContext | None = None,
+        sni: str = "",
+    ) -> None:
+        """secure: the connection is encrypted. sni: the name to ask for."""
         try:
             self._socket = socket.create_connection(address, timeout=CONNECT_SECONDS)
         except OSError as problem:
             raise Unreachable(problem.strerror or str(problem) or "no answer") from None
+        if secure is not None:
+            self._encrypt(secure, sni)
         self._reader = hiredis.Reader(encoding="utf-8", errors="replace")
         if password:
             answer = self.call("AUTH", *([user] if user else []), password)
             if isinstance(answer, hiredis.ReplyError):
                 self.close()
                 raise Refused(str(answer))
+
+    def _encrypt(self, secure: ssl.SSLContext, sni: str) -> None:
+        plain = self._socket
+        try:
+            self._socket = secure.wrap_socket(plain, server_hostname=sni or None)
+        except OSError as problem:
+            plain.close()
+            raise Unreachable(_why(problem)) from None
 
     def call(self, *argv: str) -> Any:
         """The decoded reply; errors are hiredis.ReplyError values. Raises Unreachable."""
@@ -62,7 +82,7 @@ class Client:
                     raise Unreachable("closed the connection")
                 self._reader.feed(data)
         except OSError as problem:
-            raise Unreachable(problem.strerror or str(problem) or "no answer") from None
+            raise Unreachable(_why(problem)) from None
         except hiredis.ProtocolError:
             raise Unreachable("does not speak the protocol") from None
         return answer
@@ -84,6 +104,14 @@ class Client:
     def close(self) -> None:
         """End the connection."""
         self._socket.close()
+
+
+def _why(problem: OSError) -> str:
+    if isinstance(problem, ssl.SSLError):
+        from replicator.runtime.tls.texts import text_of
+
+        return f"TLS: {text_of(problem)}"
+    return problem.strerror or str(problem) or "no answer"
 
 
 @dataclass(slots=True)
@@ -143,10 +171,22 @@ def address_text(address: Address) -> str:
 class Walk:
     """One look at a topology, beginning at `start`."""
 
-    def __init__(self, start: Address, *, user: str = "", password: str = "", sample_seconds: float = 0.5) -> None:
+    def __init__(
+        self,
+        start: Address,
+        *,
+        user: str = "",
+        password: str = "",
+        sample_seconds: float = 0.5,
+        secure: ssl.SSLContext | None = None,
+        sni: str = "",
+    ) -> None:
+        """user, password, secure, sni: of every node's Client."""
         self._start = start
         self._user = user
         self._password = password
+        self._secure = secure
+        self._sni = sni
         self._sample_seconds = sample_seconds
         self._count = 0
         self.asked: NodeView  # the node that was asked
@@ -185,7 +225,7 @@ class Walk:
         self.root.replicas.append(self.asked)
 
     def _connect(self, address: Address) -> Client:
-        return Client(address, user=self._user, password=self._password)
+        return Client(address, user=self._user, password=self._password, secure=self._secure, sni=self._sni)
 
     def _info(self, address: Address) -> dict[str, str] | Unreachable:
         """INFO of the node, or why there is none."""

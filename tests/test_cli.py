@@ -66,7 +66,6 @@ def passed_on(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         ["--port", "7000", "--replicaof", "127.0.0.1", "6379", "--save", ""],
         ["a.conf", "--help", "x", "-h", "--", "--json"],
         ["-"],
-        ["--sentinel"],
         [],
     ],
 )

@@ -50,7 +50,9 @@ for _room in ("sessions", "server", "scripts", "about"):
     ALLOWED[f"commands.{_room}"] = {*ALLOWED["commands.parts"], "commands", "commands.parts"}
 ALLOWED["commands.catalog"] = {"commands", *(room for room in ALLOWED if room.startswith("commands."))}
 ALLOWED["commands.about"] |= {"commands.catalog"}  # the manual is of all commands
-ALLOWED["node"] = ALLOWED["services"] = {*ALLOWED, "services", "package"} - {"sentinel"}
+# The cluster's bus, joined to data, replication and clients.
+ALLOWED["membership"] = {"cluster", *CLIENTS}
+ALLOWED["node"] = {*ALLOWED, "package"} - {"sentinel"}
 CORE = set(ALLOWED)
 ALLOWED |= {
     "package": set(),
@@ -125,7 +127,7 @@ def room(module: str) -> str:
         return "simulated stage" if parts[2].startswith("sim") else "live stage"
     if parts in (["scenario", "cli"], ["scenario", "running"]):
         return "top"  # the command, and what builds the stage that it asks for
-    return parts[0] if parts[0] in ALLOWED else "top"
+    return parts[0] if parts[0] in ALLOWED and parts[0] not in CORE else "top"
 
 
 def target(found: Import) -> str:

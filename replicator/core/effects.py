@@ -58,7 +58,8 @@ class Connect:
     """Open a connection to host:port; Connected or ConnectFailed follows.
 
     conn: a negative number that the machine has not used before. source: the address to bind first ("" for any).
-    timeout_ms: after it the attempt counts as failed.
+    timeout_ms: after it the attempt counts as failed. tls: encrypt it; it stands when the handshake is done, and a peer
+    that cannot be trusted is a failed attempt. Where nothing can be encrypted (a simulation) it is made all the same.
     """
 
     conn: int
@@ -66,6 +67,7 @@ class Connect:
     port: int
     source: str
     timeout_ms: int
+    tls: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,7 @@ class StartSnapshot:
     key_delay_us: int = 0
     prefix: bytes = b""  # sent to each of conns before the payload
     suffix: bytes = b""  # and after it
+    purpose: str = "RDB"  # what the child's log lines call it
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +172,23 @@ class SyncFile:
 
 
 @dataclass(frozen=True, slots=True)
+class SyncLater:
+    """Begin to make all that was appended to the file so far durable, beside the loop: FileSynced with this ticket
+    follows. What is appended meanwhile may or may not be durable then."""
+
+    name: str
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class TruncateFile:
+    """Cut the file back to its first `length` bytes. Not durable before SyncFile. On trouble FileFailed follows."""
+
+    name: str
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
 class CommitFile:
     """Make the file durable, then rename it to final_name (durably). FileCommitted or FileFailed follows."""
 
@@ -225,6 +245,22 @@ class Exit:
     crash: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class RunScript:
+    """Run a program of the operator's with these arguments (argv[0] is its path), and nothing of ours: no descriptor,
+    no input. ScriptStarted follows, and ScriptEnded when it is gone. number: names it, given by the machine."""
+
+    number: int
+    argv: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KillScript:
+    """Kill the script of that number, if it still runs; ScriptEnded follows."""
+
+    number: int
+
+
 Effect: TypeAlias = (
     Send
     | Close
@@ -239,11 +275,15 @@ Effect: TypeAlias = (
     | StopReading
     | AppendFile
     | SyncFile
+    | SyncLater
+    | TruncateFile
     | CommitFile
     | RemoveFile
     | Log
     | Announce
     | Listen
     | Sleep
+    | RunScript
+    | KillScript
     | Exit
 )

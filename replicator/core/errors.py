@@ -9,6 +9,14 @@ class CommandError(Exception):
     """An error reply: the text with its code, as it goes on the wire without the dash ("ERR syntax error")."""
 
 
+class CountedError(CommandError):
+    """An error reply that was counted where it arose: in a command of the script that now answers with it."""
+
+
+class Redirect(CommandError):
+    """The command does not belong to this node of a cluster. A transaction is over, in this error's own words."""
+
+
 SYNTAX = "ERR syntax error"
 NOT_AN_INTEGER = "ERR value is not an integer or out of range"
 NOT_A_FLOAT = "ERR value is not a valid float"
@@ -31,3 +39,11 @@ def unknown_command(argv: Argv) -> str:
             break
         arguments += f"'{shown_in_error(argument[: 128 - len(arguments)])}' "
     return f"ERR unknown command '{shown_in_error(argv[0][:128])}', with args beginning with: {arguments}"
+
+
+class UnknownCommand(Exception):
+    """A file holds a command that there is not. at: its place among those that were to be run."""
+
+    def __init__(self, at: int, name: str) -> None:
+        super().__init__(name)
+        self.at, self.name = at, name

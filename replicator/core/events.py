@@ -155,6 +155,16 @@ class FileFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class FileSynced:
+    """effects.SyncLater has ended. why: "" if the bytes are durable; else what went wrong, and then nobody knows which
+    of the bytes since the last good sync are on the disk, whatever a later sync says."""
+
+    name: str
+    ticket: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class FileCommitted:
     """effects.CommitFile is done: the bytes are durable under their final name."""
 
@@ -167,6 +177,27 @@ class Signalled:
     """The process was asked to end by a signal ("SIGTERM", "SIGINT")."""
 
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptStarted:
+    """effects.RunScript is under way as the process `pid`."""
+
+    number: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptEnded:
+    """The script of effects.RunScript is gone: by itself with `code`, or by the signal `signal` (0: by itself).
+
+    why: what the system said when it could not be started at all (then no ScriptStarted came before).
+    """
+
+    number: int
+    code: int
+    signal: int
+    why: str = ""
 
 
 Event: TypeAlias = (
@@ -184,6 +215,9 @@ Event: TypeAlias = (
     | SnapshotStalled
     | FileChunk
     | FileFailed
+    | FileSynced
     | FileCommitted
     | Signalled
+    | ScriptStarted
+    | ScriptEnded
 )

@@ -9,6 +9,12 @@ MAX_ARGUMENTS = 2**31 - 1
 FAST_ARGUMENTS_DIGITS = 5
 # One argument: stock's default of proto-max-bulk-len (512 MiB); the configuration may change it.
 MAX_BULK = 512 * 1024 * 1024
+# A manifest of an append-only file: two lines, a few more in a rewrite. One that is larger is something else.
+MAX_MANIFEST_BYTES = 1024 * 1024
+# One of its lines, and a comment between commands: stock's own bound.
+MAX_MANIFEST_LINE = 1024
+# One argument in an append-only file: proto-max-bulk-len could be raised when it was written. More is a damaged length.
+MAX_AOF_BULK = 2**32
 # An inline command, or the length line of a request: longer lines without an end are no protocol.
 MAX_INLINE = 64 * 1024
 # What a primary's stream may keep open on its replica: a transaction without its EXEC, or half a command. Stock has no
@@ -48,5 +54,48 @@ CLOSE_FLUSH_MS = 10_000
 # All that scripts hold in their interpreter: an allocation beyond it fails inside the script ("not enough memory").
 # Room for a value of MAX_BULK and the copies that a script makes of it.
 MAX_SCRIPT_MEMORY = 1024 * 1024 * 1024
+# Different errors of its commands that a running script is known to have seen; further ones are counted twice in INFO.
+SCRIPT_ERRORS = 64
 # Scripts remembered because EVAL ran them (those of SCRIPT LOAD stay): the oldest go first.
 MAX_EVAL_SCRIPTS = 10_000
+# Repetitions (* + - ?) in a pattern of string.find and its like. Each may take a level of C's stack, about 60 bytes,
+# which Lua 5.1 does not count: some 130,000 of them end the process, in stock as well. No pattern that means something
+# comes near ours.
+MAX_PATTERN_ITEMS = 10_000
+# An answer to a question that we asked another server (a Sentinel's INFO, the longest, takes some kilobytes): whoever
+# sends more is no server that we asked.
+MAX_ANSWER = 4 * 1024 * 1024
+# How deep it may nest.
+MAX_ANSWER_DEPTH = 9
+# And the items of one list in it: it is decoded anew with each read until it is whole.
+MAX_ANSWER_ITEMS = 1024
+# Questions to one monitored instance (times those who share its link) that wait for their answers; behind them no more
+# are asked, as in stock Sentinels.
+MAX_SENTINEL_ASKS = 100
+# Scripts of a Sentinel that wait to be run, and that run at once; stock's bounds. The oldest that waits goes first.
+MAX_SENTINEL_SCRIPTS = 256
+MAX_SENTINEL_RUNNING_SCRIPTS = 16
+# Replicas and Sentinels that a Sentinel remembers of one primary: they come from INFO and from a channel on which
+# anybody may publish. Stock has no bound; ours is far above what one primary can feed.
+MAX_SENTINEL_KNOWN = 1000
+# A request to a Sentinel that is not whole yet: SENTINEL SET with all its options takes far less.
+MAX_SENTINEL_REQUEST = 1024 * 1024
+# A TLS handshake that takes longer is cut: a peer that connects and says nothing must not keep a descriptor.
+TLS_HANDSHAKE_MS = 10_000
+# Connections in their handshake at once (some 60 KiB each once they have spoken). Beyond it the oldest goes, if it has
+# had time enough for any honest peer, and else the listener waits.
+TLS_HANDSHAKES = 512
+TLS_HANDSHAKE_ENOUGH_MS = 1_000
+# Steps of handshakes in one turn (about 1 ms each when a signature is due): a flood of them must leave clients room.
+TLS_STEPS = 8
+# What a peer may make TLS itself answer (new keys) without reading any of it.
+TLS_UNREAD_BYTES = 64 * 1024
+# A message of the cluster bus from somebody of whom we do not know yet that he belongs to the cluster: a header with
+# gossip about some ten thousand nodes. A member may publish whatever its clients may send.
+MAX_BUS_MESSAGE = 1024 * 1024
+# And from a member: what a client may have sent to it in one request.
+MAX_MEMBER_MESSAGE = 1024 * 1024 * 1024
+# Bus connections from others that are not known to be members: more of them than this at a time are turned away.
+MAX_BUS_STRANGERS = 256
+# Nodes of a cluster that gossip may introduce; the public specification recommends up to a thousand.
+MAX_CLUSTER_NODES = 4096

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from replicator.core.clients.listing import Clients
 from replicator.core.clients.monitors import Monitors
@@ -36,6 +36,7 @@ from replicator.core.events import (
     FileChunk,
     FileCommitted,
     FileFailed,
+    FileSynced,
     Opened,
     OutputPending,
     Received,
@@ -54,8 +55,10 @@ from replicator.core.execution.calling import Calling
 from replicator.core.execution.connections import Connections
 from replicator.core.execution.executor import Executor, Parts
 from replicator.core.execution.memory import Memory
+from replicator.core.execution.replaying import Replayer
 from replicator.core.execution.scripts import ScriptHost
 from replicator.core.execution.transactions import Transactions
+from replicator.core.execution.transfers import Transfers
 from replicator.core.gates import ANY, Gates
 from replicator.core.keyspace.database import Keyspace
 from replicator.core.keyspace.eviction import Evictor
@@ -63,7 +66,7 @@ from replicator.core.keyspace.expiry import Expiry
 from replicator.core.keyspace.notifications import configure
 from replicator.core.now import Now
 from replicator.core.peers import Peers
-from replicator.core.persistence.loading import Source
+from replicator.core.persistence.append_only import AppendOnly
 from replicator.core.persistence.loads import Loads
 from replicator.core.persistence.reload import Reload
 from replicator.core.persistence.saving import Saving
@@ -86,6 +89,9 @@ from replicator.core.scripting.state import Scripting
 from replicator.core.surroundings import Surroundings, standing_still
 from replicator.core.turn import Turn
 
+if TYPE_CHECKING:
+    from replicator.core.membership import Membership
+
 _CRON_MS = 1000
 assert FAMILIES  # importing the catalog has filled the registry
 
@@ -97,11 +103,14 @@ class Node:
 
     # Behind thirty attributes an instance's dictionary is no longer shared, and all access to it slower.
     __slots__ = (
-        "_handlers", "acknowledgements", "admission", "applying", "calling", "clients", "config", "connections",
-        "counters", "cron_ms", "evictor", "executor", "expiry", "failover", "gates", "history", "keyspace", "loads",
-        "memory", "monitors", "outgoing", "output", "pauses", "peers", "ping_ms", "primary", "pubsub", "pull",
+        "_handlers", "acknowledgements", "admission", "append_only", "applying", "calling", "clients", "cluster",
+        "config", "connections",
+        "counters", "cron_ms", "evictor", "executor", "expiry", "failover", "gates", "held", "history", "journal",
+        "keyspace", "loads",
+        "memory", "monitors", "outgoing", "output", "pauses", "peers", "ping_ms", "primary", "pubsub",
         "random", "replica", "report", "role", "roll", "run_id", "saving", "scripting", "server", "shutdown",
-        "snapshots", "statistics", "surroundings", "syncing", "table", "tracker", "turn", "users", "waiting",
+        "snapshots", "statistics", "surroundings", "syncing", "table", "tracker", "transfers", "turn", "users",
+        "waiting",
     )  # fmt: skip
 
     def __init__(self, config: Config, chance: Random, surroundings: Surroundings | None = None) -> None:
@@ -114,6 +123,8 @@ class Node:
         self.gates.hold("blocking commands", BLOCKING)
         self.gates.hold("start", ANY)
         self.cron_ms = self.ping_ms = 0
+        self.held = False  # replies wait for the end of the driver's turn, and for the write that comes before them
+        self.cluster: Membership | None = None
         self._make_data()
         self._make_clients()
         self._make_snapshots()
@@ -136,8 +147,11 @@ class Node:
             FileChunk: self.loads.file_chunk,
             FileFailed: self._file_failed,
             FileCommitted: self._file_committed,
+            FileSynced: self.append_only.file_synced,
             Signalled: self._signalled,
         }
+        if self.cluster is not None:
+            self.cluster.route(self._handlers, lambda: self.turn.now)
 
     # -- how it is put together --------------------------------------------------------------------------------------
 
@@ -150,7 +164,6 @@ class Node:
         self.peers = Peers()
         self.history = History(chance)
         self.primary = Primary(self.history, config, chance, turn, self.roll.send)
-        self.pull = self.primary.pull  # (conn, limit): bytes of the replication stream for a replica's connection
         self.replica = Replica(self.history, config, chance, turn, self.peers)
         self.outgoing = Outgoing(self.history, self.keyspace, self.primary.append)
 
@@ -161,7 +174,8 @@ class Node:
         self.table = Table(self.statistics.measure)
         self.monitors = Monitors(turn, roll, self.gates)
         roll.on_gone.append(self._writer_gone)
-        self.waiting = Waiting(self.keyspace)
+        self.calling = Calling(turn, self.keyspace, self.outgoing)
+        self.waiting = Waiting(self.keyspace, self.calling.failed)
         self.clients = Clients(turn, roll, self.waiting, primary, self.replica)
         self.users = Users(turn, config, self.random, self.surroundings, self.table, roll, self.clients)
         self.pubsub = PubSub()
@@ -172,15 +186,16 @@ class Node:
     def _make_snapshots(self) -> None:
         """Snapshots and loads; scripts, for their libraries lie in snapshots."""
         config, turn, outgoing, replica = self.config, self.turn, self.outgoing, self.replica
-        self.calling = Calling(turn, self.keyspace, outgoing)
         self.scripting = Scripting()
         self.snapshots = Snapshots(
             turn, config, self.random, self.gates, self.keyspace, self.evictor, outgoing, self.primary, replica,
             self.statistics, self.scripting.library_codes,
         )  # fmt: skip
+        self.append_only = AppendOnly(turn, config, self.gates, outgoing, self.snapshots)
+        self.journal = self.append_only.journal
         self.loads = Loads(
-            turn, config, self.gates, self.keyspace, outgoing, self.primary, replica, self.snapshots,
-            self.scripting.load_libraries,
+            turn, config, self.gates, self.keyspace, outgoing, self.primary, replica, self.evictor, self.snapshots,
+            self.append_only, self.scripting.load_libraries,
         )  # fmt: skip
         self.saving = Saving(turn, config, self.surroundings.pid, outgoing, self.waiting, self.snapshots)
         self.pauses = Pauses(
@@ -195,11 +210,22 @@ class Node:
         """From the bytes of a client to its replies."""
         config, turn, outgoing = self.config, self.turn, self.outgoing
         self.memory = Memory(turn, config, self.keyspace, outgoing, self.evictor, self._may_exceed_memory)
+        self.transfers = Transfers(
+            turn, outgoing, allocate=self.peers.new, release=self.peers.drop, park=self.waiting.park,
+            unpark=self.waiting.unpark, unblock=self.waiting.unblock, blocked=lambda: self.waiting.blocked,
+            hold=lambda on: self.gates.set("moved keys", ANY if on else 0), may_delete=lambda: not self.replica.active,
+            in_cluster=config["cluster-enabled"],
+        )  # fmt: skip
+        redirects: tuple[tuple[str, admission.Check], ...] = ()
+        if config["cluster-enabled"]:
+            self.cluster = self._join_cluster()
+            redirects = (("cluster", self.cluster.check),)
         # What is asked before a command that needs a closer look, in stock's order.
         self.admission = Admission(
             (
                 ("login", admission.check_login),
                 ("access", self.users.check),
+                *redirects,
                 ("monitor", admission.check_monitor),
                 ("memory", self.memory.check),
                 ("role", self.role.check),
@@ -213,7 +239,7 @@ class Node:
             Parts(
                 turn, self.gates, self.keyspace, outgoing, self.table, self.roll, self.waiting, self.output,
                 self.monitors, self.tracker, self.scripting, self.primary.links, self.calling, self.admission,
-                self.pauses,
+                self.pauses, self.transfers,
             )
         )  # fmt: skip
         self.connections = Connections(
@@ -224,8 +250,8 @@ class Node:
             self.keyspace, lambda: outgoing.commit(together=False), lambda: self.pauses.of_writes, self._is_loading
         )
         self.counters = Counters(
-            turn, self.keyspace, self.roll, self.calling, self.statistics, self.connections, self.primary,
-            self.snapshots,
+            turn, self.keyspace, self.roll, self.calling, self.statistics, self.connections, self.table,
+            self.primary, self.replica, self.snapshots,
         )  # fmt: skip
         self.scripting.host = ScriptHost(
             turn, self.surroundings.meter or standing_still, config, self.keyspace, self.table, self.calling,
@@ -241,18 +267,19 @@ class Node:
         )
         self.shutdown = Shutdown(
             turn, config, self.gates, self.waiting, primary, replica, self.snapshots, self.saving,
-            self.acknowledgements, self.pauses,
+            self.append_only, self.acknowledgements, self.pauses,
         )  # fmt: skip
         self.syncing = Syncing(turn, outgoing, primary, replica, self.snapshots, self.role)
         self.applying = Applying(
             turn, config, self.surroundings.pid, self.keyspace, self.roll, self.table, self.calling, self.executor,
-            self.waiting, self.monitors, outgoing, primary, replica, self.failover, self.pauses,
+            self.waiting, self.monitors, outgoing, self.journal, primary, replica, self.failover, self.pauses,
         )  # fmt: skip
         payload = Payload(
             turn, config, self.random, self.surroundings, self.keyspace, primary, replica, self.loads, self.failover
         )
         replica.attach(self.applying, payload)
         self.loads.on_ready = self._ready
+        self.loads.replayer = lambda: Replayer(self.table, self.keyspace, self.roll, turn.log).apply
         self.roll.on_gone.append(self._replica_gone)
         Busy(
             turn, self.surroundings, self.gates, self.keyspace, outgoing, self.roll, self.connections, self.scripting,
@@ -265,43 +292,22 @@ class Node:
         self.report = Sources(
             self.turn, config, self.surroundings, Now(0, 0), self.run_id, self.keyspace, self.evictor, self.table,
             self.statistics, self.calling, self.counters, self.roll, self.waiting, self.connections, self.pubsub,
-            self.tracker, self.scripting, self.history, self.outgoing, self.primary, self.replica, self.snapshots,
-            self.loads, self.applying, self.failover, self.shutdown,
+            self.tracker, self.scripting, self.history, self.outgoing, self.primary, self.replica, self.clients,
+            self.snapshots, self.append_only, self.loads, self.applying, self.failover, self.shutdown, self.cluster,
         )  # fmt: skip
         self.server = Server(
-            config=config,
-            random=self.random,
-            turn=self.turn,
-            meter=self.surroundings.meter or standing_still,
-            evictor=self.evictor,
-            roll=self.roll,
-            users=self.users,
-            clients=self.clients,
-            pubsub=self.pubsub,
-            tracker=self.tracker,
-            monitors=self.monitors,
-            statistics=self.statistics,
-            scripting=self.scripting,
-            snapshots=self.snapshots,
-            history=self.history,
-            primary=self.primary,
-            replica=self.replica,
-            table=self.table,
+            config=config, random=self.random, turn=self.turn, meter=self.surroundings.meter or standing_still,
+            evictor=self.evictor, roll=self.roll, users=self.users, clients=self.clients, pubsub=self.pubsub,
+            tracker=self.tracker, monitors=self.monitors, statistics=self.statistics, scripting=self.scripting,
+            snapshots=self.snapshots, append_only=self.append_only, history=self.history, primary=self.primary,
+            replica=self.replica, table=self.table,
             transactions=Transactions(self.keyspace, self.calling, self.users, self.monitors, self.tracker),
-            outgoing=self.outgoing,
-            expiry=self.expiry,
-            loads=self.loads,
-            saving=self.saving,
+            outgoing=self.outgoing, expiry=self.expiry, loads=self.loads, saving=self.saving,
             reload=Reload(self.turn, self.keyspace, self.outgoing, self.replica, self.snapshots, self.loads),
-            role=self.role,
-            syncing=self.syncing,
-            acknowledgements=self.acknowledgements,
-            pauses=self.pauses,
-            failover=self.failover,
-            shutdown=self.shutdown,
-            report=self.report,
-            counters=self.counters,
-        )
+            role=self.role, syncing=self.syncing, acknowledgements=self.acknowledgements, pauses=self.pauses,
+            failover=self.failover, shutdown=self.shutdown, report=self.report, counters=self.counters,
+            transfers=self.transfers, cluster=self.cluster,
+        )  # fmt: skip
         self.roll.open(self.server, weigh=self.output.weigh, wait_for_keys=self.waiting.wait_for_keys)
         self._limit_memory()
         self.users.install()
@@ -315,6 +321,32 @@ class Node:
             if not self.table.rename(old.lower(), new):
                 raise ValueError(f"No such command in rename-command: {old}")
         self.role.settle()
+
+    def _join_cluster(self) -> Membership:
+        """Make this node a member of a cluster."""
+        from replicator.core.membership import Membership  # plain nodes start without it
+
+        cluster = Membership(
+            self.config,
+            self.random,
+            self.surroundings.pid,
+            self.keyspace,
+            self.replica,
+            self.outgoing,
+            allocate=self.peers.number,
+            become_replica=lambda host, port, why: self.role.become_replica(host, port, why=why),
+            become_primary=lambda why: self.role.become_primary(why=why),
+            pause=lambda until_ms: self.pauses.pause(until_ms, everything=False),
+            resume=self.pauses.unpause,
+            blocked=lambda: self.waiting.blocked,
+            unblock=self.waiting.unblock,
+            publish=self.pubsub.publish,
+            emit=self.turn.emit,
+        )
+        self.pubsub.spread = cluster.bus.spread
+        self.loads.is_member_replica = lambda: cluster.is_replica
+        self.gates.hold("cluster", ANY)
+        return cluster
 
     def _limit_memory(self) -> None:
         self.evictor.reconfigure()
@@ -348,9 +380,13 @@ class Node:
         """Do all that is due."""
         self.turn.now = now
         self.keyspace.now_ms = now.unix_ms
+        if self.journal.takes:
+            self.append_only.advance()
         self.expiry.advance()
         self.waiting.expire(now.mono_ms)
         self.loads.advance()
+        if self.transfers.lines:
+            self.transfers.advance(now)
         if self.replica.active:
             self.replica.advance(now)
         self.pauses.advance()
@@ -360,7 +396,13 @@ class Node:
             self.cron_ms = now.mono_ms + _CRON_MS
             if not self.server.cron_paused:
                 self._cron()
-        return self._finish()
+        if self.cluster is not None:
+            self.cluster.advance(now)
+        return self._finish(may_wait=False)
+
+    def pull(self, conn: int, limit: int) -> bytes:
+        """Bytes of the replication stream for a replica's connection; none before they have been written here."""
+        return b"" if self.held else self.primary.pull(conn, limit)
 
     def deadline_ms(self) -> int | None:
         """When `advance` next has work (mono ms)."""
@@ -382,10 +424,19 @@ class Node:
             soonest = min(soonest, other)
         if self.primary.waiting and (other := self.snapshots.deadline_ms()) is not None and other < soonest:
             soonest = other
+        if self.journal.takes and (other := self.append_only.deadline_ms()) is not None and other < soonest:
+            soonest = other
+        if self.transfers.lines and (other := self.transfers.deadline_ms()) is not None and other < soonest:
+            soonest = other
+        if self.cluster is not None and (other := self.cluster.deadline_ms()) is not None and other < soonest:
+            soonest = other
         return soonest
 
-    def _finish(self) -> list[Effect]:
-        """End a turn: go on with the unblocked, flush the stream and the replies, start what must start last."""
+    def _finish(self, *, may_wait: bool = True) -> list[Effect]:
+        """End a turn: go on with the unblocked, flush the stream and the replies, start what must start last.
+
+        may_wait: the driver's turn goes on; replies can wait for its end, and `advance`.
+        """
         outgoing = self.outgoing
         if self.keyspace.ready:
             self.executor.serve_ready()
@@ -396,8 +447,19 @@ class Node:
         if outgoing.stream or outgoing.writers:
             outgoing.flush()
         snapshots = self.snapshots
-        if self.primary.waiting or snapshots.requested_save or snapshots.scheduled:
+        if self.primary.waiting or snapshots.requested_save or snapshots.scheduled or self.append_only.rewriter.due:
             snapshots.begin_due()
+        journal = self.journal
+        if journal.buffer:
+            if self.turn.later:
+                journal.write_through()
+                self.held = False
+            elif journal.holds(may_wait=may_wait):
+                self.held = True
+                return self.turn.take()
+        self.held = False
+        if self.cluster is not None:
+            self.turn.effects += self.cluster.settle()
         touched = self.roll.touched
         if touched:
             effects = self.turn.effects
@@ -407,6 +469,7 @@ class Node:
                     data = out[0] if len(out) == 1 else b"".join(out)
                     out.clear()
                     session.total_sent += len(data)
+                    self.roll.writes += 1
                     effects.append(Send(session.conn, data))
             touched.clear()
         return self.turn.take()
@@ -422,9 +485,10 @@ class Node:
         self.turn.log(Level.WARNING, "Server initialized")
         for name in self.config.ineffective():
             self.turn.log(Level.NOTICE, f"The directive {name} is accepted and kept but has no effect here")
-        dump = str(self.config["dbfilename"])
-        self.loads.begin(Source.START, dump, asynchronous=False)
-        self.loads.read(dump)
+        if self.cluster is not None:
+            self.cluster.begin(self.loads.at_start)
+        else:
+            self.loads.at_start()
 
     def _ready(self) -> None:
         """Our own dump is loaded, or there is none."""
@@ -432,6 +496,8 @@ class Node:
             host, port = self.config["replicaof"]
             self.role.become_replica(host, int(port), why="")
         self.gates.drop("start")
+        if self.cluster is not None:
+            self.cluster.ready(self.turn.now)
         self.turn.log(Level.NOTICE, "Ready to accept connections")
 
     def _cron(self) -> None:
@@ -451,6 +517,7 @@ class Node:
             self.outgoing.follow_window(is_primary=is_primary)
         if self.loads.loading is None:
             self.snapshots.check_save_points()
+        self.append_only.cron()
         self.output.close_idle()
 
     # -- what is told ------------------------------------------------------------------------------------------------
@@ -463,11 +530,11 @@ class Node:
 
     def _file_failed(self, event: FileFailed) -> None:
         """Whose file it is, knows."""
-        if not (self.saving.file_failed(event) or self.loads.file_failed(event)):
+        if not (self.append_only.file_failed(event) or self.saving.file_failed(event) or self.loads.file_failed(event)):
             self.replica.file_failed(event.name, event.why, self.turn.now)
 
     def _file_committed(self, event: FileCommitted) -> None:
-        if not self.saving.file_committed(event):
+        if not (self.append_only.file_committed(event) or self.saving.file_committed(event)):
             self.replica.file_committed(event.name, event.final_name)
 
     def _signalled(self, event: Signalled) -> None:

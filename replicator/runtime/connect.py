@@ -13,6 +13,7 @@ import trio
 from replicator.core import events as told
 from replicator.core.effects import Connect
 from replicator.runtime.sockets import reason
+from replicator.runtime.tls.channel import Channel
 
 if TYPE_CHECKING:
     from replicator.runtime.hub import Hub
@@ -28,6 +29,8 @@ class _Attempt:
     def __init__(self, effect: Connect) -> None:
         self.conn = effect.conn
         self.source = effect.source
+        self.tls = effect.tls
+        self.channel: Channel | None = None
         self.sock: socket.socket | None = None
         self.targets: deque[tuple[int, Any]] = deque()
         self.why = "Name or service not known"
@@ -119,8 +122,41 @@ class Connector:
             attempt.why = why
             self._next(attempt)
             return
+        if attempt.tls:
+            self._encrypt(attempt, sock)
+            return
         del self._attempts[attempt.conn]
         self._hub.links.connected(attempt.conn, sock)
+
+    def _encrypt(self, attempt: _Attempt, sock: socket.socket) -> None:
+        attempt.sock = sock
+        context = self._hub.tls.client
+        if context is None:
+            self._fail(attempt, "no TLS is configured for it")
+            return
+        attempt.channel = Channel(sock, context, serves=False)
+        self._shake_hands(attempt, readable=False)
+
+    def _shake_hands(self, attempt: _Attempt, *, readable: bool) -> None:
+        """A step of the handshake. It fails for all addresses of a name at once: they are one peer's."""
+        sock, channel = attempt.sock, attempt.channel
+        assert sock is not None and channel is not None
+        self._hub.unwatch(sock.fileno())
+        try:
+            done = channel.handshake(readable)
+        except (BlockingIOError, InterruptedError):
+            done = False
+        except OSError as error:
+            self._fail(attempt, str(error) if error.errno is None else reason(error))
+            return
+        if done:
+            del self._attempts[attempt.conn]
+            self._hub.links.connected(attempt.conn, sock, channel)
+            return
+        mask = select.EPOLLOUT if channel.unsent else select.EPOLLIN
+        self._hub.watch(
+            sock.fileno(), mask, lambda mask: self._shake_hands(attempt, readable=bool(mask & ~select.EPOLLOUT))
+        )
 
     def cancel(self, conn: int, why: str) -> bool:
         """Give up an attempt, if there is one of that number: ConnectFailed follows."""

@@ -1,4 +1,5 @@
-"""Files of a machine: append, sync, commit, remove, read. All done at once and in order, in the thread of the loop.
+"""Files of a machine: append, sync, commit, remove, read. All done at once and in order, in the thread of the loop, but
+for syncs that the machine does not wait for (SyncLater).
 
 A failed append leaves no half record: the file is cut back to where it was, and further appends and commits of that
 name are refused until the machine has been told (FileFailed), so that no record can follow a hole.
@@ -10,17 +11,19 @@ import os
 from collections.abc import Callable
 
 from replicator.core import events as told
+from replicator.runtime.syncer import Syncer, sync_directory, text_of
 
 
 class _Handle:
     """A file being appended to."""
 
-    __slots__ = ("entry_durable", "fd", "path")
+    __slots__ = ("entry_durable", "fd", "path", "torn_at")
 
     def __init__(self, path: str, fd: int, entry_durable: bool) -> None:
         self.path = path
         self.fd = fd
         self.entry_durable = entry_durable  # its directory entry has been synced, too
+        self.torn_at: int | None = None  # half a record stands behind this length, and could not be cut off
 
 
 class _Reading:
@@ -35,27 +38,20 @@ class _Reading:
         self.offset = offset
 
 
-def text_of(error: OSError) -> str:
-    """The system's text for a file error ("No space left on device")."""
-    return error.strerror or str(error)
-
-
-def sync_directory(path: str) -> None:
-    """Make the entries of the directory that holds `path` durable. Raises OSError."""
-    fd = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 class Files:
     """Carries out the file effects. Methods return whether all went well; trouble is told as FileFailed."""
 
-    def __init__(self, tell: Callable[[told.Event], None], directory: str = ".") -> None:
-        """directory: where relative names lie."""
+    def __init__(
+        self,
+        tell: Callable[[told.Event], None],
+        directory: str = ".",
+        post: Callable[[told.Event], None] | None = None,
+    ) -> None:
+        """directory: where relative names lie. post: as tell, called in a thread of the syncs and at any time."""
         self.directory = os.path.abspath(directory)
         self._tell = tell
+        self._post = post or tell
+        self._syncer = Syncer()
         self._handles: dict[str, _Handle] = {}
         self._broken: dict[str, str] = {}  # names whose trouble the machine has not been told of yet
         self.reading: dict[str, _Reading] = {}
@@ -106,6 +102,7 @@ class Files:
             fd = os.open(path, flags | (os.O_TRUNC if first else 0), 0o644)
         except FileNotFoundError:
             os.makedirs(os.path.dirname(path), exist_ok=True)
+            sync_directory(os.path.dirname(path))  # the directory's own entry
             fd = os.open(path, flags, 0o644)
         return _Handle(path, fd, existed)
 
@@ -113,27 +110,60 @@ class Files:
     def _write(handle: _Handle, data: bytes) -> None:
         view = memoryview(data)
         written = 0
+        if handle.torn_at is not None:
+            os.ftruncate(handle.fd, handle.torn_at)
+            handle.torn_at = None
         try:
             while written < len(data):
                 written += os.write(handle.fd, view[written:])
         except OSError:
             if written:
-                os.ftruncate(handle.fd, os.fstat(handle.fd).st_size - written)
+                handle.torn_at = os.fstat(handle.fd).st_size - written
+                os.ftruncate(handle.fd, handle.torn_at)
+                handle.torn_at = None
             raise
+
+    def _handle(self, name: str) -> _Handle:
+        handle = self._handles.get(name)
+        if handle is None:
+            path = self.path(name)
+            fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+            handle = self._handles[name] = _Handle(path, fd, False)
+        return handle
 
     def sync(self, name: str) -> bool:
         """Make all that was appended durable, and the file's entry in its directory."""
         if self._refused(name):
             return False
         try:
-            handle = self._handles.get(name)
-            if handle is None:
-                path = self.path(name)
-                handle = self._handles[name] = _Handle(path, os.open(path, os.O_WRONLY | os.O_APPEND), False)
+            handle = self._handle(name)
             os.fsync(handle.fd)
             if not handle.entry_durable:
                 sync_directory(handle.path)
                 handle.entry_durable = True
+        except OSError as error:
+            return self._failed(name, error)
+        return True
+
+    def sync_later(self, name: str, ticket: int) -> None:
+        """Begin to sync the file in a thread of its own; FileSynced is told when that has ended."""
+        try:
+            handle = self._handle(name)
+            entry = "" if handle.entry_durable else handle.path
+            handle.entry_durable = True
+            # A descriptor of its own: the file may be closed, renamed or removed before its turn has come.
+            fd = os.dup(handle.fd)
+        except OSError as error:
+            self._tell(told.FileSynced(name, ticket, text_of(error)))
+            return
+        self._syncer.sync(fd, entry, lambda why: self._post(told.FileSynced(name, ticket, why)))
+
+    def truncate(self, name: str, length: int) -> bool:
+        """Cut the file back."""
+        if self._refused(name):
+            return False
+        try:
+            os.ftruncate(self._handle(name).fd, length)
         except OSError as error:
             return self._failed(name, error)
         return True
@@ -219,3 +249,4 @@ class Files:
             self.stop_reading(name)
         for name in list(self._handles):
             self._forget(name)
+        self._syncer.shut()

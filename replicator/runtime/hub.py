@@ -40,8 +40,12 @@ from replicator.runtime.files import Files
 from replicator.runtime.link import IN, READ_BYTES, READ_BYTES_MOST, FileItem
 from replicator.runtime.links import GONE_BY_PEER, Links
 from replicator.runtime.listeners import Listener
+from replicator.runtime.scripts import Scripts
 from replicator.runtime.snapshot import Snapshots
 from replicator.runtime.sockets import Door, reason
+from replicator.runtime.tls.channel import Channel
+from replicator.runtime.tls.context import Tls
+from replicator.runtime.tls.handshakes import Handshakes
 
 # Ready sockets taken in one turn: the clock is read once a turn, so a turn must not grow with the number of clients.
 READY_MOST: Final = 128
@@ -81,12 +85,14 @@ class Hub:
         relisten: Callable[[int], str | None] = lambda port: "no listener can be changed here",
         child_log: Callable[[do.Level, str], None] = lambda level, message: None,
         petted: Callable[[bool], None] | None = None,
+        tls: Tls | None = None,
     ) -> None:
         """log: takes what effects.Log says. announce: takes effects.Announce. directory: where relative file names lie.
 
         keepalive_s: the tcp-keepalive directive (0: off). linger_s: LINGER_S for a process of its own, 0 where several
         hubs share a thread. relisten: carries effects.Listen out. child_log: takes what a snapshot's child has to say,
-        in the child. petted: told True when a turn begins and False before the loop sleeps (a watchdog).
+        in the child. petted: told True when a turn begins and False before the loop sleeps (a watchdog). tls: the
+        contexts of TLS listeners and of connections that are to be encrypted.
         """
         self.machine = machine
         self.log = log
@@ -101,20 +107,26 @@ class Hub:
         self._epoll = select.epoll()
         self._others: dict[int, Callable[[int], None]] = {}  # by descriptor: what to do when it is ready
         self._told: deque[told.Event] = deque()
-        self._dying: list[socket.socket | int] = []
+        self._dying: list[socket.socket | Channel | int] = []
         self._timers: list[tuple[int, int, Callable[[], None]]] = []
-        self._ticket = 0
-        self._last_conn = 0
+        self._ticket = self._last_conn = 0
         self.more = False  # work is left over: do not sleep
         self._posted: deque[told.Event] = deque()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.watch(self._wake_fd, IN, self._woken)
         self.links = Links(self, self._epoll)
         self.door = Door(self, keepalive_s)
-        self.files = Files(self._told.append, directory)
+        self.tls = Tls() if tls is None else tls
+        self.handshakes = Handshakes(self)
+        self.files = Files(self._told.append, directory, self.post)
         self.snapshots = Snapshots(self, self.files)
         self.connector = Connector(self)
-        self._carry: dict[type[Any], Callable[[Any], None]] = {
+        self.scripts = Scripts(self)
+        self._carry = self._duties()
+
+    def _duties(self) -> dict[type[Any], Callable[[Any], None]]:
+        """How each kind of effect is carried out."""
+        return {
             do.Send: self.links.send,
             do.Close: self.links.close,
             do.PauseReading: self.links.pause_reading,
@@ -128,12 +140,16 @@ class Hub:
             do.StopReading: lambda effect: self.files.stop_reading(effect.name),
             do.AppendFile: lambda effect: self._file(self.files.append(effect.name, effect.data, effect.first)),
             do.SyncFile: self._sync_file,
+            do.SyncLater: lambda effect: self.files.sync_later(effect.name, effect.ticket),
+            do.TruncateFile: lambda effect: self._file(self.files.truncate(effect.name, effect.length)),
             do.CommitFile: self._commit_file,
             do.RemoveFile: lambda effect: self._file(self.files.remove(effect.name)),
             do.Log: lambda effect: self.log(effect.level, effect.message),
             do.Announce: lambda effect: self._announce(effect.name, effect.fields),
             do.Listen: lambda effect: self._listen(effect.port),
             do.Sleep: self._sleep,
+            do.RunScript: self.scripts.run,
+            do.KillScript: lambda effect: self.scripts.kill(effect.number),
             do.Exit: self._exit,
         }
 
@@ -149,8 +165,9 @@ class Hub:
         if self._others.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
-    def close_later(self, item: socket.socket | int) -> None:
-        """Close a socket or descriptor at the end of the turn, so that its number is not used again inside it."""
+    def close_later(self, item: socket.socket | Channel | int) -> None:
+        """Close a socket, an encrypted connection or a descriptor at the end of the turn, so that its number is not
+        used again inside it."""
         self._dying.append(item)
 
     def after(self, delay_ms: int, call: Callable[[], None]) -> None:
@@ -163,8 +180,7 @@ class Hub:
         self._told.append(event)
 
     def post(self, event: told.Event) -> None:
-        """Tell the machine from outside the loop (a signal handler, another task of the same thread). Wakes the
-        loop."""
+        """Tell the machine from outside the loop (a signal handler, another task, another thread). Wakes the loop."""
         self._posted.append(event)
         self.wake()
 
@@ -207,7 +223,7 @@ class Hub:
         self._carry_out(effects)
 
     def wake(self) -> None:
-        """End the loop's sleep. May be called from a signal handler."""
+        """End the loop's sleep. May be called from a signal handler or another thread."""
         os.eventfd_write(self._wake_fd, 1)
 
     def listen(self, listeners: Iterable[Listener]) -> None:
@@ -451,7 +467,10 @@ class Hub:
 
     def _shut(self) -> None:
         """Close everything; each part is tried even if another fails."""
-        parts: list[Callable[[], None]] = [self.snapshots.shut, self.connector.shut, self.door.shut, self.files.shut]
+        parts: list[Callable[[], None]] = [
+            self.snapshots.shut, self.scripts.shut, self.connector.shut, self.handshakes.shut, self.door.shut,
+            self.files.shut,
+        ]  # fmt: skip
         for link in self.links.by_fd.values():
             parts += [link.drop_queue, link.sock.close]
         parts.append(self._close_dying)

@@ -13,7 +13,10 @@ import os
 import select
 import socket
 from collections import deque
+from collections.abc import Callable
 from typing import Final
+
+from replicator.runtime.tls.channel import Channel
 
 # One recv: enough for thousands of small commands, small enough to stay in the cache.
 READ_BYTES: Final = 64 * 1024
@@ -88,8 +91,8 @@ class Link:
         self.conn = conn
         self.sock = sock
         self.fd = sock.fileno()
-        self.recv = sock.recv
-        self.send = sock.send
+        self.recv: Callable[..., bytes] = sock.recv
+        self.send: Callable[[bytes | memoryview], int] = sock.send
         self.accepted = accepted
         self.queue: deque[bytes | memoryview | FileItem | FeedItem] = deque()
         self.pending = 0
@@ -152,7 +155,7 @@ class Link:
                     break
                 buffers.append(item)
         try:
-            sent = self.send(buffers[0]) if len(buffers) == 1 else self.sock.sendmsg(buffers)
+            sent = self.send(buffers[0]) if len(buffers) == 1 else self.sendmsg(buffers)
         except (BlockingIOError, InterruptedError):
             return False
         self.pending -= sent
@@ -183,7 +186,7 @@ class Link:
         if not item.left:
             return True
         try:
-            sent = os.sendfile(self.fd, item.fd, item.position, min(item.left, SLICE_BYTES))
+            sent = self.sendfile(item.fd, item.position, min(item.left, SLICE_BYTES))
         except (BlockingIOError, InterruptedError):
             return False
         if sent == 0:
@@ -192,6 +195,21 @@ class Link:
         item.left -= sent
         return True
 
+    def sendmsg(self, buffers: list[bytes | memoryview]) -> int:
+        """Several buffers at once; how many bytes the system took."""
+        return self.sock.sendmsg(buffers)
+
+    def sendfile(self, fd: int, position: int, count: int) -> int:
+        """A piece of a file; how many bytes the system took, 0 at its end."""
+        return os.sendfile(self.fd, fd, position, count)
+
+    def bid_farewell(self) -> None:
+        """What is said before our side is ended: nothing."""
+
+    def closer(self) -> socket.socket | Channel:
+        """What to close at the end of the turn."""
+        return self.sock
+
     def drop_queue(self) -> None:
         """Forget everything that waits, giving descriptors back."""
         for item in self.queue:
@@ -199,3 +217,27 @@ class Link:
                 item.close()
         self.queue.clear()
         self.pending = 0
+
+
+class TlsLink(Link):
+    """A connection that is encrypted: the channel stands where the socket's functions stood."""
+
+    __slots__ = ("channel",)
+
+    def __init__(self, conn: int, sock: socket.socket, accepted: bool, channel: Channel) -> None:
+        super().__init__(conn, sock, accepted)
+        self.channel = channel
+        self.recv = channel.recv
+        self.send = channel.send
+
+    def sendmsg(self, buffers: list[bytes | memoryview]) -> int:
+        return self.channel.sendmsg(buffers)
+
+    def sendfile(self, fd: int, position: int, count: int) -> int:
+        return self.channel.sendfile(fd, position, count)
+
+    def bid_farewell(self) -> None:
+        self.channel.bid_farewell()
+
+    def closer(self) -> socket.socket | Channel:
+        return self.channel

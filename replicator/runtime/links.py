@@ -19,14 +19,17 @@ from typing import TYPE_CHECKING, Final
 from replicator.core import effects as do
 from replicator.core import events as told
 from replicator.core.limits import CLOSE_FLUSH_MS, OUTPUT_HELD_BYTES, PULL_BYTES
-from replicator.runtime.link import IN, OUT, FeedItem, Link
+from replicator.runtime.link import IN, OUT, READ_BYTES, FeedItem, Link, TlsLink
 from replicator.runtime.sockets import reason, tune
+from replicator.runtime.tls.channel import Channel
 
 if TYPE_CHECKING:
     from replicator.runtime.hub import Hub
 
 # Pulls for one stream in one turn; a replica far behind shares the loop with the clients.
 PULLS_MOST: Final = 8
+# A machine that reads nothing from a connection yet is asked again so often about what lies decrypted.
+EARLY_RETRY_MS: Final = 5
 GONE_BY_PEER: Final = "Client closed connection"
 
 
@@ -53,9 +56,9 @@ class Links:
         if not link.blocked:
             self.dirty[link.conn] = link
 
-    def adopt(self, conn: int, sock: socket.socket, accepted: bool) -> Link:
-        """Serve a connected non-blocking socket under that number."""
-        link = Link(conn, sock, accepted)
+    def adopt(self, conn: int, sock: socket.socket, accepted: bool, channel: Channel | None = None) -> Link:
+        """Serve a connected non-blocking socket under that number. channel: it is encrypted, and shaken hands."""
+        link = Link(conn, sock, accepted) if channel is None else TlsLink(conn, sock, accepted, channel)
         self.by_fd[link.fd] = self.by_conn[conn] = link
         self._epoll.register(link.fd, IN)
         return link
@@ -193,7 +196,7 @@ class Links:
         self.streams.pop(link.conn, None)
         self._epoll.unregister(link.fd)
         link.drop_queue()
-        self._hub.close_later(link.sock)
+        self._hub.close_later(link.closer())
         self._tell(told.Closed(link.conn, why if link.closing is None else link.closing))
         self._hub.snapshots.dropped(link.conn)
 
@@ -224,6 +227,7 @@ class Links:
         what the peer has not read yet, so they are read away first, within bounds."""
         assert link.closing is not None
         self.by_fd.pop(link.fd)
+        link.bid_farewell()
         self._hub.door.part(link.sock, self._epoll)
         self.by_conn.pop(link.conn, None)
         self._tell(told.Closed(link.conn, link.closing))
@@ -246,12 +250,28 @@ class Links:
             link.paused = effect.paused
             self._mind(link)
 
-    def connected(self, conn: int, sock: socket.socket) -> None:
+    def connected(self, conn: int, sock: socket.socket, channel: Channel | None = None) -> None:
         """An outgoing connection stands."""
         self._hub.door.tune(sock)
-        self.adopt(conn, sock, accepted=False)
+        self.adopt(conn, sock, accepted=False, channel=channel)
         local = sock.getsockname()
         self._tell(told.Connected(conn, str(local[0]), int(local[1])))
+        if channel is not None:
+            self.read_early(conn, channel)
+
+    def read_early(self, conn: int, channel: Channel) -> None:
+        """Read what came with the end of a handshake, once the machine knows of the connection: no poll tells of it."""
+        if channel.early:
+            self._hub.after(0, lambda: self._read_early(conn, channel))
+
+    def _read_early(self, conn: int, channel: Channel) -> None:
+        link = self.by_conn.get(conn)
+        if link is None or not channel.early:
+            return
+        if link.interest & IN:
+            self._tell(told.Received(conn, channel.recv(READ_BYTES)))
+        else:
+            self._hub.after(EARLY_RETRY_MS, lambda: self._read_early(conn, channel))
 
     def no_delay(self, effect: do.NoDelay) -> None:
         link = self.by_conn.get(effect.conn)

@@ -28,10 +28,13 @@ class ListenError(Exception):
 
 @dataclass(slots=True)
 class Listener:
-    """One listening socket. unix_path: "" for TCP."""
+    """One listening socket. unix_path: "" for TCP. tls: what it accepts begins with a handshake. bus: other nodes of a
+    cluster come here, not clients."""
 
     sock: socket.socket
     unix_path: str = ""
+    tls: bool = False
+    bus: bool = False
     resting: bool = False  # taken out of the poll because the process had no descriptor to accept with
 
     def close(self) -> None:
@@ -44,7 +47,7 @@ class Listener:
                 pass  # somebody cleaned up before us
 
 
-def listen_tcp(addresses: Iterable[str], port: int, backlog: int) -> list[Listener]:
+def listen_tcp(addresses: Iterable[str], port: int, backlog: int, *, tls: bool = False) -> list[Listener]:
     """Bind every address (an address that begins with "-" may be unavailable). Raises ListenError; then nothing is
     bound.
 
@@ -56,14 +59,14 @@ def listen_tcp(addresses: Iterable[str], port: int, backlog: int) -> list[Listen
             optional = address.startswith("-")
             host = address[1:] if optional else address
             try:
-                made.append(Listener(_bind(host, port, backlog)))
+                made.append(Listener(_bind(host, port, backlog), tls=tls))
             except OSError as error:
                 if optional and error.errno in _UNAVAILABLE:
                     continue
                 what = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
                 raise ListenError(
                     f"Warning: Could not create server TCP listening socket {host}:{port}: bind: {what}",
-                    f"Failed listening on port {port} (TCP), aborting.",
+                    f"Failed listening on port {port} ({'TLS' if tls else 'TCP'}), aborting.",
                 ) from error
     except BaseException:
         for listener in made:
@@ -92,6 +95,23 @@ def _bind(host: str, port: int, backlog: int) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def listen_bus(addresses: Iterable[str], port: int, backlog: int, *, tls: bool = False) -> list[Listener]:
+    """Bind the port of a cluster's bus on every address. Raises ListenError; then nothing is bound."""
+    if port > 65535:
+        raise ListenError(
+            "Redis port number too high for cluster mode. Cluster communication port, which is usually the port "
+            f"number plus 10000, can't exceed 65535: {port}"
+        )
+    try:
+        made = listen_tcp(addresses, port, backlog, tls=tls)
+    except ListenError as error:
+        *lines, _ = error.lines
+        raise ListenError(*lines, f"Failed listening on port {port} (cluster), aborting.") from error
+    for listener in made:
+        listener.bus = True
+    return made
 
 
 def listen_unix(path: str, permissions: int, backlog: int) -> Listener:

@@ -20,8 +20,9 @@ from replicator.core.events import Signalled
 from replicator.core.machine import Machine
 from replicator.runtime import observe
 from replicator.runtime.hub import LINGER_S, Ended, Hub
-from replicator.runtime.listeners import DEFAULT_ADDRESSES, Listener, ListenError, listen_tcp, listen_unix
+from replicator.runtime.listeners import DEFAULT_ADDRESSES, Listener, ListenError, listen_bus, listen_tcp, listen_unix
 from replicator.runtime.logfile import LogFile, flush_standard_output
+from replicator.runtime.tls.context import Tls, TlsError, TlsSettings
 from replicator.runtime.watchdog import Watchdog
 
 # A machine's memory is keys and values: few cycles, and none that grow with the data. Small young generations keep
@@ -29,6 +30,7 @@ from replicator.runtime.watchdog import Watchdog
 _COLLECT_AFTER = (20_000, 10, 1_000)
 Announced = Callable[[str, tuple[tuple[str, str | int | None], ...]], None]
 BUG_REPORT_BEGIN = "\n\n=== REPLICATOR BUG REPORT START: Cut & paste starting from here ===\n"
+_CANNOT_LISTEN = "Unable to listen on this port. Check server logs."
 BUG_REPORT_END = "\n=== REPLICATOR BUG REPORT END ===\n\n"
 
 
@@ -37,13 +39,17 @@ class ServeOptions:
     """What of the configuration concerns the process and not the machine.
 
     port: 0 for no TCP listener. addresses: as the bind directive has them ("*", "::*", "-" before one that may be
-    missing). unix_path: "" for none; unix_permissions: its mode, 0 to leave it. directory: made the working directory.
+    missing). tls_port, tls: the same for connections that are encrypted, and how. bus_port: of a cluster's bus, 0
+    for none. unix_path: "" for none; unix_permissions: its mode, 0 to leave it. directory: made the working directory.
     log_path: "" for standard output. role: the log's role character at the start. pid_path: "" for none. descriptors:
     how many the process may need (maxclients + 32); the soft limit is raised to it as far as the hard limit allows.
     """
 
     port: int = 6379
+    bus_port: int = 0
     addresses: tuple[str, ...] = DEFAULT_ADDRESSES
+    tls_port: int = 0
+    tls: TlsSettings = field(default_factory=TlsSettings)
     backlog: int = 511
     unix_path: str = ""
     unix_permissions: int = 0
@@ -73,8 +79,9 @@ class Services:
     meter: Callable[[], int] = observe.meter
     memory: Callable[[], int] = field(default_factory=observe.memory_meter)
     hub: Hub | None = None
-    port: int = 0
+    ports: tuple[int, int] = (0, 0)  # plain and TLS
     addresses: tuple[str, ...] = ()
+    tls: Tls = field(default_factory=Tls)
 
     def set_role(self, role: str) -> None:
         """The log's role character: M, S or X."""
@@ -95,42 +102,64 @@ class Services:
 
     def try_listen(self, port: int) -> str | None:
         """CONFIG SET port: listen there instead; on trouble everything stays and the log says why."""
-        return self._relisten(port, self.addresses, "port", "Unable to listen on this port. Check server logs.")
+        return self._relisten((port, self.ports[1]), self.addresses, "port", _CANNOT_LISTEN)
+
+    def try_listen_tls(self, port: int) -> str | None:
+        """CONFIG SET tls-port: the same for connections that are encrypted."""
+        return self._relisten((self.ports[0], port), self.addresses, "tls-port", _CANNOT_LISTEN)
 
     def try_bind(self, addresses: tuple[str, ...]) -> str | None:
         """CONFIG SET bind: listen on these addresses instead."""
-        return self._relisten(self.port, addresses, "bind", "Failed to bind to specified addresses.")
+        return self._relisten(self.ports, addresses, "bind", "Failed to bind to specified addresses.")
 
-    def _relisten(self, port: int, addresses: tuple[str, ...], setting: str, trouble: str) -> str | None:
-        if (port, addresses) == (self.port, self.addresses):
+    def try_tls(self, settings: TlsSettings, setting: str) -> str | None:
+        """CONFIG SET of a tls directive: the files are read again, and connections to come use what they say."""
+        try:
+            self.tls.configure(settings)
+        except TlsError as error:
+            self._not_applied(str(error), setting)
+            return "Unable to update TLS configuration. Check server logs."
+        if self.hub is not None:
+            for listener in self.hub.door.listeners:
+                listener.tls = settings.cluster if listener.bus else listener.tls
+        return None
+
+    def _not_applied(self, why: str, setting: str) -> None:
+        self.log.write(Level.WARNING, why)
+        self.log.write(
+            Level.WARNING,
+            f"Failed applying new configuration. Possibly related to new {setting} setting. "
+            "Restoring previous settings.",
+        )
+
+    def _relisten(self, ports: tuple[int, int], addresses: tuple[str, ...], setting: str, trouble: str) -> str | None:
+        if (ports, addresses) == (self.ports, self.addresses):
             return None
         assert self.hub is not None, "listeners change while the machine runs, not before"
-        door = self.hub.door
-        old = [listener for listener in door.listeners if not listener.unix_path]
+        door, backlog = self.hub.door, self.options.backlog
+        moving = [tls for tls in (False, True) if addresses != self.addresses or ports[tls] != self.ports[tls]]
+        clients = [listener for listener in door.listeners if not listener.unix_path and not listener.bus]
+        old = [listener for listener in clients if listener.tls in moving]
         # On the same port the addresses that stay could not be bound a second time: the old listeners go first, and
         # come back if the new ones cannot be made.
-        same_port = port == self.port
+        early = [listener for listener in old if ports[listener.tls] == self.ports[listener.tls]]
+        made: list[Listener] = []
         try:
-            if same_port:
-                for listener in old:
-                    door.close(listener)
-            made = listen_tcp(addresses, port, self.options.backlog) if port else []
+            for listener in early:
+                door.close(listener)
+            for tls in moving:
+                made += listen_tcp(addresses, ports[tls], backlog, tls=tls) if ports[tls] else []
         except ListenError as error:
-            for line in error.lines[:-1]:
-                self.log.write(Level.WARNING, line)
-            self.log.write(
-                Level.WARNING,
-                f"Failed applying new configuration. Possibly related to new {setting} setting. "
-                "Restoring previous settings.",
-            )
-            if same_port and port:
-                self.hub.listen(listen_tcp(self.addresses, port, self.options.backlog))
+            _close_all(made)
+            self._not_applied("\n".join(error.lines[:-1]), setting)
+            for tls in dict.fromkeys(listener.tls for listener in early):
+                self.hub.listen(listen_tcp(self.addresses, self.ports[tls], backlog, tls=tls))
             return trouble
-        if not same_port:
-            for listener in old:
+        for listener in old:
+            if listener not in early:
                 door.close(listener)
         self.hub.listen(made)
-        self.port, self.addresses = port, addresses
+        self.ports, self.addresses = ports, addresses
         return None
 
     def try_directory(self, path: str) -> str | None:
@@ -194,7 +223,13 @@ def serve(
         print(f"Can't {what}: {error.strerror or error}", file=sys.stderr)
         return 1
     flush_standard_output()
-    services = Services(log, Watchdog(log.raw, os.getpid), options, port=options.port, addresses=options.addresses)
+    services = Services(
+        log,
+        Watchdog(log.raw, os.getpid),
+        options,
+        ports=(options.port, options.tls_port),
+        addresses=options.addresses,
+    )
     limit = raise_descriptor_limit(options.descriptors)
     machine = build(services)
     if limit < options.descriptors:
@@ -202,8 +237,20 @@ def serve(
             Level.WARNING, f"The limit of open files is {limit}, {options.descriptors} are wanted for maxclients."
         )
     try:
+        services.tls.configure(options.tls)
+    except TlsError as error:
+        log.write(Level.WARNING, str(error))
+        log.write(Level.WARNING, "Failed to configure TLS. Check logs for more info.")
+        return 1
+    try:
         listeners = listen_tcp(options.addresses, options.port, options.backlog) if options.port else []
         try:
+            if options.tls_port:
+                listeners += listen_tcp(options.addresses, options.tls_port, options.backlog, tls=True)
+            if options.bus_port:
+                listeners += listen_bus(
+                    options.addresses, options.bus_port, options.backlog, tls=options.tls.cluster
+                )
             if options.unix_path:
                 listeners.append(listen_unix(options.unix_path, options.unix_permissions, options.backlog))
         except ListenError:
@@ -234,6 +281,7 @@ def _run(machine: Machine, services: Services, listeners: list[Listener], announ
         relisten=services.try_listen,
         child_log=child_log.write,
         petted=services.watchdog.petted,
+        tls=services.tls,
     )
     hub.listen(listeners)
     if options.pid_path:

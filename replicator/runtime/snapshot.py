@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final
 from replicator.core import events as told
 from replicator.core.effects import StartSnapshot
 from replicator.runtime import snapshot_child
-from replicator.runtime.files import Files, sync_directory, text_of
+from replicator.runtime.files import Files
 from replicator.runtime.link import FeedItem, Link
+from replicator.runtime.syncer import sync_directory, text_of
 
 if TYPE_CHECKING:
     from replicator.runtime.hub import Hub
@@ -95,6 +96,7 @@ class Snapshots:
                         output_is_file,
                         effect.key_delay_us,
                         self._hub.child_log,
+                        effect.purpose,
                     )
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -109,8 +109,10 @@ def run(
     durable: bool,
     key_delay_us: int,
     log: Callable[[Level, str], None],
+    purpose: str,
 ) -> None:
-    """The child's whole life; never returns. durable: the output is a file that must be synced."""
+    """The child's whole life; never returns. durable: the output is a file that must be synced. purpose: what it is
+    for, as its log lines say."""
     code = 1
     try:
         gc.disable()  # a collection would touch, and so copy, every container
@@ -126,9 +128,10 @@ def run(
             os.fsync(output_fd)
         copied = copied_bytes()
         if durable:
-            log(Level.NOTICE, "DB saved on disk")
+            log(Level.NOTICE, "DB saved on disk" if purpose == "RDB" else f"The file of the {purpose} is written")
         megabytes = copied >> 20
-        log(Level.NOTICE, f"Fork CoW for RDB: current {megabytes} MB, peak {megabytes} MB, average {megabytes} MB")
+        shown = f"current {megabytes} MB, peak {megabytes} MB, average {megabytes} MB"
+        log(Level.NOTICE, f"Fork CoW for {purpose}: {shown}")
         os.close(output_fd)
         _write_all(status_fd, b"done %d %d %d\n" % (length, keys, copied))
         code = 0

@@ -88,13 +88,17 @@ class Door:
     def _accept(self, listener: Listener) -> None:
         hub = self._hub
         for _ in range(ACCEPTS_MOST):
+            if listener.tls and not hub.handshakes.has_room():
+                self._rest(listener)
+                return
             try:
                 sock, address = listener.sock.accept()
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
                 if error.errno in _EXHAUSTED:
-                    self._rest(listener, error)
+                    hub.log(Level.WARNING, f"Accepting client connection: accept: {reason(error)}")
+                    self._rest(listener)
                     return
                 continue  # this one connection was given up by its peer before we took it
             sock.setblocking(False)
@@ -105,14 +109,16 @@ class Door:
             else:
                 local = sock.getsockname()
                 opened = told.Opened(conn, str(address[0]), int(address[1]), str(local[0]), int(local[1]))
+            if listener.tls:
+                hub.handshakes.begin(sock, opened)
+                continue
             hub.links.adopt(conn, sock, accepted=True)
             hub.tell(opened)
 
-    def _rest(self, listener: Listener, error: OSError) -> None:
-        """No descriptor is left: a listener that stayed in the poll would spin. It comes back with the next closed
-        connection, or after REST_MS."""
+    def _rest(self, listener: Listener) -> None:
+        """No descriptor is left, or no room for another handshake: a listener that stayed in the poll would spin. It
+        comes back with the next closed connection, or after REST_MS."""
         hub = self._hub
-        hub.log(Level.WARNING, f"Accepting client connection: accept: {reason(error)}")
         hub.unwatch(listener.sock.fileno())
         listener.resting = True
         self._resting += 1

@@ -140,20 +140,24 @@ def stage_maker(on: str, engine: str | None, keep: Path | None) -> MakeStage:
     return processes
 
 
-LIBRARY = Path("scenarios")
+def library() -> Path:
+    """The scenarios that come with the package: inside it where it is installed, beside it in a clone."""
+    inside = Path(__file__).resolve().parent / "library"
+    return inside if inside.is_dir() else Path(__file__).resolve().parents[2] / "scenarios"
 
 
 @scenario.command("list", context_settings=HELP)
-@click.argument("folder", default=LIBRARY, type=click.Path(path_type=Path))
-def list_(folder: Path) -> None:
-    """The scenarios of a FOLDER (default: scenarios/), a line each."""
+@click.argument("folder", required=False, type=click.Path(path_type=Path))
+def list_(folder: Path | None) -> None:
+    """The scenarios of a FOLDER, a line each; without one those of scenarios/ here, or those that came along."""
+    if folder is None:
+        folder = Path("scenarios") if any(Path("scenarios").glob("*.toml")) else library()
     files = sorted(folder.glob("*.toml"))
-    if not files and folder == LIBRARY:
-        folder = Path(__file__).resolve().parents[2] / "scenarios"
-        files = sorted(folder.glob("*.toml"))
     if not files:
         _refuse(f"{folder}: there are no scenarios (*.toml)")
-    width = max(len(str(file)) for file in files)
+    # What came along is called by its name, which `scenario copy` takes.
+    names = {file: file.stem if folder == library() else str(file) for file in files}
+    width = max(map(len, names.values()))
     wrong = False
     for file in files:
         try:
@@ -163,9 +167,28 @@ def list_(folder: Path) -> None:
             wrong = True
             continue
         more = f" ({len(variants)} variants)" if script.variants else ""
-        click.echo(f"{file!s:<{width}}  {script.title}{more}")
+        click.echo(f"{names[file]:<{width}}  {script.title}{more}")
     if wrong:
         sys.exit(WRONG_FILE)
+
+
+@scenario.command("copy", context_settings=HELP)
+@click.argument("name")
+@click.argument("target", required=False, type=click.Path(path_type=Path))
+def copy(name: str, target: Path | None) -> None:
+    """Copy the scenario NAME that came along to TARGET, a file or a folder (here, unless it is said)."""
+    source = library() / f"{Path(name).name.removesuffix('.toml')}.toml"
+    if not source.is_file():
+        known = ", ".join(sorted(file.stem for file in library().glob("*.toml")))
+        _refuse(f"there is no scenario {name!r}; there are: {known}")
+    if target is None or target.is_dir():
+        target = (target or Path()) / source.name
+    if target.exists():
+        _refuse(f"{target}: is there already")
+    if wrong := unwritable(target):
+        _refuse(wrong)
+    target.write_bytes(source.read_bytes())
+    click.echo(f"{target}: play it with `replicator scenario run {target}`")
 
 
 @scenario.command("check", context_settings=HELP)

@@ -25,13 +25,32 @@ class DiskError(Exception):
 
 
 class Inode:
-    """One file's bytes: as read now, and as they would be after a power loss at the least."""
+    """One file's bytes: as read now, and as they would be after a power loss at the least.
 
-    __slots__ = ("data", "durable")
+    lost: ranges whose pages a failed sync has marked clean: they are read from the cache, and on the disk are zeros.
+    """
+
+    __slots__ = ("data", "durable", "lost")
 
     def __init__(self) -> None:
         self.data = bytearray()
         self.durable = b""
+        self.lost: list[tuple[int, int]] = []
+
+    def settle(self, data: bytes) -> None:
+        """These bytes reach the disk, but for what is lost."""
+        if self.lost:
+            zeroed = bytearray(data)
+            for begin, end in self.lost:
+                zeroed[begin : min(end, len(zeroed))] = bytes(max(0, min(end, len(zeroed)) - begin))
+            data = bytes(zeroed)
+        self.durable = data
+
+    def lose(self) -> None:
+        """A sync has failed: what was dirty is on no disk, and no later sync will bring it there."""
+        if len(self.data) > len(self.durable):
+            self.lost.append((len(self.durable), len(self.data)))
+            self.settle(bytes(self.data))
 
 
 class Disk:
@@ -94,10 +113,37 @@ class Disk:
             self.failing_syncs -= 1
             self.errors += 1
             # The system marks the pages clean although they are on no disk: a second sync would "succeed".
-            inode.durable = inode.durable + bytes(max(0, len(inode.data) - len(inode.durable)))
+            inode.lose()
             raise DiskError(IO_ERROR)
-        inode.durable = bytes(inode.data)
+        inode.settle(bytes(inode.data))
         self.sync_directory()
+
+    def begin_sync(self, name: str) -> Callable[[], str]:
+        """A sync beside the process: what is written now will be durable when the returned function has been called,
+        which answers "" or why not. Raises DiskError.
+        """
+        inode = self._inode(name)
+        data = bytes(inode.data)
+        self.syncs += 1
+
+        def end() -> str:
+            if self.failing_syncs:
+                self.failing_syncs -= 1
+                self.errors += 1
+                inode.lose()
+                return IO_ERROR
+            if len(inode.durable) < len(data):
+                inode.settle(data)
+            self.sync_directory()
+            return ""
+
+        return end
+
+    def truncate(self, name: str, length: int) -> None:
+        """Cut the file back to so many bytes. Raises DiskError."""
+        inode = self._inode(name)
+        del inode.data[length:]
+        inode.lost = [(begin, min(end, length)) for begin, end in inode.lost if begin < length]
 
     def sync_directory(self) -> None:
         """Make all entries durable."""

@@ -57,6 +57,25 @@ class Filing:
         if self._process.disk.sync_us:
             self._process.be_busy(self._process.disk.sync_us)
 
+    def sync_later(self, effect: do.SyncLater) -> None:
+        """effects.SyncLater."""
+        process = self._process
+        try:
+            end = process.disk.begin_sync(effect.name)
+        except DiskError as problem:
+            process.tell(told.FileSynced(effect.name, effect.ticket, problem.why))
+            return
+
+        def ended() -> None:
+            if process.ended is None:
+                process.later(process.turn, told.FileSynced(effect.name, effect.ticket, end()))
+
+        process.kernel.after(max(1, process.disk.sync_us), ended)
+
+    def truncate(self, effect: do.TruncateFile) -> None:
+        """effects.TruncateFile."""
+        self.attempt(effect.name, lambda: self._process.disk.truncate(effect.name, effect.length))
+
     def commit(self, effect: do.CommitFile) -> None:
         """effects.CommitFile."""
         self._process.flush_dirty()

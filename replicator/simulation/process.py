@@ -92,6 +92,8 @@ class Process:
             do.StopReading: self._files.stop_reading,
             do.AppendFile: self._files.append,
             do.SyncFile: self._files.sync,
+            do.SyncLater: self._files.sync_later,
+            do.TruncateFile: self._files.truncate,
             do.CommitFile: self._files.commit,
             do.RemoveFile: lambda effect: disk.remove(effect.name),
             do.Log: self._log,

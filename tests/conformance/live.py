@@ -96,9 +96,10 @@ class LiveHost:
     """A hub in a thread."""
 
     def __init__(self, machine: Machine, directory: str, **options: Any) -> None:
+        """options: of the Hub; with tls its listener speaks TLS."""
         self.directory = directory
         self.hub = Hub(machine, directory=directory, **options)
-        listeners = listen_tcp(("127.0.0.1",), 0, 128)
+        listeners = listen_tcp(("127.0.0.1",), 0, 128, tls="tls" in options)
         self.address = ("127.0.0.1", int(listeners[0].sock.getsockname()[1]))
         self.hub.listen(listeners)
         self.ended: Ended | None = None

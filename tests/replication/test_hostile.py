@@ -10,7 +10,7 @@ import pytest
 
 from replicator.core import events as told
 from replicator.core import limits
-from replicator.core.replication.replica import ReplicaState
+from replicator.core.replication.link import ReplicaState
 from tests.support.replication_world import End, Member, World
 
 LONG = 20 if os.environ.get("REPLICATOR_LONG") else 1

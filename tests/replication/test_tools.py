@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -230,3 +231,46 @@ def test_redis_cli_as_a_replica_is_sent_no_data_first(pairs: dict[str, Pair]) ->
         primary.call("SET", "after", "it")
         while b"after" not in data:
             data += sock.recv(1 << 16)
+
+
+def test_bytes_of_replication_are_counted_about_as_stock_counts_them(pairs: dict[str, Pair]) -> None:
+    def ask(pair: Pair) -> Any:
+        for one in (pair.primary, pair.replica):
+            one.call("CONFIG", "RESETSTAT")
+        for number in range(100):
+            pair.primary.call("SET", f"key-{number}", "x" * 1000)
+        pair.primary.call("WAIT", 1, 5000)
+        primary, replica = pair.primary.info("stats"), pair.replica.info("stats")
+        return [
+            int(primary["total_net_repl_output_bytes"]),
+            int(replica["total_net_repl_input_bytes"]),
+            int(replica["total_net_input_bytes"]) - int(replica["total_net_repl_input_bytes"]),
+            int(primary["total_net_output_bytes"]) - int(primary["total_net_repl_output_bytes"]),
+            int(primary["total_reads_processed"]),
+            int(primary["total_writes_processed"]),
+        ]
+
+    ours, stock = both(pairs, ask)
+    for mine, theirs in zip(ours, stock, strict=True):
+        assert abs(mine - theirs) <= max(200, theirs // 10), (ours, stock)
+
+
+def test_a_full_copy_counts_as_replication_and_tells_how_long_it_took(pairs: dict[str, Pair]) -> None:
+    def ask(pair: Pair) -> Any:
+        pair.primary.call("CONFIG", "SET", "repl-diskless-sync", "yes")
+        pair.primary.call("FLUSHALL")
+        pair.primary.call("SET", "random", Random(1).randbytes(100_000))
+        pair.primary.call("CONFIG", "RESETSTAT")
+        pair.primary.call("CLIENT", "KILL", "TYPE", "replica")
+        pair.replica.call("REPLICAOF", "NO", "ONE")
+        pair.replica.call("SET", "own", "history")
+        pair.replica.call("CONFIG", "RESETSTAT")
+        pair.replica.follow(pair.primary)
+        pair.replica.wait_linked()
+        sent = lambda: int(pair.primary.info("stats")["total_net_repl_output_bytes"])  # noqa: E731
+        until(lambda: sent() > 100_000, "the copy is counted")
+        took = until(lambda: pair.primary.info("persistence")["rdb_last_bgsave_time_sec"] == "0", "it is told")
+        return took, int(pair.replica.info("stats")["total_net_repl_input_bytes"]) > 100_000
+
+    ours, stock = both(pairs, ask)
+    assert ours == stock == (True, True)

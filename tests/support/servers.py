@@ -67,10 +67,14 @@ class Server:
         until(self._answers, f"{self.engine} on port {self.port} answers: {self.log()[-2000:]}")
         return self
 
+    def connect(self) -> Wire:
+        """A new connection to it."""
+        return Wire(self.port)
+
     def _answers(self) -> bool:
         assert self.process is not None and self.process.poll() is None, f"{self.engine} ended: {self.log()[-2000:]}"
         with contextlib.suppress(OSError, EOFError):
-            wire = Wire(self.port)
+            wire = self.connect()
             try:
                 answer = wire.call("PING")
             finally:
@@ -89,7 +93,7 @@ class Server:
     def wire(self) -> Wire:
         """A connection that stays."""
         if self._wire is None:
-            self._wire = Wire(self.port)
+            self._wire = self.connect()
         return self._wire
 
     def reconnect(self) -> None:

@@ -83,15 +83,8 @@ class Clients:
     def line(self, session: Session, caller: Session | None = None) -> str:
         """One client as CLIENT LIST shows it (without the line end). caller: the client whose command runs."""
         now = self.turn.now.mono_ms
-        argv = session.blocked.argv if session.blocked is not None else session.argv if session is caller else []
-        argv_memory = sum(map(len, argv))
+        argv_memory, queued_memory, pending, out = parts = self._memory(session, caller)
         queued = [] if session.transaction is None else session.transaction.commands
-        queued_memory = sum(sum(map(len, words)) + _QUEUED * len(words) for _, words in queued)
-        link = self.primary.links.get(session.conn)
-        out = link.pending if link is not None else session.pending_output
-        pending = session.decoder.pending + sum(map(len, session.unread))
-        if session is self.roll.current:
-            pending = max(pending, session.reading)  # what runs now is in the buffer until all of the read has run
         tracking = session.tracking
         fields = (
             ("id", session.id),
@@ -116,7 +109,7 @@ class Clients:
             ("obl", 0),
             ("oll", 0),
             ("omem", out),
-            ("tot-mem", _BASE + pending + argv_memory + queued_memory + out),
+            ("tot-mem", _BASE + sum(parts)),
             ("events", "rw" if out else "r"),
             ("cmd", "NULL" if session.command is None else session.command.full_name),
             ("user", self.user_name(session).decode("utf-8", "surrogateescape")),
@@ -126,6 +119,22 @@ class Clients:
             ("lib-ver", session.lib_ver.decode("utf-8", "surrogateescape")),
         )
         return " ".join(f"{name}={value}" for name, value in fields)
+
+    def _memory(self, session: Session, caller: Session | None) -> tuple[int, int, int, int]:
+        """Bytes in the arguments of the command that runs, in queued commands, in the input and in the output."""
+        argv = session.blocked.argv if session.blocked is not None else session.argv if session is caller else []
+        queued = [] if session.transaction is None else session.transaction.commands
+        queued_memory = sum(sum(map(len, words)) + _QUEUED * len(words) for _, words in queued)
+        link = self.primary.links.get(session.conn)
+        out = link.pending if link is not None else session.pending_output
+        pending = session.decoder.pending + sum(map(len, session.unread))
+        if session is self.roll.current:
+            pending = max(pending, session.reading)  # what runs now is in the buffer until all of the read has run
+        return sum(map(len, argv)), queued_memory, pending, out
+
+    def memory(self, session: Session) -> int:
+        """Bytes that a client takes, as its line tells them in tot-mem."""
+        return sum(self._memory(session, None)) + _BASE
 
     def _flags(self, session: Session) -> str:
         tracking = session.tracking

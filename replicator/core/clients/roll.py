@@ -22,7 +22,7 @@ class Roll:
 
     __slots__ = (
         "behind", "by_id", "current", "keyspace", "last_id", "on_gone", "server", "sessions", "touched", "turn",
-        "wait_for_keys", "weigh",
+        "wait_for_keys", "weigh", "writes",
     )  # fmt: skip
 
     server: Server
@@ -39,6 +39,7 @@ class Roll:
         self.behind: list[bytes] = []  # messages for `current`; the list stays the same one
         self.on_gone: list[Callable[[Session], None]] = []
         self.last_id = 0
+        self.writes = 0  # turns in which a client was sent something
         turn.on_close = self._closing
 
     def open(
@@ -51,9 +52,13 @@ class Roll:
         """The node stands: what sessions are given. (These parts need the roll to be made.)"""
         self.server, self.weigh, self.wait_for_keys = server, weigh, wait_for_keys
 
+    def make(self, made: type[Made], conn: int) -> Made:
+        """A session that nobody finds: a caller inside the node."""
+        return made(self.server, self.keyspace, self, conn)
+
     def new(self, made: type[Made], conn: int) -> Made:
         """A session with an id of its own (they grow from 1), found by it."""
-        session = made(self.server, self.keyspace, self, conn)
+        session = self.make(made, conn)
         self.last_id += 1
         session.id = self.last_id
         session.created_ms = session.last_ms = self.turn.now.mono_ms

@@ -34,7 +34,12 @@ class Wait(Enum):
     SAVE = "a snapshot in the foreground"
     SHUTDOWN = "the end of the process"
     OUTPUT = "that it takes what it was sent"
+    MIGRATE = "that another node has taken its keys"
+    MOVED_KEY = "what becomes of a key that is being moved to another node (MIGRATE)"
     STREAM = "the end of a pause, before more of the primary's stream is applied"
+
+
+COUNTED_AT_END = (Wait.KEYS, Wait.REPLICAS)  # whose command counts as called when its waiting has ended
 
 
 @dataclass(slots=True)
@@ -117,6 +122,7 @@ class Session(Caller):
 
     __slots__ = (
         "argv",
+        "asking",
         "closing",
         "command",
         "decoder",
@@ -131,6 +137,7 @@ class Session(Caller):
         "pushed",
         "queue",
         "reading",
+        "readonly",
         "reply_mode",
         "soft_since_ms",
         "total_received",
@@ -167,6 +174,8 @@ class Session(Caller):
         self.argv: Argv = []
         self.command: Command | None = None
         self.write_position = 0  # replication offset after this session's last write (WAIT asks for it)
+        self.asking = False  # ASKING: the next command may go to a slot that is being imported
+        self.readonly = False  # READONLY: reads may go to this replica
         self.total_received = 0
         self.total_sent = 0
 
@@ -246,6 +255,7 @@ class Session(Caller):
             and self.tracking is None
             and not self.monitor
             and not self.no_touch
+            and not self.asking
             and not self.is_replica
             and (self.user is None or self.user.unlimited)
         )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 
-from replicator.core.clients.session import Blocked, Session, Wait
+from replicator.core.clients.session import COUNTED_AT_END, Blocked, Session, Wait
+from replicator.core.command_table.registry import Command
 from replicator.core.keyspace.database import Keyspace
 from replicator.core.wire import reply
 
@@ -14,12 +16,13 @@ _ROLE_CHANGED = reply.error(
 
 
 class Waiting:
-    """All waiting sessions of one node."""
+    """All waiting sessions of one node. failed: counts an error reply."""
 
-    __slots__ = ("_count", "blocked", "keyspace", "resumed", "timeouts")
+    __slots__ = ("_count", "blocked", "failed", "keyspace", "resumed", "timeouts")
 
-    def __init__(self, keyspace: Keyspace) -> None:
+    def __init__(self, keyspace: Keyspace, failed: Callable[[Command, str], object]) -> None:
         self.keyspace = keyspace
+        self.failed = failed
         self.blocked: dict[Session, None] = {}  # in the order in which they began to wait
         self.timeouts: list[tuple[int, int, Session, Blocked]] = []  # a heap; those who were served stay a while
         self.resumed: list[Session] = []  # wait no more, with commands still to run
@@ -64,9 +67,13 @@ class Waiting:
             self.resumed.append(session)
         return blocked
 
-    def unblock(self, session: Session, answer: bytes) -> None:
-        """End a session's waiting with this reply."""
-        self.unpark(session)
+    def unblock(self, session: Session, answer: bytes, *, counted: bool = False) -> None:
+        """End a session's waiting with this reply. counted: of a call that INFO has counted."""
+        blocked = self.unpark(session)
+        if not counted and blocked.kind in COUNTED_AT_END and blocked.command is not None:
+            blocked.command.calls += 1
+            if answer[:1] == b"-":
+                self.failed(blocked.command, answer[1:-2].decode())
         if answer and (answer := session.answer(answer)):
             session.push(answer)
 

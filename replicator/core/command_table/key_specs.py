@@ -310,6 +310,8 @@ def key_uses(name: str, argv: Sequence[bytes]) -> list[tuple[int, tuple[str, ...
         if "variable_flags" in flags:
             flags = _flags_of_set(argv) if name == "set" else _flags_of_bitfield(argv)
         uses += [(at, flags) for at in spec.positions(argv)]
+    if name == "migrate":  # either the third argument is the key, or it is empty and the keys follow KEYS
+        uses = [use for use in uses if (use[0] == 3) == bool(argv[3])]
     if name == "sort" and (at := _sort_destination(argv)):
         uses.append((at, ("OW", "update")))
     return uses
@@ -342,7 +344,9 @@ def channels_of(command: Command, argv: Sequence[bytes]) -> list[tuple[bytes, bo
 
 
 _REDACTED = b"(redacted)"
-_SECRET_DIRECTIVES = frozenset((b"requirepass", b"masterauth", b"masteruser", b"tls-key-file-pass"))
+_SECRET_DIRECTIVES = frozenset(
+    (b"requirepass", b"masterauth", b"masteruser", b"tls-key-file-pass", b"tls-client-key-file-pass")
+)
 
 
 def redacted(name: str, argv: Sequence[bytes]) -> list[bytes]:

@@ -13,6 +13,7 @@ from replicator.core.commands.server import (
     debug,
     latency,
     memory,
+    migrate,
     modules,
     replication,
     server,
@@ -33,7 +34,7 @@ from replicator.core.commands.strings import ranges as string_ranges
 FAMILIES = (
     acl, bitfield, bits, blocking, clients, cluster, command, config, connection, counters, databases, debug,
     dump, editing, expire, functions, geo, geo_search, groups, hashes, hyperloglog, keys, latency, lcs, lists,
-    memory, modules, monitor, object, pops, pubsub, read, replication, scan, scripting, server, sets,
+    memory, migrate, modules, monitor, object, pops, pubsub, read, replication, scan, scripting, server, sets,
     sets_algebra, slowlog, sort, sorted_sets, sorted_sets_algebra, sorted_sets_ranges, streams, streams_info,
     string_ranges, strings, tracking, transactions,
 )

@@ -24,6 +24,7 @@ from replicator.core.command_table.table import Table
 from replicator.core.config.config import Config
 from replicator.core.keyspace.eviction import Evictor
 from replicator.core.keyspace.expiry import Expiry
+from replicator.core.persistence.append_only import AppendOnly
 from replicator.core.persistence.loads import Loads
 from replicator.core.persistence.reload import Reload
 from replicator.core.persistence.saving import Saving
@@ -131,6 +132,51 @@ class Counters(Protocol):
         """CONFIG RESETSTAT."""
 
 
+class Transfers(Protocol):
+    """Keys that become another node's (execution/transfers.py)."""
+
+    def migrate(
+        self,
+        session: session.Session,
+        place: tuple[str, int, int, int],
+        keys: list[bytes],
+        login: list[bytes],
+        *,
+        copy: bool,
+        replace: bool,
+    ) -> bytes:
+        """MIGRATE. place: host, port, database, timeout in ms."""
+
+
+class ClusterOrders(Protocol):
+    """What changes the cluster (cluster/orders.py)."""
+
+    def node(self, word: bytes) -> object:
+        """The node of that id; raises CommandError."""
+
+
+class ClusterViews(Protocol):
+    """What is told of the cluster (cluster/views.py)."""
+
+    def my_id(self) -> bytes:
+        """CLUSTER MYID."""
+
+    def replicas(self, word: bytes) -> bytes:
+        """CLUSTER REPLICAS."""
+
+
+class Cluster(Protocol):
+    """The cluster that the node is a member of (membership.py)."""
+
+    @property
+    def orders(self) -> ClusterOrders:
+        """Its subcommands that change something."""
+
+    @property
+    def views(self) -> ClusterViews:
+        """Its subcommands that tell something."""
+
+
 @dataclass(slots=True)
 class Server:
     """See the module; node.py puts it together."""
@@ -149,6 +195,7 @@ class Server:
     statistics: Statistics
     scripting: Scripting
     snapshots: Snapshots
+    append_only: AppendOnly
     history: History
     primary: Primary
     replica: Replica
@@ -167,6 +214,8 @@ class Server:
     shutdown: Shutdown
     report: Report
     counters: Counters
+    transfers: Transfers
+    cluster: Cluster | None = None  # None: there is none
     cron_paused: bool = False  # DEBUG PAUSE-CRON
 
     def reads_all_keys(self, ctx: Context, argv: list[bytes], /) -> bool:

@@ -162,7 +162,8 @@ class Config:
     # -- CONFIG SET --------------------------------------------------------------------------------------------------
 
     def on_change(self, name: str, callback: Callback) -> None:
-        """Call back with the new value after a set that changed it. It may raise ConfigError to undo the whole set."""
+        """Call back with the new value after a set that changed it, or that set a volatile directive. It may raise
+        ConfigError to undo the whole set."""
         assert SPECS[name].name == name, name
         self._callbacks.setdefault(name, []).append(callback)
 
@@ -214,7 +215,7 @@ class Config:
 
     def _tell(self, name: str, before: Mapping[str, Any]) -> None:
         value = self._values[name]
-        if value != before[name]:
+        if value != before[name] or SPECS[name].volatile:
             for callback in self._callbacks.get(name, ()):
                 callback(value)
 

@@ -41,10 +41,10 @@ class Spec:
 
     alias: its old name, listed by CONFIG GET as well. immutable: only before the start. protected: at run time only
     where enable-protected-configs allows. hidden: CONFIG GET shows it to an exact name alone. effect: whether it does
-    anything here.
+    anything here. volatile: setting the value that it has is a change too (the file behind a name may be another).
     """
 
-    __slots__ = ("alias", "default", "effect", "hidden", "immutable", "kind", "name", "protected")
+    __slots__ = ("alias", "default", "effect", "hidden", "immutable", "kind", "name", "protected", "volatile")
 
     def __init__(
         self,
@@ -57,6 +57,7 @@ class Spec:
         protected: bool = False,
         hidden: bool = False,
         effect: bool = True,
+        volatile: bool = False,
     ) -> None:
         self.name = name
         self.kind = kind
@@ -66,6 +67,7 @@ class Spec:
         self.protected = protected
         self.hidden = hidden
         self.effect = effect
+        self.volatile = volatile
 
 
 def _maker(kind: Callable[..., Kind]) -> Callable[..., Spec]:
@@ -104,7 +106,7 @@ DIRECTIVES = (
     flag("aof-disable-auto-gc", False),
     flag("aof-load-truncated", True),
     flag("aof-rewrite-incremental-fsync", True, effect=False),
-    flag("aof-timestamp-enabled", False, effect=False),
+    flag("aof-timestamp-enabled", False),
     flag("aof-use-rdb-preamble", True),
     text("aof_rewrite_cpulist", "", immutable=True, effect=False),
     text("appenddirname", "appendonlydir", immutable=True, check=file_name("appenddirname")),
@@ -120,24 +122,24 @@ DIRECTIVES = (
     number("busy-reply-threshold", 5000, 0, LONG, alias="lua-time-limit"),
     Spec("client-output-buffer-limit", OutputBufferLimits(), _BUFFER_LIMITS),
     size("client-query-buffer-limit", 1 << 30, 1 << 20, LONG),
-    flag("cluster-allow-pubsubshard-when-down", True, effect=False),
-    flag("cluster-allow-reads-when-down", False, effect=False),
-    flag("cluster-allow-replica-migration", True, effect=False),
-    number("cluster-announce-bus-port", 0, 0, PORT, effect=False),
-    text("cluster-announce-hostname", "", check=host_name, effect=False),
-    text("cluster-announce-ip", "", effect=False),
-    number("cluster-announce-port", 0, 0, PORT, effect=False),
+    flag("cluster-allow-pubsubshard-when-down", True),
+    flag("cluster-allow-reads-when-down", False),
+    flag("cluster-allow-replica-migration", True),
+    number("cluster-announce-bus-port", 0, 0, PORT),
+    text("cluster-announce-hostname", "", check=host_name),
+    text("cluster-announce-ip", ""),
+    number("cluster-announce-port", 0, 0, PORT),
     number("cluster-announce-tls-port", 0, 0, PORT, effect=False),
-    text("cluster-config-file", "nodes.conf", immutable=True, effect=False),
-    flag("cluster-enabled", False, immutable=True, effect=False),
-    size("cluster-link-sendbuf-limit", 0, 0, ULONG, effect=False),
-    number("cluster-migration-barrier", 1, 0, INT, effect=False),
-    number("cluster-node-timeout", 15000, 0, LONG, effect=False),
-    number("cluster-port", 0, 0, PORT, immutable=True, effect=False),
-    choice("cluster-preferred-endpoint-type", "ip", "ip hostname unknown-endpoint", effect=False),
-    flag("cluster-replica-no-failover", False, alias="cluster-slave-no-failover", effect=False),
-    number("cluster-replica-validity-factor", 10, 0, INT, alias="cluster-slave-validity-factor", effect=False),
-    flag("cluster-require-full-coverage", True, effect=False),
+    text("cluster-config-file", "nodes.conf", immutable=True),
+    flag("cluster-enabled", False, immutable=True),
+    size("cluster-link-sendbuf-limit", 0, 0, ULONG),
+    number("cluster-migration-barrier", 1, 0, INT),
+    number("cluster-node-timeout", 15000, 0, LONG),
+    number("cluster-port", 0, 0, PORT, immutable=True),
+    choice("cluster-preferred-endpoint-type", "ip", "ip hostname unknown-endpoint"),
+    flag("cluster-replica-no-failover", False, alias="cluster-slave-no-failover"),
+    number("cluster-replica-validity-factor", 10, 0, INT, alias="cluster-slave-validity-factor"),
+    flag("cluster-require-full-coverage", True),
     flag("crash-log-enabled", True, effect=False),
     flag("crash-memcheck-enabled", True, effect=False),
     flag("daemonize", False, immutable=True),
@@ -249,26 +251,26 @@ DIRECTIVES = (
     number("tcp-backlog", 511, 0, INT, immutable=True),
     number("tcp-keepalive", 300, 0, INT),
     number("timeout", 0, 0, INT),
-    choice("tls-auth-clients", "yes", "no yes optional", effect=False),
-    text("tls-ca-cert-dir", "", effect=False),
-    text("tls-ca-cert-file", "", effect=False),
-    text("tls-cert-file", "", effect=False),
-    text("tls-ciphers", "", effect=False),
-    text("tls-ciphersuites", "", effect=False),
-    text("tls-client-cert-file", "", effect=False),
-    text("tls-client-key-file", "", effect=False),
-    text("tls-client-key-file-pass", "", effect=False),
-    flag("tls-cluster", False, effect=False),
-    text("tls-dh-params-file", "", effect=False),
-    text("tls-key-file", "", effect=False),
-    text("tls-key-file-pass", "", effect=False),
-    number("tls-port", 0, 0, PORT, effect=False),
-    flag("tls-prefer-server-ciphers", False, effect=False),
-    text("tls-protocols", "", effect=False),
-    flag("tls-replication", False, effect=False),
-    number("tls-session-cache-size", 20480, 0, INT, effect=False),
-    number("tls-session-cache-timeout", 300, 0, INT, effect=False),
-    flag("tls-session-caching", True, effect=False),
+    choice("tls-auth-clients", "yes", "no yes optional"),
+    text("tls-ca-cert-dir", "", volatile=True),
+    text("tls-ca-cert-file", "", volatile=True),
+    text("tls-cert-file", "", volatile=True),
+    text("tls-ciphers", ""),
+    text("tls-ciphersuites", ""),
+    text("tls-client-cert-file", "", volatile=True),
+    text("tls-client-key-file", "", volatile=True),
+    text("tls-client-key-file-pass", ""),
+    flag("tls-cluster", False),
+    text("tls-dh-params-file", "", volatile=True),
+    text("tls-key-file", "", volatile=True),
+    text("tls-key-file-pass", ""),
+    number("tls-port", 0, 0, PORT),
+    flag("tls-prefer-server-ciphers", False),
+    text("tls-protocols", ""),
+    flag("tls-replication", False),
+    number("tls-session-cache-size", 20480, 0, INT),
+    number("tls-session-cache-timeout", 300, 0, INT),
+    flag("tls-session-caching", True),
     number("tracking-table-max-keys", 1000000, 0, LONG),
     text("unixsocket", "", immutable=True),
     Spec("unixsocketperm", Octal(0, 0o777), 0, immutable=True),

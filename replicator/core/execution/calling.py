@@ -13,7 +13,7 @@ from types import TracebackType
 from replicator.core.command_table.context import Context
 from replicator.core.command_table.registry import WRITE, Command
 from replicator.core.effects import Level
-from replicator.core.errors import WRONG_TYPE, CommandError
+from replicator.core.errors import WRONG_TYPE, CommandError, CountedError
 from replicator.core.keyspace.database import Keyspace, WrongType
 from replicator.core.replication.outgoing import Outgoing
 from replicator.core.turn import Turn
@@ -48,7 +48,7 @@ class Calling:
         try:
             answer = command.run(ctx, argv)
         except CommandError as problem:
-            answer = self.failed(command, str(problem))
+            answer = self.failed(command, problem)
         except WrongType:
             answer = self.failed(command, WRONG_TYPE)
         except Exception:
@@ -61,11 +61,11 @@ class Calling:
             self.outgoing.commit()
         return answer
 
-    def failed(self, command: Command | None, text: str) -> bytes:
+    def failed(self, command: Command | None, problem: str | CommandError) -> bytes:
         """The error reply, counted."""
         if command is not None:
             command.failed += 1
-        return self.error(text)
+        return reply.error(str(problem)) if type(problem) is CountedError else self.error(str(problem))
 
     def error(self, text: str) -> bytes:
         """The error reply, counted by its code alone."""

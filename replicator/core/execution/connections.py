@@ -45,6 +45,7 @@ class Connections:
         self.links = links
         self.received_total = 0
         self.rejected_total = 0
+        self.reads = 0  # of clients
 
     def opened(self, event: Opened) -> None:
         """A client came."""
@@ -81,6 +82,7 @@ class Connections:
             if owner is not None:
                 owner.received(event, self.turn.now)
             return
+        self.reads += 1
         session.last_ms = self.turn.now.mono_ms
         data = event.data
         session.total_received += len(data)
@@ -111,7 +113,7 @@ class Connections:
             return
         if decoder.error is not None and session.blocked is None:
             if session.reply_mode == REPLY_ON and session.conn not in self.links:
-                session.push(reply.error(f"ERR Protocol error: {decoder.error}"))
+                session.push(self.executor.calling.failed(None, f"ERR Protocol error: {decoder.error}"))
             self.turn.log(
                 Level.VERBOSE, f"Protocol error ({decoder.error}) from client: id={session.id} addr={session.peer}"
             )

@@ -15,18 +15,19 @@ from typing import Protocol
 from replicator.core.clients.monitors import Monitors
 from replicator.core.clients.output import Output
 from replicator.core.clients.roll import Roll
-from replicator.core.clients.session import Blocked, Session, Wait
+from replicator.core.clients.session import COUNTED_AT_END, Blocked, Session, Wait
 from replicator.core.clients.tracking import Tracker
 from replicator.core.clients.waiting import Waiting
 from replicator.core.command_table.context import PENDING
 from replicator.core.command_table.registry import ADMIN, NO_MULTI, SKIP_MONITOR, Command
 from replicator.core.command_table.table import Table
 from replicator.core.effects import Level
-from replicator.core.errors import WRONG_TYPE, CommandError
+from replicator.core.errors import WRONG_TYPE, CommandError, Redirect
 from replicator.core.execution.admission import Admission
 from replicator.core.execution.browsers import Browsers
 from replicator.core.execution.calling import Calling
 from replicator.core.execution.script_flags import flags_of
+from replicator.core.execution.transfers import Transfers
 from replicator.core.gates import Gates
 from replicator.core.keyspace.database import Keyspace, WrongType
 from replicator.core.limits import OUTPUT_HELD_BYTES, OUTPUT_RETRY_MS, WEIGHED_BYTES, WEIGHED_COMMANDS
@@ -68,6 +69,7 @@ class Parts:
     calling: Calling
     admission: Admission
     pauses: Pauses
+    transfers: Transfers
 
 
 class Executor:
@@ -89,6 +91,7 @@ class Executor:
         self.calling = parts.calling
         self.admission = parts.admission
         self.pauses = parts.pauses
+        self.transfers = parts.transfers
         self.browsers = Browsers(parts.turn)
 
     # -- running -----------------------------------------------------------------------------------------------------
@@ -126,7 +129,7 @@ class Executor:
                     try:
                         answer = run(session, argv)
                     except CommandError as problem:
-                        answer = self.calling.failed(command, str(problem))
+                        answer = self.calling.failed(command, problem)
                     except WrongType:
                         answer = self.calling.failed(command, WRONG_TYPE)
                     if keyspace.recorded:
@@ -143,6 +146,8 @@ class Executor:
             if answer:
                 out.append(answer)
             elif session.blocked is not None:
+                if session.blocked.kind in COUNTED_AT_END and session.command is not None:
+                    session.command.calls -= 1
                 session.queue.extend(batch[at + 1 :])
                 break
             if keyspace.ready:
@@ -209,14 +214,20 @@ class Executor:
         try:
             command = self.admission.admit(session, command, argv)
         except CommandError as problem:
-            return self._refused(session, command, str(problem))
+            return self._refused(session, command, argv, problem)
         if self.pauses.holds(session, command):
             now = self.turn.now.mono_ms
             self.waiting.park(session, Blocked(Wait.PAUSE, argv, command, None, b"", since_ms=now))
             return PENDING
+        if self.transfers.holds(session, command, argv):
+            now = self.turn.now.mono_ms
+            self.waiting.park(session, Blocked(Wait.MOVED_KEY, argv, command, None, b"", since_ms=now))
+            return PENDING
         transaction = session.transaction
         if transaction is not None and session.queues(command):
+            self.calling.total -= 1  # it counts when EXEC runs it
             if command.flags & NO_MULTI:
+                command.rejected += 1
                 transaction.aborted = True
                 return session.answer(self.calling.error("ERR Command not allowed inside a transaction"))
             transaction.commands.append((command, argv))
@@ -241,12 +252,16 @@ class Executor:
             behind.clear()
         return answer
 
-    def _refused(self, session: Session, command: Command | None, why: str) -> bytes:
-        if command is not None:
-            command.rejected += 1
+    def _refused(self, session: Session, command: Command | None, argv: Argv, problem: CommandError) -> bytes:
+        self.calling.total -= 1
+        refused = self.table.resolve(argv)
+        if refused is not None:
+            refused.rejected += 1
+        why = str(problem)
         if command is not None and command.name == "exec":
             session.end_transaction()
-            why = f"EXECABORT Transaction discarded because of: {why.removeprefix('ERR ')}"
+            if not isinstance(problem, Redirect):
+                why = f"EXECABORT Transaction discarded because of: {why.removeprefix('ERR ')}"
         elif session.transaction is not None:
             session.transaction.aborted = True
         return session.answer(self.calling.error(why))
@@ -289,8 +304,10 @@ class Executor:
                 finally:
                     session.retrying = False
                     roll.current = before
-                if answer != PENDING:
-                    self.waiting.unblock(session, answer)
+                if answer == PENDING:
+                    blocked.command.calls -= 1
+                else:
+                    self.waiting.unblock(session, answer, counted=True)
                     if roll.behind and before is not session:
                         roll.push_behind(session)
                     self.outgoing.writers[session] = None

@@ -86,6 +86,7 @@ class ScriptHost:
             run.wrote = True
         keyspace = self.keyspace
         before = keyspace.verbatim
+        self.calling.total += 1
         try:
             return self.calling.call(ctx, entry, argv, commit=False)
         finally:
@@ -141,7 +142,7 @@ class ScriptHost:
             cannot_write=cannot_write,
             stale=self.role.is_stale(),
             out_of_memory=not self.memory.has_room(),
-            cluster=False,
+            cluster=bool(self.config["cluster-enabled"]),
         )
 
     def busy_threshold_ms(self) -> int:

@@ -47,6 +47,7 @@ class Transactions:
                 self.users.check_queued(session, command, argv)
             except CommandError as problem:
                 return self.calling.failed(command, str(problem))
+        self.calling.total += 1
         answer = self.calling.call(session, command, argv, commit=False)
         if self.monitors.sessions and not command.flags & (ADMIN | SKIP_MONITOR):
             self.monitors.feed(session, command, argv)

@@ -13,7 +13,7 @@ Theory of operation
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from heapq import heapify, heappop, heappush
 from typing import Any, TypeVar
 
@@ -152,7 +152,7 @@ class Database:
         Whoever switches NOTIFY_NEW on calls it for every database: the index is what tells that a key is new.
         """
         if self.key_index is None:
-            self.key_index = Index(self.values)
+            self.key_index = self.keyspace.new_index(self.values)
         return self.key_index
 
     # -- writing ---------------------------------------------------------------------------------------------------
@@ -205,7 +205,7 @@ class Database:
         self.expires = {}
         self.schedule = []
         if self.key_index is not None:
-            self.key_index = Index()
+            self.key_index = self.keyspace.new_index(())
         self.tell_replaced(had)
         return count
 
@@ -356,6 +356,8 @@ class Keyspace:
         self.on_touch: Callable[[Database, bytes], None] | None = None  # client-side caching
         self.on_access: Callable[[Database, bytes], None] | None = None  # LRU / LFU clocks, when a policy needs them
         self.on_change: Callable[[Database, bytes], None] | None = None  # memory accounting, when there is a limit
+        self.new_index: Callable[[Iterable[bytes]], Index] = Index  # a cluster's node wants the keys of each slot
+        self.keeps_index = False  # every database has its index from the beginning
         # all keys of a database went or came at once (FLUSHDB, SWAPDB, a load): memory accounting, client-side caching
         self.on_replaced: list[Callable[[Database], None]] = []
         # id -> (short string, its encoding), of those whose text does not tell it; see encoding.py
@@ -365,6 +367,10 @@ class Keyspace:
         self.expired = 0
         self.evicted = 0
         self.databases = [Database(self, i) for i in range(count)]
+
+    def tables_size(self) -> int:
+        """Bytes of the tables that lead from keys to values and expiries."""
+        return sum(db.values.__sizeof__() + db.expires.__sizeof__() for db in self.databases if db.values)
 
     @property
     def changes(self) -> int:
@@ -408,5 +414,6 @@ class Keyspace:
         for mine, theirs in zip(self.databases, other.databases, strict=True):
             had = mine.values
             mine.values, mine.expires, mine.schedule = theirs.values, theirs.expires, theirs.schedule
-            mine.key_index = Index(mine.values) if self.notify_flags & NOTIFY_NEW else None
+            keeps_index = self.keeps_index or self.notify_flags & NOTIFY_NEW
+            mine.key_index = self.new_index(mine.values) if keeps_index else None
             mine.tell_replaced(had)

@@ -17,7 +17,7 @@ Source: https://redis.io/docs/latest/develop/reference/eviction/
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from random import Random
 from typing import Any, Protocol
@@ -115,7 +115,8 @@ class Evictor:
         self.total = 0  # estimated bytes of all keys, while there is a limit
         self.peak = 0
         self._clocked = False  # accesses are being recorded
-        self._idle_from = keyspace.now_ms  # keys without a record were last used then, as far as anybody knows
+        # Keys of a database without a record were last used then, as far as anybody knows.
+        self._idle_from = [keyspace.now_ms for _ in keyspace.databases]
         self._sizes: list[dict[bytes, int]] = [{} for _ in keyspace.databases]
         self._clocks: list[dict[bytes, int]] = [{} for _ in keyspace.databases]
         self._pool: list[tuple[int, int, bytes]] = []  # (score, database, key), the best victim last
@@ -132,6 +133,8 @@ class Evictor:
             self.counts_frequency = frequency
             for clocks in self._clocks:
                 clocks.clear()
+        if self.policy.endswith(("-lru", "-lfu")):
+            self.watch_accesses()
         if self.config["maxmemory"]:
             self.enable()
         else:
@@ -147,8 +150,6 @@ class Evictor:
             self._sizes = [{} for _ in self.keyspace.databases]
             for db in self.keyspace.databases:
                 self._survey(db)
-        if self.policy.endswith(("-lru", "-lfu")):
-            self.watch_accesses()
         self._install()
 
     def disable(self) -> None:
@@ -157,15 +158,13 @@ class Evictor:
         self.total = 0
         self._pool.clear()
         self._sizes = [{} for _ in self.keyspace.databases]
-        if self.counts_frequency:
-            self.watch_accesses()
         self._install()
 
     def watch_accesses(self) -> None:
         """Record accesses from now on."""
         if not self._clocked:
             self._clocked = True
-            self._idle_from = self.keyspace.now_ms
+            self._idle_from = [self.keyspace.now_ms for _ in self.keyspace.databases]
             self._install()
 
     def _install(self) -> None:
@@ -212,6 +211,7 @@ class Evictor:
     def replaced(self, db: Database) -> None:
         """All keys of the database went or came at once."""
         self._clocks[db.index] = {}
+        self._idle_from[db.index] = self.keyspace.now_ms
         if self.limit:
             self._survey(db)
 
@@ -244,16 +244,43 @@ class Evictor:
         """Milliseconds since the key's last access, as far as it is known. From the first question on accesses are
         recorded."""
         self.watch_accesses()
-        return max(0, self.keyspace.now_ms - self._clocks[db.index].get(key, self._idle_from))
+        return self._idle_ms(db.index, key)
+
+    def _idle_ms(self, index: int, key: bytes) -> int:
+        return max(0, self.keyspace.now_ms - self._clocks[index].get(key, self._idle_from[index]))
 
     def frequency(self, db: Database, key: bytes) -> int:
         """The key's logarithmic access counter (0 to 255)."""
-        record = self._clocks[db.index].get(key)
-        return 0 if record is None else self._decayed(record)
+        return self._frequency(db.index, key)
+
+    def _frequency(self, index: int, key: bytes) -> int:
+        record = self._clocks[index].get(key)
+        return _FIRST_COUNT if record is None else self._decayed(record)
+
+    @property
+    def tells_uses(self) -> bool:
+        """Whether snapshots tell how keys were used: under an LRU or LFU policy."""
+        return self.policy.endswith(("-lru", "-lfu"))
+
+    def use_of(self, index: int, key: bytes) -> tuple[int | None, int | None]:
+        """What a snapshot tells of a key: the seconds since its last access, or its access counter."""
+        if self.counts_frequency:
+            return None, self._frequency(index, key)
+        return self._idle_ms(index, key) // 1000, None
+
+    def adopt_uses(self, uses: Mapping[tuple[int, bytes], tuple[int | None, int | None]]) -> None:
+        """How the keys of a snapshot were used; to be called when they are there."""
+        databases = self.keyspace.databases
+        for (index, key), (idle, count) in uses.items():
+            if count is not None:
+                self.set_frequency(databases[index], key, count)
+            if idle is not None:
+                self.set_idle(databases[index], key, 1000 * idle)
 
     def set_idle(self, db: Database, key: bytes, idle_ms: int) -> None:
         """Let the key have been idle so long (RESTORE IDLETIME, a snapshot's hint)."""
-        if self._clocked and not self.counts_frequency:
+        if not self.counts_frequency:
+            self.watch_accesses()
             self._clocks[db.index][key] = self.keyspace.now_ms - idle_ms
 
     def set_frequency(self, db: Database, key: bytes, count: int) -> None:
@@ -350,7 +377,7 @@ class Evictor:
         """How good a victim the key is; more is better."""
         if self.counts_frequency:
             return 255 - self.frequency(db, key)
-        return self.keyspace.now_ms - self._clocks[db.index].get(key, self._idle_from)
+        return self.keyspace.now_ms - self._clocks[db.index].get(key, self._idle_from[db.index])
 
     def _from_pool(self, volatile: bool) -> tuple[Database, bytes] | None:
         pool = self._pool

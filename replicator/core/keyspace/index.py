@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from itertools import islice
 from random import Random
 
 
@@ -64,3 +65,46 @@ class Index:
         end = len(self.items) if cursor == 0 else min(cursor, len(self.items))
         start = max(0, end - count)
         return start, self.items[start:end][::-1]
+
+
+class SlotIndex(Index):
+    """An index that also knows the members of each slot of a cluster. slot_of: the slot of a member."""
+
+    __slots__ = ("_slot_of", "_slots")
+
+    def __init__(self, slot_of: Callable[[bytes], int], members: Iterable[bytes] = ()) -> None:
+        super().__init__(members)
+        self._slot_of = slot_of
+        self._slots: dict[int, dict[bytes, None]] = {}
+        for member in self.items:
+            self._slots.setdefault(slot_of(member), {})[member] = None
+
+    def add(self, member: bytes) -> bool:
+        """Add; whether it is new."""
+        if not super().add(member):
+            return False
+        slot = self._slot_of(member)
+        members = self._slots.get(slot)
+        if members is None:
+            members = self._slots[slot] = {}
+        members[member] = None
+        return True
+
+    def discard(self, member: bytes) -> bool:
+        """Remove; whether it was there."""
+        if not super().discard(member):
+            return False
+        slot = self._slot_of(member)
+        members = self._slots[slot]
+        del members[member]
+        if not members:
+            del self._slots[slot]
+        return True
+
+    def count(self, slot: int) -> int:
+        """How many members are in the slot."""
+        return len(self._slots.get(slot, ()))
+
+    def list(self, slot: int, count: int) -> list[bytes]:
+        """Some members of the slot, at most so many; they keep their order while they stay."""
+        return list(islice(self._slots.get(slot, ()), count))

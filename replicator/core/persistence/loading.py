@@ -21,8 +21,14 @@ class Source(Enum):
     """Where what is loaded comes from."""
 
     START = "our own dump, at the start"
+    APPEND_ONLY = "our own append-only file, at the start"
     PAYLOAD = "a payload that was received to a file"
     SOCKET = "a payload as it comes"
+
+    @property
+    def is_payload(self) -> bool:
+        """What our primary sends: keys that have expired wait for its word."""
+        return self is Source.PAYLOAD or self is Source.SOCKET
 
 
 @dataclass(slots=True)

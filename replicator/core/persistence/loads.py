@@ -12,12 +12,17 @@ from replicator.core.errors import CommandError
 from replicator.core.events import FileChunk, FileFailed
 from replicator.core.gates import ANY, Gates
 from replicator.core.keyspace.database import Keyspace
+from replicator.core.keyspace.eviction import Evictor
+from replicator.core.persistence.append_only import AppendOnly
 from replicator.core.persistence.loading import LOAD_CHUNK, Loading, RdbError, Source, start_load
+from replicator.core.persistence.rdb import KeyspaceLoader
+from replicator.core.persistence.replay import Replay
 from replicator.core.persistence.snapshots import Snapshots
 from replicator.core.replication.outgoing import Outgoing
 from replicator.core.replication.primary import Primary
 from replicator.core.replication.replica import Replica
 from replicator.core.turn import Turn
+from replicator.core.wire.aof import Manifest
 from replicator.core.wire.request import Argv
 
 _LOADING = "LOADING Redis is loading the dataset in memory"
@@ -26,12 +31,14 @@ _LOADING = "LOADING Redis is loading the dataset in memory"
 class Loads:
     """Begins, feeds and ends what `loading` holds.
 
-    on_ready: called when our own dump is loaded, or there is none. on_payload: with the name of a payload's file that
-    has been loaded.
+    on_ready: called when our own data is loaded, or there is none. on_payload: with the name of a payload's file that
+    has been loaded. replayer: makes what runs the commands of an append-only file. is_member_replica: whether a
+    cluster makes this node a replica.
     """
 
     on_ready: Callable[[], None]
     on_payload: Callable[[str], None]
+    replayer: Callable[[], Callable[[list[Argv]], None]]
 
     def __init__(
         self,
@@ -42,7 +49,9 @@ class Loads:
         outgoing: Outgoing,
         primary: Primary,
         replica: Replica,
+        evictor: Evictor,
         snapshots: Snapshots,
+        append_only: AppendOnly,
         adopt_functions: Callable[[list[bytes]], None],
     ) -> None:
         self.turn = turn
@@ -53,10 +62,65 @@ class Loads:
         self.history = primary.history
         self.primary = primary
         self.replica = replica
+        self.evictor = evictor
         self.snapshots = snapshots
+        self.append_only = append_only
         self.adopt_functions = adopt_functions
         self.loading: Loading | None = None
+        self.is_member_replica: Callable[[], bool] = lambda: False
         self.skip_checksum = False  # DEBUG SET-SKIP-CHECKSUM-VALIDATION
+
+    def at_start(self) -> None:
+        """Load what there is: the append-only file if it is on, else the dump."""
+        if self.config["appendonly"]:
+            self.begin(Source.APPEND_ONLY, "", asynchronous=False)
+            self._replay()
+            return
+        name = str(self.config["dbfilename"])
+        self.begin(Source.START, name, asynchronous=False)
+        self.read(name)
+
+    def _replay(self) -> None:
+        """Load the append-only file; `loading` tells of its progress."""
+        replay = self.append_only.replay = Replay(
+            self.turn,
+            self.config,
+            make_keyspace=self._empty_keyspace,
+            keep_expired=True,  # what follows may speak of keys that have expired since; the file deletes them itself
+            check_crc=bool(self.config["rdbchecksum"]) and not self.skip_checksum,
+            adopt=self._adopt_base,
+            apply=self.replayer(),
+        )
+        replay.loaded = self._append_only_loaded
+        replay.failed = self._append_only_failed
+        replay.begin()
+
+    def _empty_keyspace(self) -> Keyspace:
+        keyspace = Keyspace(len(self.keyspace.databases))
+        keyspace.now_ms = self.turn.now.unix_ms
+        return keyspace
+
+    def _adopt_base(self, loader: KeyspaceLoader) -> None:
+        """The base of the append-only file is whole."""
+        self._describe(loader.aux)
+        if loader.aux.get(b"aof-base") == b"1":
+            self.turn.log(Level.NOTICE, "RDB is base AOF")
+        loader.finish()
+        self.keyspace.adopt(loader.keyspace)
+        self.adopt_functions(loader.functions)
+        self.snapshots.last_keys_loaded = loader.keys
+        self.snapshots.last_keys_expired = loader.expired
+        self.turn.log(Level.NOTICE, f"Done loading RDB, keys loaded: {loader.keys}, keys expired: {loader.expired}.")
+
+    def _append_only_loaded(self, manifest: Manifest, sizes: dict[str, int]) -> None:
+        self.end()
+        self.append_only.rewriter.ready = self.on_ready
+        self.append_only.rewriter.open(manifest, sizes)
+
+    def _append_only_failed(self, why: str) -> None:
+        self.turn.log(Level.WARNING, why)
+        self.end()
+        self.turn.later.append(Exit(1))
 
     def begin(self, source: Source, name: str, *, asynchronous: bool) -> None:
         """A load begins; until it ends the gate lets through what may run while loading."""
@@ -65,7 +129,7 @@ class Loads:
             name,
             databases=len(self.keyspace.databases),
             asynchronous=asynchronous,
-            keep_expired=source is not Source.START or self.is_replica_by_config(),
+            keep_expired=source.is_payload or self.is_replica_by_config(),
             check_crc=bool(self.config["rdbchecksum"]) and not self.skip_checksum,
             mono_ms=self.turn.now.mono_ms,
             unix_ms=self.turn.now.unix_ms,
@@ -74,7 +138,7 @@ class Loads:
 
     def is_replica_by_config(self) -> bool:
         """Whether this node follows, or is configured to follow, a primary."""
-        return self.replica.active or bool(self.config["replicaof"])
+        return self.replica.active or bool(self.config["replicaof"]) or self.is_member_replica()
 
     def end(self) -> None:
         """No load is under way any more."""
@@ -87,6 +151,7 @@ class Loads:
         assert loading is not None
         loading.loader.finish()
         self.keyspace.adopt(loading.keyspace)
+        self.evictor.adopt_uses(loading.loader.uses)
         self.snapshots.saved_changes = self.keyspace.changes
         self.adopt_functions(loading.loader.functions)
         self.snapshots.last_keys_loaded = loading.loader.keys
@@ -112,6 +177,9 @@ class Loads:
 
     def file_chunk(self, event: FileChunk) -> None:
         """More of a file that is being loaded."""
+        if self.append_only.file_chunk(event):
+            self._show_progress()
+            return
         loading = self.loading
         if loading is None or loading.name != event.name:
             self.turn.emit(StopReading(event.name))
@@ -121,6 +189,12 @@ class Loads:
         loading.at_end = event.eof
         if self._take(loading, event.data) and not event.eof and loading.resume_ms is not None:
             self.turn.emit(StopReading(event.name))
+
+    def _show_progress(self) -> None:
+        """What INFO tells of a load."""
+        replay, loading = self.append_only.replay, self.loading
+        if replay is not None and loading is not None and loading.source is Source.APPEND_ONLY:
+            loading.size, loading.read, loading.resume_ms = replay.size, replay.read, replay.resume_ms
 
     def read(self, name: str, offset: int = 0) -> None:
         """Read the file that is being loaded, from there on."""
@@ -132,7 +206,11 @@ class Loads:
         loading = self.loading
         if loading is None or loading.resume_ms is None or self.turn.now.mono_ms < loading.resume_ms:
             return
-        if loading.source is Source.SOCKET:
+        if loading.source is Source.APPEND_ONLY:
+            assert self.append_only.replay is not None
+            self.append_only.replay.advance()
+            self._show_progress()
+        elif loading.source is Source.SOCKET:
             self.replica.load_goes_on(self.turn.now)
         elif self._take(loading, b"") and loading.resume_ms is None and not loading.at_end:
             self.read(loading.name, loading.read_to)
@@ -202,7 +280,7 @@ class Loads:
         loading = self.loading
         if loading is None or loading.name != event.name:
             return False
-        if loading.source is Source.PAYLOAD:
+        if loading.source.is_payload:
             self.end()
             self.replica.payload_failed(event.why, self.turn.now)
         elif event.missing:

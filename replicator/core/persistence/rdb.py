@@ -12,13 +12,23 @@ from typing import Any
 
 from replicator.core.keyspace.database import Database, Keyspace
 from replicator.core.keyspace.serialize import ACCESSORS, BUILDERS
+from replicator.core.keyspace.stream import Stream
 from replicator.core.wire import rdb
 from replicator.core.wire.rdb import Refused
+from replicator.core.wire.rdb.format import PLAIN_VERSION, STREAM_2_VERSION
 
 CHUNK_BYTES = 64 * 1024
 
 
 # -- saving ------------------------------------------------------------------------------------------------------------
+
+
+def version_for_file(keyspace: Keyspace) -> int:
+    """The oldest version that keeps everything: Redis 7.0's where there are streams, else what Redis 5 can load."""
+    for database in keyspace.databases:
+        if any(type(value) is Stream for value in database.values.values()):
+            return STREAM_2_VERSION
+    return PLAIN_VERSION
 
 
 def snapshot_chunks(
@@ -30,11 +40,12 @@ def snapshot_chunks(
     compress: bool = False,
     checksum: bool = True,
     count_keys: bool = False,
+    accesses: Callable[[int, bytes], tuple[int | None, int | None]] | None = None,
 ) -> Iterator[bytes]:
     """An RDB file of the data as it is, in portions of about 64 KiB.
 
-    aux, functions, version, compress, checksum: as rdb.write has them. count_keys: one portion a key (where there are
-    keys at all), so that whoever must wait after each key can count them.
+    aux, functions, version, compress, checksum, accesses: as rdb.write has them. count_keys: one portion a key
+    (where there are keys at all), so that whoever must wait after each key can count them.
     """
     databases = [(database.index, database.values, database.expires) for database in keyspace.databases]
     fields = list((aux or {}).items())
@@ -50,6 +61,7 @@ def snapshot_chunks(
             checksum=checksum,
             chunk_bytes=chunk_bytes,
             on_keys=on_keys,
+            accesses=accesses,
         )
 
     return _key_by_key(portions) if count_keys else portions(CHUNK_BYTES, None)
@@ -102,6 +114,7 @@ class KeyspaceLoader:
         "keys",
         "keyspace",
         "rdb_version",
+        "uses",
     )
 
     def __init__(self, keyspace: Keyspace, *, keep_expired: bool, merge: bool = False) -> None:
@@ -113,6 +126,7 @@ class KeyspaceLoader:
         self.functions: list[bytes] = []
         self.keys = 0
         self.expired = 0
+        self.uses: dict[tuple[int, bytes], tuple[int | None, int | None]] = {}  # idle seconds, access counter
         self.dropped: list[tuple[int, bytes]] = []  # expired keys that were left out: database, key
         self.ended = False
         self._enter(keyspace.databases[0])
@@ -153,6 +167,8 @@ class KeyspaceLoader:
             raise Refused(f"key {key!r} is there twice in database {self._database.index}")
         values[key] = value if kind == "string" else BUILDERS[kind](value)
         self.keys += 1
+        if idle is not None or freq is not None:
+            self.uses[(self._database.index, key)] = (idle, freq)
         if expire_ms is not None:
             self._expires[key] = expire_ms
         elif self._merge:

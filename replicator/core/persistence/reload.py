@@ -38,6 +38,7 @@ class Reload:
         reader.feed(data)
         reader.close()
         self.keyspace.adopt(keyspace)
+        self.snapshots.evictor.adopt_uses(loader.uses)
         delete = self.keyspace.delete_name
         self.keyspace.recorded += [(index, [delete, key]) for index, key in loader.dropped]
         self.outgoing.commit(together=False)

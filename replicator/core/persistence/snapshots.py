@@ -24,7 +24,9 @@ from replicator.core.events import SnapshotDone, SnapshotFailed, SnapshotStarted
 from replicator.core.gates import Gates
 from replicator.core.keyspace.database import Keyspace
 from replicator.core.keyspace.eviction import Evictor
-from replicator.core.persistence.rdb import snapshot_chunks
+from replicator.core.persistence.commands_base import command_chunks
+from replicator.core.persistence.rdb import snapshot_chunks, version_for_file
+from replicator.core.persistence.rewriting import Rewriter
 from replicator.core.replication.outgoing import Outgoing
 from replicator.core.replication.primary import WHOLE, Primary, SnapshotRequest
 from replicator.core.replication.replica import Replica
@@ -45,10 +47,13 @@ class Running:
     started_ms: int
     pid: int = 0
     cancelled: bool = False
+    rewrite: bool = False  # the base of the append-only file
 
 
 class Snapshots:
     """All that concerns snapshots of one node."""
+
+    rewriter: Rewriter  # of the append-only file: who has its snapshots made here, is told of them
 
     def __init__(
         self,
@@ -100,14 +105,35 @@ class Snapshots:
     @property
     def saving(self) -> bool:
         """A background save (disk) is under way, for whomever."""
-        return self.running is not None and not self.running.diskless
+        return self.running is not None and not self.running.diskless and not self.running.rewrite
 
     # -- content -----------------------------------------------------------------------------------------------------
 
+    def base_chunks(self, as_rdb: bool) -> Callable[[], Iterator[bytes | tuple[bytes, int]]]:
+        """What writes the base of the append-only file: an RDB file, or commands."""
+        return partial(self.chunks, replication=False, base=True) if as_rdb else self._command_chunks
+
+    def _command_chunks(self) -> Iterator[bytes | tuple[bytes, int]]:
+        return command_chunks(
+            self.keyspace,
+            functions=self.function_codes(),
+            stamp_s=self.turn.now.unix_ms // 1000 if self.config["aof-timestamp-enabled"] else None,
+            count_keys=int(self.config["rdb-key-save-delay"]) != 0,
+        )
+
     def chunks(
-        self, *, replication: bool = True, version: int = 9, keys: bool = True, functions: bool = True
+        self,
+        *,
+        replication: bool = True,
+        version: int = 0,
+        keys: bool = True,
+        functions: bool = True,
+        base: bool = False,
     ) -> Iterator[bytes]:
-        """The bytes of a snapshot of the data as it is, with its keys and with the functions, or without."""
+        """The bytes of a snapshot of the data as it is, with its keys and with the functions, or without.
+
+        version: of the format, as the reader takes it; 0: for a file of our own. base: it begins an append-only file.
+        """
         aux: dict[bytes, bytes] = {
             b"redis-ver": REDIS_VERSION.encode(),
             b"redis-bits": b"64",
@@ -119,21 +145,26 @@ class Snapshots:
             aux[b"repl-stream-db"] = b"%d" % stream_db
             aux[b"repl-id"] = self.history.id.encode()
             aux[b"repl-offset"] = b"%d" % self.history.end
-        aux[b"aof-base"] = b"0"
+        aux[b"aof-base"] = b"%d" % base
         return snapshot_chunks(
             self.keyspace if keys else Keyspace(1),
             aux=aux,
             functions=self.function_codes() if functions else [],
-            version=version,
+            version=version or version_for_file(self.keyspace),
             compress=bool(self.config["rdbcompression"]),
             checksum=bool(self.config["rdbchecksum"]),
             count_keys=int(self.config["rdb-key-save-delay"]) != 0,
+            accesses=self.evictor.use_of if keys and self.evictor.tells_uses else None,
         )
 
     # -- beginning ---------------------------------------------------------------------------------------------------
 
     def begin_due(self) -> None:
         """Called at the end of every turn: start the snapshot that is wanted, if no child runs."""
+        rewriter = self.rewriter
+        if rewriter.prepares:  # its child comes next
+            rewriter.begin_if_wanted(child_active=self.running is not None)
+            return
         if self.running is not None:
             return
         if self.primary.links:
@@ -141,9 +172,20 @@ class Snapshots:
             if request is not None:
                 self._start_for_replicas(request)
                 return
+        if rewriter.due:
+            rewriter.begin_if_wanted(child_active=False)
+            if self.running is not None or rewriter.prepares:
+                return
         if self.requested_save or self.scheduled:
             self.requested_save = self.scheduled = False
             self._start_save()
+
+    def start_rewrite(self, chunks: Callable[[], Iterator[bytes | tuple[bytes, int]]], name: str) -> None:
+        """Begin the base of the append-only file, at the end of this turn."""
+        self.generation += 1
+        now = self.turn.now.mono_ms
+        self.running = Running(self.generation, False, False, self.keyspace.dirty, now, rewrite=True)
+        self.turn.last_effect(replace(self._effect(), chunks=chunks, final_name=name, purpose="AOF rewrite"))
 
     def _start_for_replicas(self, request: SnapshotRequest) -> None:
         self.generation += 1
@@ -153,7 +195,8 @@ class Snapshots:
         self.outgoing.db = -1  # the new replicas know no database: the stream says it anew
         self.primary.begin_snapshot(request, self.generation)
         self.running = Running(self.generation, True, request.diskless, self.keyspace.changes, self.turn.now.mono_ms)
-        effect = self._effect()
+        version = min(link.rdb_version for link in request.links)
+        effect = replace(self._effect(), chunks=partial(self.chunks, version=version))
         if request.diskless:
             mark = f"{self.random.getrandbits(160):040x}".encode()
             effect = replace(
@@ -165,7 +208,8 @@ class Snapshots:
             )
             if request.content != WHOLE:
                 keys, functions = request.content.keys, request.content.functions
-                effect = replace(effect, chunks=partial(self.chunks, keys=keys, functions=functions))
+                chunks = partial(self.chunks, version=version, keys=keys, functions=functions)
+                effect = replace(effect, chunks=chunks)
         self.turn.last_effect(effect)
 
     def _start_save(self) -> None:
@@ -201,6 +245,9 @@ class Snapshots:
         self.last_fork_us = event.fork_us
         self.total_forks += 1
         self.statistics.forked(event.fork_us)
+        if running.rewrite:
+            self.rewriter.started(event.pid)
+            return
         kind = "Background RDB transfer" if running.diskless else "Background saving"
         self.turn.log(Level.NOTICE, f"{kind} started by pid {event.pid}")
 
@@ -210,17 +257,22 @@ class Snapshots:
         if running is None or running.generation != event.generation:
             return
         self.running = None
+        if running.rewrite:
+            self.rewriter.done(event.length, event.cow_bytes)
+            return
         self.last_cow = event.cow_bytes
+        self.last_duration_s = (self.turn.now.mono_ms - running.started_ms) // 1000
+        self.primary.payload_size = event.length
         if running.diskless:
             up = sum(1 for link in self.primary.links.values() if link.generation == event.generation)
             self.turn.log(Level.WARNING, f"Diskless rdb transfer, done reading from pipe, {up} replicas still up.")
+            self.primary.bytes_sent += up * event.length
             self.turn.log(Level.NOTICE, "Background RDB transfer terminated with success")
         else:
             self.saved_changes = running.changes_at_start
             self.last_save_s = self.turn.now.unix_ms // 1000
             self.last_ok = True
             self.saves += 1
-            self.last_duration_s = (self.turn.now.mono_ms - running.started_ms) // 1000
             self.turn.log(Level.NOTICE, "Background saving terminated with success")
             self._settle()
         if running.for_replicas:
@@ -232,6 +284,9 @@ class Snapshots:
         if running is None or running.generation != event.generation:
             return
         self.running = None
+        if running.rewrite:
+            self.rewriter.failed(event.why, cancelled=running.cancelled)
+            return
         if running.diskless:
             self.turn.log(Level.WARNING, f"Background transfer terminated: {event.why}")
         else:

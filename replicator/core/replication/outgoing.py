@@ -5,7 +5,7 @@
 A command records what it has changed; `commit` encodes that as commands, with a SELECT where the database is another
 than the last one's, and with MULTI and EXEC around what belongs together. At the end of a turn, and whenever the
 node's offset is asked for, `flush` hands the bytes to the sinks. The replication window is one sink, open while this
-node is a primary that keeps one; a log of all changes is another. Without a sink nothing is encoded.
+node is a primary that keeps one; the append-only file is another. Without a sink nothing is encoded.
 
 On a replica the window's bytes are its primary's own, verbatim (`verbatim`), and the window is no sink: what a
 client writes there goes to nobody who reads the stream.
@@ -82,6 +82,9 @@ class Outgoing:
             return
         self.windowed = on
         if on:
+            if self.sinks:
+                self.flush()
+                self.db = -1
             self.sinks.append(self._window)
         else:
             self.flush()
@@ -123,13 +126,12 @@ class Outgoing:
             self._window(encode(tuple(argv)))
 
     def verbatim(self, data: bytes | bytearray) -> None:
-        """Bytes of our primary's stream, now applied: verbatim into the window, and to whoever else keeps a log."""
+        """Bytes of our primary's stream, now applied: verbatim into the window. Other sinks are given what they did, as
+        `commit` encodes it (a TTL in the stream of an old primary counts from when it is read)."""
         assert not self.windowed
         if self.stream:
             self.flush()
         self.history.append(data)
-        for sink in self.sinks:
-            sink(data)
 
     # -- handing over ------------------------------------------------------------------------------------------------
 

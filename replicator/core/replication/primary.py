@@ -73,6 +73,7 @@ class Link:
     capabilities: int = 0
     rdb_only: bool = False
     content: Content = WHOLE  # what it asked its snapshot to hold
+    rdb_version: int = 9  # of snapshots that it can load, as far as it has told
     old_sync: bool = False  # came by SYNC: knows no offsets, sends no ACK
     cursor: Cursor | None = None
     generation: int = 0  # of the snapshot it waits for or receives
@@ -146,6 +147,8 @@ class Primary:
         self.waiting = False  # one of them may be in WAIT_START
         self.snapshot_generation = 0  # of a snapshot that is being made for replicas; 0: none
         self.snapshot_diskless = False
+        self.bytes_sent = 0  # of the stream and of payloads, to all replicas
+        self.payload_size = 0  # of the snapshot that was made last
         self.sync_full = 0
         self.sync_partial_ok = 0
         self.sync_partial_err = 0
@@ -261,8 +264,7 @@ class Primary:
             self.history.open_window(self.window_size)
             self.log(
                 Level.NOTICE,
-                "Replication backlog created, my new replication IDs are "
-                f"'{self.history.id}' and '{self.history.id2}'",
+                f"Replication backlog created, my new replication IDs are '{self.history.id}' and '{self.history.id2}'",
             )
         if self.snapshot_generation and not self.snapshot_diskless:
             donor = next(
@@ -273,6 +275,7 @@ class Primary:
                     and other.generation == self.snapshot_generation
                     and other.cursor is not None
                     and other.content == link.content
+                    and other.rdb_version <= link.rdb_version
                 ),
                 None,
             )
@@ -375,6 +378,8 @@ class Primary:
         if link is None or link.state not in (LinkState.WAIT_END, LinkState.SENDING):
             return
         link.acked_ms = now.mono_ms
+        if not link.diskless:
+            self.bytes_sent += self.payload_size
         if link.rdb_only:
             link.state = LinkState.TRANSMITTED
             self._release(link)
@@ -420,7 +425,9 @@ class Primary:
         link = self.links.get(conn)
         if link is None or not link.streaming or link.cursor is None or (window := self.history.window) is None:
             return b""
-        return window.pull(link.cursor, limit)
+        data = window.pull(link.cursor, limit)
+        self.bytes_sent += len(data)
+        return data
 
     def ack(self, link: Link, position: int, now: Now) -> None:
         """REPLCONF ACK: the replica has applied everything up to position."""

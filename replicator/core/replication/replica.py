@@ -28,16 +28,15 @@ says it is a master by now took over at our request if it continues our history,
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum
 from random import Random
-from typing import Protocol
 
 from replicator.core.effects import Announce, Close, Connect, Level, Log, NoDelay, PauseReading, Send
 from replicator.core.events import Closed, Connected, ConnectFailed, Received
 from replicator.core.now import Now
 from replicator.core.peers import Peers
 from replicator.core.replication.history import History, Settings, new_id
-from replicator.core.replication.transfer import Loader, Transfer, TransferError, text
+from replicator.core.replication.link import ENDS, NEXT, Host, Payloads, ReplicaState
+from replicator.core.replication.transfer import Transfer, TransferError, text
 from replicator.core.turn import Turn
 from replicator.core.wire.request import encode
 
@@ -45,79 +44,6 @@ _LONGEST_LINE = 64 * 1024
 _RETRY_MS = 1000
 _RETRY_FAILOVER_MS = 100  # nobody takes writes until the target is reached
 _IS_A_MASTER = b"-ERR PSYNC FAILOVER can't be sent to a master"
-
-
-class ReplicaState(Enum):
-    """Where the link to the primary stands; the value is what ROLE calls it."""
-
-    NONE = "none"
-    CONNECT = "connect"
-    CONNECTING = "connecting"
-    PING = "handshake"
-    HANDSHAKE = "handshake "
-    PSYNC = "handshake  "
-    TRANSFER = "sync"
-    LOADING = "sync "
-    CONNECTED = "connected"
-
-    def __init__(self, value: str) -> None:
-        self.shown = value.rstrip()  # as ROLE shows it
-
-
-# Every state may also end: in NONE (follow nobody) or in CONNECT (begin anew).
-_NEXT = {
-    ReplicaState.NONE: (ReplicaState.CONNECTING,),
-    ReplicaState.CONNECT: (ReplicaState.CONNECTING,),
-    ReplicaState.CONNECTING: (ReplicaState.PING,),
-    ReplicaState.PING: (ReplicaState.HANDSHAKE,),
-    ReplicaState.HANDSHAKE: (ReplicaState.PSYNC,),
-    ReplicaState.PSYNC: (ReplicaState.PSYNC, ReplicaState.TRANSFER, ReplicaState.CONNECTED),
-    ReplicaState.TRANSFER: (ReplicaState.LOADING,),
-    ReplicaState.LOADING: (ReplicaState.CONNECTED, ReplicaState.CONNECTING),
-    ReplicaState.CONNECTED: (),
-}
-_ENDS = (ReplicaState.NONE, ReplicaState.CONNECT)
-
-
-class Payloads(Loader, Protocol):
-    """What the link needs of its node for a payload (roles/payload.py)."""
-
-    def before_dump_is_replaced(self) -> None:
-        """The payload is about to become the dump file: no child may put old data in its place."""
-
-    def load_file(self, name: str) -> None:
-        """Drop the old data and load the file; payload_loaded or payload_failed follows."""
-
-    def finish_load(self) -> None:
-        """The payload came whole to the loader: its data becomes ours; payload_loaded follows."""
-
-    def full_sync_begins(self) -> None:
-        """The primary refused to continue our history: a payload will come."""
-
-
-class Host(Protocol):
-    """What the link needs of its node for the stream (roles/applying.py)."""
-
-    def process_id(self) -> int:
-        """The process's id, for names of temporary files."""
-
-    def handshake_lines(self) -> list[tuple[bytes, ...]]:
-        """Requests between PING and PSYNC: AUTH, REPLCONF ..."""
-
-    def history_renamed(self) -> None:
-        """The primary goes on under a new id: our own replicas must learn it."""
-
-    def apply_stream(self, data: bytes) -> None:
-        """Bytes of the replication stream."""
-
-    def link_is_up(self) -> None:
-        """The stream is about to flow (again): a context for it is needed."""
-
-    def link_is_down(self) -> None:
-        """The stream has stopped; half commands are dropped."""
-
-    def failover_refused(self, why: str) -> None:
-        """A PSYNC ... FAILOVER was answered by an error, or by a node that has not our data."""
 
 
 class Replica:
@@ -148,6 +74,8 @@ class Replica:
         self.down_since_ms = 0
         self.retry_ms = 0
         self.last_ack_ms = 0
+        self.bytes_received = 0  # of payloads and of the stream
+        self.bytes_sent = 0
         self.ask_failover = False  # our next PSYNC tells the primary-to-be that we hand over to it
         self.failover_unanswered = False  # it was told, and the answer was lost: it may have taken over
         self._failover_confirming = False  # it is a master: whether of our history, a plain PSYNC asks
@@ -195,7 +123,7 @@ class Replica:
 
     def _enter(self, state: ReplicaState) -> None:
         """The only way from one state to another."""
-        assert state in _ENDS or state in _NEXT[self.state], (self.state, state)
+        assert state in ENDS or state in NEXT[self.state], (self.state, state)
         self.state = state
         self.active = state is not ReplicaState.NONE
         self.up = state is ReplicaState.CONNECTED
@@ -274,7 +202,8 @@ class Replica:
             self._log(Level.NOTICE, f"Connecting to MASTER {self.primary_host}:{self.primary_port}")
         self._reconnecting = False
         source = str(self.settings["bind-source-addr"] or "")
-        self.emit(Connect(self.conn, self.primary_host, self.primary_port, source, self._timeout_ms()))
+        tls = bool(self.settings["tls-replication"])
+        self.emit(Connect(self.conn, self.primary_host, self.primary_port, source, self._timeout_ms(), tls))
         self._log(Level.NOTICE, "MASTER <-> REPLICA sync started")
 
     def connected(self, event: Connected, now: Now) -> None:
@@ -349,9 +278,11 @@ class Replica:
         data = event.data
         self.last_io_ms = now.mono_ms
         if self.up:
+            self.bytes_received += len(data)
             self.host.apply_stream(data)
             return
         if self.state is ReplicaState.LOADING:
+            self.bytes_received += len(data)
             self.transfer.behind += data
             return
         if self.state is ReplicaState.TRANSFER and self.transfer.header_seen:
@@ -384,6 +315,7 @@ class Replica:
                 break
         rest = data[at:]
         if rest and self.up:
+            self.bytes_received += len(rest)
             self.host.apply_stream(rest)
         elif rest and self.conn:
             self._payload(rest, now)
@@ -531,6 +463,7 @@ class Replica:
             self.disconnect(problem.why, now)
 
     def _payload(self, data: bytes, now: Now) -> None:
+        self.bytes_received += len(data)
         try:
             whole = self.transfer.take(data, now)
         except TransferError as problem:
@@ -609,6 +542,7 @@ class Replica:
         self._write(encode(argv))
 
     def _write(self, data: bytes) -> None:
+        self.bytes_sent += len(data)
         self.emit(Send(self.conn, data))
 
     def _log(self, level: Level, message: str) -> None:

@@ -1,15 +1,17 @@
-"""What INFO counts of a whole life: bytes of connections that are gone, commands a second. CONFIG RESETSTAT is here."""
+"""What INFO counts: commands a second, traffic. CONFIG RESETSTAT is here."""
 
 from __future__ import annotations
 
 from replicator.core.clients.roll import Roll
-from replicator.core.clients.session import Session
 from replicator.core.command_table.statistics import Statistics
+from replicator.core.command_table.table import Table
 from replicator.core.execution.calling import Calling
 from replicator.core.execution.connections import Connections
 from replicator.core.keyspace.database import Keyspace
 from replicator.core.persistence.snapshots import Snapshots
 from replicator.core.replication.primary import Primary
+from replicator.core.replication.replica import Replica
+from replicator.core.report.traffic import Traffic
 from replicator.core.turn import Turn
 
 
@@ -24,7 +26,9 @@ class Counters:
         calling: Calling,
         statistics: Statistics,
         connections: Connections,
+        table: Table,
         primary: Primary,
+        replica: Replica,
         snapshots: Snapshots,
     ) -> None:
         self.turn = turn
@@ -33,26 +37,14 @@ class Counters:
         self.calling = calling
         self.statistics = statistics
         self.connections = connections
+        self.table = table
         self.primary = primary
         self.snapshots = snapshots
-        self.gone_received = 0  # bytes of connections that are gone
-        self.gone_sent = 0
+        self.traffic = Traffic(roll.sessions, primary, replica)
         self.ops_per_second = 0
         self._sample = (0, 0)  # when commands were counted last, and how many had been run
         self._ticked_ms = 0
-        roll.on_gone.append(self._gone)
-
-    def _gone(self, session: Session) -> None:
-        self.gone_received += session.total_received
-        self.gone_sent += session.total_sent
-
-    def received(self) -> int:
-        """Bytes that came on all connections ever."""
-        return sum(session.total_received for session in self.roll.sessions.values()) + self.gone_received
-
-    def sent(self) -> int:
-        """Bytes that went out on all connections ever."""
-        return sum(session.total_sent for session in self.roll.sessions.values()) + self.gone_sent
+        roll.on_gone.append(self.traffic.forget)
 
     def tick(self) -> None:
         """Once a second."""
@@ -63,6 +55,7 @@ class Counters:
         self._sample = (now, total)
         if now - self._ticked_ms >= 1000:
             self._ticked_ms = now
+            self.traffic.sample(now)
             self.statistics.tick()
 
     def reset(self) -> None:
@@ -72,12 +65,14 @@ class Counters:
         self.connections.received_total = self.connections.rejected_total = 0
         primary.sync_full = primary.sync_partial_ok = primary.sync_partial_err = 0
         self.snapshots.last_fork_us = self.snapshots.total_forks = 0
-        # The totals are those of connections that are gone and of those that are there.
-        self.gone_received -= self.received()
-        self.gone_sent -= self.sent()
+        self.traffic.reset()
+        self.connections.reads = self.roll.writes = 0
         self._sample = (self._sample[0], 0)
         self.calling.total = 0
         self.calling.errors.clear()
         self.statistics.reset()
         for one in self.statistics.measured.values():
             one.entry.calls = one.entry.rejected = one.entry.failed = 0
+        reset = self.table.resolve([b"CONFIG", b"RESETSTAT"])
+        if reset is not None:
+            reset.calls = 1  # this very call

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from replicator import __version__
+from replicator.core.clients.listing import Clients
 from replicator.core.clients.pubsub import PubSub
 from replicator.core.clients.roll import Roll
 from replicator.core.clients.tracking import Tracker
@@ -18,6 +20,7 @@ from replicator.core.execution.connections import Connections
 from replicator.core.keyspace.database import Keyspace
 from replicator.core.keyspace.eviction import Evictor
 from replicator.core.now import Now
+from replicator.core.persistence.append_only import AppendOnly
 from replicator.core.persistence.loads import Loads
 from replicator.core.persistence.snapshots import Snapshots
 from replicator.core.replication.history import History
@@ -37,6 +40,13 @@ _DEFAULT = (*_FIRST, "errorstats", "cluster", "keyspace")
 _ALL = (*_FIRST, "commandstats", "errorstats", "latencystats", "cluster", "keyspace")
 
 Fields = list[tuple[str, object]]
+
+
+class Cluster(Protocol):
+    """The cluster that the node is a member of (membership.py)."""
+
+    def connections(self) -> int:
+        """How many there are to and from its other nodes."""
 
 
 @dataclass(slots=True)
@@ -64,11 +74,14 @@ class Sources:
     outgoing: Outgoing
     primary: Primary
     replica: Replica
+    clients: Clients
     snapshots: Snapshots
+    append_only: AppendOnly
     loads: Loads
     applying: Applying
     failover: Failover
     shutdown: Shutdown
+    cluster: Cluster | None = None
 
     def info(self, sections: list[str]) -> bytes:
         """INFO's text."""
@@ -125,7 +138,7 @@ def _server(of: Sources) -> Fields:
         ("redis_git_sha1", "00000000"),
         ("redis_git_dirty", 0),
         ("redis_build_id", "0"),
-        ("redis_mode", "standalone"),
+        ("redis_mode", "standalone" if of.cluster is None else "cluster"),
         ("replicator_version", __version__),
         ("os", of.surroundings.system),
         ("arch_bits", 64),
@@ -134,7 +147,7 @@ def _server(of: Sources) -> Fields:
         ("process_id", of.surroundings.pid),
         ("process_supervised", "no"),
         ("run_id", of.run_id),
-        ("tcp_port", of.config["port"]),
+        ("tcp_port", of.config["port"] or of.config["tls-port"]),
         ("server_time_usec", of.turn.now.unix_ms * 1000),
         ("uptime_in_seconds", uptime),
         ("uptime_in_days", uptime // 86400),
@@ -151,11 +164,10 @@ def _server(of: Sources) -> Fields:
 def _clients(of: Sources) -> Fields:
     links = len(of.primary.links)
     tracking = sum(session.tracking is not None for session in of.roll.sessions.values())
-    biggest_in = max((session.decoder.pending for session in of.roll.sessions.values()), default=0)
-    biggest_out = max((session.pending_output for session in of.roll.sessions.values()), default=0)
+    biggest_in, biggest_out = of.counters.traffic.largest()
     return [
         ("connected_clients", len(of.roll.sessions) - links + (of.applying.session is not None)),
-        ("cluster_connections", 0),
+        ("cluster_connections", 0 if of.cluster is None else of.cluster.connections()),
         ("maxclients", of.config["maxclients"]),
         ("client_recent_max_input_buffer", biggest_in),
         ("client_recent_max_output_buffer", biggest_out),
@@ -169,12 +181,18 @@ def _memory(of: Sources) -> Fields:
     resident = of.surroundings.resident()
     used = of.evictor.used_memory()
     peak = of.evictor.peak = max(of.evictor.peak, used)
+    startup = of.evictor.baseline
     replication = of.primary.buffer_memory
     links = sum(link.pending for link in of.primary.links.values())
-    normal = sum(
-        s.pending_output + s.decoder.pending for s in of.roll.sessions.values() if s.conn not in of.primary.links
-    )
+    normal = sum(of.clients.memory(one) for one in of.clients.all() if of.clients.kind(one) != "slave")
+    overhead = startup + replication + links + normal + of.keyspace.tables_size()
+    dataset = max(0, used - overhead)
+    scripting = of.scripting
+    code, libraries = scripting.scripts_size(), sum(map(len, scripting.library_codes()))
+    machine = scripting.memory_used
+    system = of.surroundings.memory
     maxmemory = of.config["maxmemory"]
+    # Of the allocator the process knows what the system counts as its memory, and its own estimate.
     return [
         ("used_memory", used),
         ("used_memory_human", human(used)),
@@ -183,14 +201,37 @@ def _memory(of: Sources) -> Fields:
         ("used_memory_peak", peak),
         ("used_memory_peak_human", human(peak)),
         ("used_memory_peak_perc", f"{100 * used / peak if peak else 0:.2f}%"),
-        ("used_memory_overhead", replication + normal),
-        ("used_memory_startup", 0),
-        ("used_memory_dataset", used),
-        ("used_memory_lua", 0),
-        ("used_memory_scripts", 0),
+        ("used_memory_overhead", overhead),
+        ("used_memory_startup", startup),
+        ("used_memory_dataset", dataset),
+        ("used_memory_dataset_perc", f"{100 * dataset / max(1, used - startup):.2f}%"),
+        ("allocator_allocated", used),
+        ("allocator_active", resident),
+        ("allocator_resident", resident),
+        ("total_system_memory", system),
+        ("total_system_memory_human", human(system)),
+        ("used_memory_lua", machine),
+        ("used_memory_vm_eval", machine),
+        ("used_memory_lua_human", human(machine)),
+        ("used_memory_scripts_eval", code),
+        ("number_of_cached_scripts", len(scripting.scripts)),
+        ("number_of_functions", len(scripting.functions)),
+        ("number_of_libraries", len(scripting.libraries)),
+        ("used_memory_vm_functions", 0),  # scripts and functions share one machine
+        ("used_memory_vm_total", machine),
+        ("used_memory_vm_total_human", human(machine)),
+        ("used_memory_functions", libraries),
+        ("used_memory_scripts", code + libraries),
+        ("used_memory_scripts_human", human(code + libraries)),
         ("maxmemory", maxmemory),
         ("maxmemory_human", human(maxmemory)),
         ("maxmemory_policy", of.config["maxmemory-policy"]),
+        ("allocator_frag_ratio", f"{resident / used if used else 1:.2f}"),
+        ("allocator_frag_bytes", resident - used),
+        ("allocator_rss_ratio", "1.00"),
+        ("allocator_rss_bytes", 0),
+        ("rss_overhead_ratio", "1.00"),
+        ("rss_overhead_bytes", 0),
         ("mem_fragmentation_ratio", f"{resident / used if used else 1:.2f}"),
         ("mem_fragmentation_bytes", resident - used),
         ("mem_not_counted_for_evict", 0),
@@ -211,7 +252,8 @@ def _persistence(of: Sources) -> Fields:
     snapshots = of.snapshots
     running = snapshots.running
     loading = of.loads.loading
-    current = -1 if running is None or running.diskless else (of.turn.now.mono_ms - running.started_ms) // 1000
+    saving = running is not None and not running.diskless and not running.rewrite
+    current = (of.turn.now.mono_ms - running.started_ms) // 1000 if running is not None and saving else -1
     fields: Fields = [
         ("loading", int(loading is not None and not loading.asynchronous)),
         ("async_loading", int(loading is not None and loading.asynchronous)),
@@ -222,7 +264,7 @@ def _persistence(of: Sources) -> Fields:
         ("current_save_keys_processed", 0),
         ("current_save_keys_total", 0 if running is None else sum(map(len, of.keyspace.databases))),
         ("rdb_changes_since_last_save", snapshots.changes),
-        ("rdb_bgsave_in_progress", int(running is not None)),
+        ("rdb_bgsave_in_progress", int(running is not None and not running.rewrite)),
         ("rdb_last_save_time", snapshots.last_save_s),
         ("rdb_last_bgsave_status", "ok" if snapshots.last_ok else "err"),
         ("rdb_last_bgsave_time_sec", snapshots.last_duration_s),
@@ -231,18 +273,10 @@ def _persistence(of: Sources) -> Fields:
         ("rdb_last_cow_size", snapshots.last_cow),
         ("rdb_last_load_keys_expired", snapshots.last_keys_expired),
         ("rdb_last_load_keys_loaded", snapshots.last_keys_loaded),
-        ("aof_enabled", 0),
-        ("aof_rewrite_in_progress", 0),
-        ("aof_rewrite_scheduled", 0),
-        ("aof_last_rewrite_time_sec", -1),
-        ("aof_current_rewrite_time_sec", -1),
-        ("aof_last_bgrewrite_status", "ok"),
-        ("aof_rewrites", 0),
-        ("aof_rewrites_consecutive_failures", 0),
-        ("aof_last_write_status", "ok"),
-        ("aof_last_cow_size", 0),
+        *of.append_only.fields(),
         ("module_fork_in_progress", 0),
         ("module_fork_last_cow_size", 0),
+        *of.append_only.size_fields(),
     ]
     if loading is not None:
         elapsed = max(1, of.turn.now.mono_ms - loading.started_ms)
@@ -262,19 +296,20 @@ def _persistence(of: Sources) -> Fields:
 def _stats(of: Sources) -> Fields:
     keyspace = of.keyspace
     primary = of.primary
-    received, sent = of.counters.received(), of.counters.sent()
+    totals = of.counters.traffic.totals()
+    rates = [f"{rate:.2f}" for rate in of.counters.traffic.kbps]
     return [
         ("total_connections_received", of.connections.received_total),
         ("total_commands_processed", of.calling.total),
         ("instantaneous_ops_per_sec", of.counters.ops_per_second),
-        ("total_net_input_bytes", received),
-        ("total_net_output_bytes", sent),
-        ("total_net_repl_input_bytes", of.replica.transfer.read if of.replica.active else 0),
-        ("total_net_repl_output_bytes", 0),
-        ("instantaneous_input_kbps", "0.00"),
-        ("instantaneous_output_kbps", "0.00"),
-        ("instantaneous_input_repl_kbps", "0.00"),
-        ("instantaneous_output_repl_kbps", "0.00"),
+        ("total_net_input_bytes", totals.input),
+        ("total_net_output_bytes", totals.output),
+        ("total_net_repl_input_bytes", totals.replication_input),
+        ("total_net_repl_output_bytes", totals.replication_output),
+        ("instantaneous_input_kbps", rates[0]),
+        ("instantaneous_output_kbps", rates[1]),
+        ("instantaneous_input_repl_kbps", rates[2]),
+        ("instantaneous_output_repl_kbps", rates[3]),
         ("rejected_connections", of.connections.rejected_total),
         ("sync_full", primary.sync_full),
         ("sync_partial_ok", primary.sync_partial_ok),
@@ -308,8 +343,8 @@ def _stats(of: Sources) -> Fields:
         ("unexpected_error_replies", 0),
         ("total_error_replies", sum(of.calling.errors.values())),
         ("dump_payload_sanitizations", 0),
-        ("total_reads_processed", 0),
-        ("total_writes_processed", 0),
+        ("total_reads_processed", of.connections.reads),
+        ("total_writes_processed", of.roll.writes),
         ("io_threaded_reads_processed", 0),
         ("io_threaded_writes_processed", 0),
         ("reply_buffer_shrinks", 0),
@@ -397,13 +432,14 @@ def _commandstats(of: Sources) -> Fields:
     fields: Fields = []
     for command in of.table.commands.values():
         for entry in (command, *command.subcommands.values()):
-            if entry.calls or entry.rejected or entry.failed:
+            calls = entry.calls - (entry.full_name == "info" and entry.calls > 0)  # a call counts when it is over
+            if calls or entry.rejected or entry.failed:
                 usec = of.statistics.measured[entry.full_name].total_usec
-                per_call = usec / entry.calls if entry.calls else 0
+                per_call = usec / calls if calls else 0
                 fields.append(
                     (
                         f"cmdstat_{entry.full_name}",
-                        f"calls={entry.calls},usec={usec},usec_per_call={per_call:.2f},"
+                        f"calls={calls},usec={usec},usec_per_call={per_call:.2f},"
                         f"rejected_calls={entry.rejected},failed_calls={entry.failed}",
                     )
                 )
@@ -455,6 +491,6 @@ _SECTIONS: dict[str, tuple[str, Callable[[Sources], Fields]]] = {
     "commandstats": ("Commandstats", _commandstats),
     "errorstats": ("Errorstats", _errorstats),
     "latencystats": ("Latencystats", _latencystats),
-    "cluster": ("Cluster", lambda of: [("cluster_enabled", 0)]),
+    "cluster": ("Cluster", lambda of: [("cluster_enabled", int(of.cluster is not None))]),
     "keyspace": ("Keyspace", _keyspace),
 }

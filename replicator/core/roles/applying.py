@@ -19,6 +19,7 @@ from replicator.core.errors import WRONG_TYPE, CommandError
 from replicator.core.execution.calling import Calling
 from replicator.core.execution.executor import Executor
 from replicator.core.keyspace.database import Keyspace, WrongType
+from replicator.core.persistence.journal import Journal
 from replicator.core.replication.outgoing import Outgoing
 from replicator.core.replication.primary import Primary
 from replicator.core.replication.replica import Replica
@@ -53,6 +54,7 @@ class Applying:
         waiting: Waiting,
         monitors: Monitors,
         outgoing: Outgoing,
+        journal: Journal,
         primary: Primary,
         replica: Replica,
         failover: Failover,
@@ -69,6 +71,7 @@ class Applying:
         self.waiting = waiting
         self.monitors = monitors
         self.outgoing = outgoing
+        self.journal = journal
         self.history = primary.history
         self.primary = primary
         self.replica = replica
@@ -98,11 +101,12 @@ class Applying:
             password = str(config["masterauth"]).encode()
             user = str(config["masteruser"]).encode()
             lines.append((b"AUTH", user, password) if user else (b"AUTH", password))
-        port = config["replica-announce-port"] or config["port"]
+        own_port = config["tls-port"] if config["tls-replication"] and config["tls-port"] else config["port"]
+        port = config["replica-announce-port"] or own_port
         lines.append((b"REPLCONF", b"listening-port", b"%d" % port))
         if config["replica-announce-ip"]:
             lines.append((b"REPLCONF", b"ip-address", str(config["replica-announce-ip"]).encode()))
-        lines.append((b"REPLCONF", b"capa", b"eof", b"capa", b"psync2"))
+        lines.append((b"REPLCONF", b"capa", b"eof", b"capa", b"psync2", b"capa", b"rdb11"))
         return lines
 
     def history_renamed(self) -> None:
@@ -223,6 +227,8 @@ class Applying:
                 return self._hold(session, batch[at:]) + self._queued
             if command is not None and command.flags & WRITE and not queue and not command.subcommands:
                 self._write(session, command, argv)
+                if keyspace.recorded:
+                    self.outgoing.commit()
                 if keyspace.ready:
                     self.executor.serve_ready()
                 continue
@@ -240,6 +246,8 @@ class Applying:
                 if name == "exec":
                     for inner in queue[1:-1]:
                         self._run(session, inner)
+                    if keyspace.recorded:
+                        self.outgoing.commit()
                     self._empty_queue()
                     self._show(session, command, argv)
                     if keyspace.ready:
@@ -254,10 +262,12 @@ class Applying:
                     self.replica.acknowledge(self.turn.now, position)
                 continue
             self._run(session, argv)
+            if keyspace.recorded:
+                self.outgoing.commit()
             if keyspace.ready:
                 self.executor.serve_ready()
         if keyspace.recorded:
-            keyspace.recorded.clear()
+            self.outgoing.commit(together=False)
         self.calling.total += len(batch)
         if batch:
             session.command = self.table.resolve(batch[-1])
@@ -293,12 +303,14 @@ class Applying:
         self._write(session, command, argv)
 
     def _write(self, session: Session, command: Command, argv: Argv) -> None:
-        """Run a command; what it would tell replicas is dropped, for ours read the stream itself."""
+        """Run a command. Its effects are kept for the append-only file alone: our replicas read the stream itself."""
         if not command.least <= len(argv) <= command.most:
             self._complain(argv, "wrong number of arguments")
             return
         keyspace = self.keyspace
         command.calls += 1
+        keyspace.verbatim = True
+        before, index, kept = keyspace.dirty, session.db.index, len(keyspace.recorded)
         run = command.run
         try:
             answer = run(session, argv)
@@ -309,8 +321,10 @@ class Applying:
             self._show(session, command, argv)
         if answer[:1] == b"-":
             self._complain(argv, answer[1:-2].decode("utf-8", "backslashreplace"))
-        if keyspace.recorded:
-            keyspace.recorded.clear()
+        if not self.journal.takes:
+            del keyspace.recorded[kept:]
+        elif keyspace.dirty != before and keyspace.verbatim:
+            keyspace.recorded.append((index, argv))
 
     def _show(self, session: Session, command: Command, argv: Argv) -> None:
         """To those who watch this node; what the primary shows of a client, we show of the link."""

@@ -43,6 +43,7 @@ class Payload:
         self.replica = replica
         self.loads = loads
         self.snapshots = loads.snapshots
+        self.append_only = loads.append_only
         self.failover = failover
         loads.on_payload = self.file_loaded
 
@@ -93,6 +94,7 @@ class Payload:
         self.primary.drop_all("our primary gives us another history")
 
     def _flush_old(self) -> None:
+        self.append_only.suspend()
         self._leave_history()
         self.turn.log(Level.NOTICE, "MASTER <-> REPLICA sync: Flushing old data")
         for db in self.keyspace.databases:
@@ -155,4 +157,5 @@ class Payload:
         if self.replica.resumable:  # swapdb: nothing was flushed
             self._leave_history()
         self.loads.adopt()
+        self.append_only.restart()
         self.replica.payload_loaded(stream_db, self.turn.now)

@@ -17,7 +17,6 @@ from replicator.core.effects import Level, StopReading
 from replicator.core.errors import CommandError
 from replicator.core.gates import ANY, Gates
 from replicator.core.keyspace.database import Keyspace
-from replicator.core.persistence.loading import Source
 from replicator.core.persistence.loads import Loads
 from replicator.core.replication.outgoing import Outgoing
 from replicator.core.replication.primary import Primary
@@ -67,6 +66,7 @@ class Role:
         self.waiting = waiting
         self.loads = loads
         self.snapshots = loads.snapshots
+        self.append_only = loads.append_only
         self.pauses = pauses
         self.before_replica: list[Callable[[], None]] = []
         replica.on_link = self.settle
@@ -117,7 +117,7 @@ class Role:
         if not replica.active:
             return
         loading = self.loads.loading
-        if loading is not None and loading.source is not Source.START:
+        if loading is not None and loading.source.is_payload:
             self.turn.emit(StopReading(loading.name))
             self.loads.end()
         replica.stop(self.turn.now)
@@ -137,6 +137,8 @@ class Role:
         self.primary.alone_since_ms = self.turn.now.mono_ms
         self.outgoing.follow_window(is_primary=True)
         self.settle()
+        if not self.append_only.journal.takes and self.loads.loading is None:
+            self.append_only.restart()
         self.set_mark("M")
         self.turn.announce("role.primary", ("id", history.id), ("offset", history.end), ("why", why))
 
@@ -202,6 +204,8 @@ class Role:
         saves_fail = not self.snapshots.last_ok
         if saves_fail and config["stop-writes-on-bgsave-error"] and config["save"] and is_primary:
             raise CommandError(_CANNOT_PERSIST)
+        if (trouble := self.append_only.journal.refuses) and is_primary:
+            raise CommandError(f"MISCONF Errors writing to the AOF file: {trouble}")
         wanted, max_lag = config["min-replicas-to-write"], config["min-replicas-max-lag"]
         counts = wanted and max_lag and is_primary
         if counts and self.primary.good_replicas(self.turn.now, max_lag) < wanted:

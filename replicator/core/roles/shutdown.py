@@ -17,6 +17,7 @@ from replicator.core.config.config import Config
 from replicator.core.effects import Exit, Level
 from replicator.core.errors import CommandError
 from replicator.core.gates import ANY, Gates
+from replicator.core.persistence.append_only import AppendOnly
 from replicator.core.persistence.saving import Saving
 from replicator.core.persistence.snapshots import Snapshots
 from replicator.core.replication.primary import Link, LinkState, Primary
@@ -59,6 +60,7 @@ class Shutdown:
         replica: Replica,
         snapshots: Snapshots,
         saving: Saving,
+        append_only: AppendOnly,
         acknowledgements: Acknowledgements,
         pauses: Pauses,
     ) -> None:
@@ -70,6 +72,7 @@ class Shutdown:
         self.replica = replica
         self.snapshots = snapshots
         self.saving = saving
+        self.append_only = append_only
         self.acknowledgements = acknowledgements
         self.pauses = pauses
         self.state = ShutdownState.NONE
@@ -153,6 +156,9 @@ class Shutdown:
             self.turn.log(Level.WARNING, "There is a child saving an .rdb. Killing it!")
         self.snapshots.cancel()
         save = bool(self.config["save"]) if self.save is None else self.save
+        if not self.append_only.before_exit(force=self.force):
+            self._cancel()
+            return
         self.gates.hold(_REASON, ANY)
         if not save:
             self._exit()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
@@ -85,6 +85,7 @@ class Run:
     slow: bool = False  # it has run for longer than busy-reply-threshold: others get -BUSY
     killed: bool = False
     replication: int = REPLICATE_ALL
+    errors: set[bytes] = field(default_factory=set)  # that its commands answered with: they are counted already
 
 
 def start_refusal(

@@ -6,8 +6,9 @@ longer know the line that stock reports ("script: <sha>, on @user_script:7."). S
 OP_TAILCALL becomes OP_CALL (the operands are the same, an OP_RETURN follows in any case)
 
 - everywhere in the main function, which nothing can call again, and
-- in nested functions where what is called is a field with the name of an API function (``redis.call``), or a variable
-  that such a field was assigned to (``local call = redis.call``).
+- in nested functions where what is called is a field or method with the name of an API function (``redis.call``,
+  ``text:find``), a global of that kind (``unpack``), or a variable that such a field or global was assigned to
+  (``local call = redis.call``).
 
 All other tail calls stay, so a script may still loop by tail recursion without growing its stack.
 
@@ -29,11 +30,19 @@ API_NAMES = frozenset(
         *(b"tobit", b"bnot", b"band", b"bor", b"bxor", b"lshift", b"rshift", b"arshift", b"rol", b"ror", b"bswap"),
         *(b"tohex", b"encode_max_depth", b"decode_max_depth", b"encode_number_precision", b"encode_keep_buffer"),
         *(b"encode_invalid_numbers", b"decode_invalid_numbers", b"encode_sparse_array"),
+        *(b"find", b"match", b"gmatch", b"gfind", b"gsub", b"rep", b"dump"),
+    )
+)
+# The same among the globals.
+GLOBAL_NAMES = frozenset(
+    (
+        *(b"unpack", b"next", b"pairs", b"rawget", b"rawset", b"getmetatable", b"setmetatable", b"pcall", b"xpcall"),
+        *(b"collectgarbage", b"loadstring", b"load"),
     )
 )
 
 _HEADER = b"\x1bLua\x51\x00\x01\x04\x08\x04\x08\x00"
-_GETUPVAL, _GETTABLE, _CALL, _TAILCALL = 4, 6, 28, 29
+_GETUPVAL, _GETGLOBAL, _GETTABLE, _SELF, _CALL, _TAILCALL = 4, 5, 6, 11, 28, 29
 _CONSTANT_KEY = 0x100 << 14  # the key operand of GETTABLE is a constant, not a register
 _STRING = 4
 _CONSTANT_SIZES = {0: 0, 1: 1, 3: 8}
@@ -51,9 +60,12 @@ class _Function:
     upvalues: list[bytes] = field(default_factory=list)
 
     def api_field(self, at: int) -> bool:
-        """Whether the instruction loads a field that has an API function's name."""
+        """Whether the instruction loads a field, a method or a global that has an API function's name."""
         instruction = self.instructions[at]
-        if instruction & 0x3F != _GETTABLE or not instruction & _CONSTANT_KEY:
+        operation = instruction & 0x3F
+        if operation == _GETGLOBAL:
+            return self.constants[instruction >> 14] in GLOBAL_NAMES
+        if operation not in (_GETTABLE, _SELF) or not instruction & _CONSTANT_KEY:
             return False
         return self.constants[instruction >> 14 & 0xFF] in API_NAMES
 

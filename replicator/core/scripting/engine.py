@@ -1,8 +1,9 @@
 """The interpreter: one Lua 5.1 runtime for all scripts of a node. Imported when the first script is loaded.
 
-Between Python and Lua go only byte strings, numbers and booleans: a command's encoded reply goes in as it is and is
-taken apart by Lua (sandbox.py), a script's result comes out as an encoded reply. Python functions called by Lua never
-raise: an exception is kept and raised again when the script has ended.
+Between Python and Lua go only byte strings, numbers and booleans (a number may be anything: NaN, an infinity, 1e300):
+a command's encoded reply goes in as it is and is taken apart by Lua (sandbox.py), a script's result comes out as an
+encoded reply. Python functions called by Lua never raise: an exception is kept and raised again when the script has
+ended.
 
 Memory: the runtime has a limit of its own (limits.MAX_SCRIPT_MEMORY). An allocation beyond it fails inside the
 script, as "not enough memory". What Python pushes is not covered by Lua's error handling, so it is only pushed where
@@ -99,6 +100,8 @@ class Engine:
             {
                 b"hook_every": HOOK_EVERY,
                 b"high_water_kib": (limits.MAX_SCRIPT_MEMORY - _RESERVE) // 1024,
+                b"most_pattern_items": limits.MAX_PATTERN_ITEMS,
+                b"most_bytes": limits.MAX_SCRIPT_MEMORY,
                 b"version": version.encode(),
                 b"version_number": number,
                 b"command": self._command,
@@ -249,17 +252,23 @@ class Engine:
             self._failure = problem
             return _ABORT
 
-    def _log(self, level: int, message: bytes) -> None:
+    def _log(self, level: Any, message: bytes) -> None:
         try:
-            self._calls.log(level, message)
+            self._calls.log(_integer(level), message)
         except BaseException as problem:
             self._failure = problem
 
-    def _set_resp3(self, resp3: bool) -> None:
-        self._calls.set_resp3(resp3)
+    def _set_resp3(self, resp3: Any) -> None:
+        try:
+            self._calls.set_resp3(bool(resp3))
+        except BaseException as problem:
+            self._failure = problem
 
-    def _set_replication(self, mask: int) -> None:
-        self._calls.set_replication(mask)
+    def _set_replication(self, mask: Any) -> None:
+        try:
+            self._calls.set_replication(_integer(mask))
+        except BaseException as problem:
+            self._failure = problem
 
 
 def _argv(arguments: tuple[Any, ...]) -> list[bytes] | None:
@@ -294,43 +303,56 @@ def _text(message: bytes) -> str:
     return message.decode("utf-8", "surrogateescape")
 
 
-def _sha1(data: bytes) -> bytes:
-    return sha1(data).hexdigest().encode()
+def _integer(value: Any) -> int:
+    """A number of Lua's as an int; 0 for NaN and the infinities."""
+    return int(value) if type(value) is int or math.isfinite(value) else 0
 
 
-def _flag(name: bytes) -> int:
-    return api.FLAGS.get(name, 0)
+# What follows is called by Lua and returns a value of the same kind whatever it is given: an exception would reach the
+# script as an object of Python's.
 
 
-def _float(text: bytes) -> float:
+def _sha1(data: Any) -> bytes:
+    return sha1(data if type(data) is bytes else b"").hexdigest().encode()
+
+
+def _flag(name: Any) -> int:
+    return api.FLAGS.get(name, 0) if type(name) is bytes else 0
+
+
+def _float(text: Any) -> float:
     try:
         return float(text)
-    except ValueError:
+    except (TypeError, ValueError):
         return math.nan
 
 
-def _and(left: int, right: int) -> int:
-    return left & right
+def _and(left: Any, right: Any) -> int:
+    return left & right if type(left) is int is type(right) else _integer(left) & _integer(right)
 
 
-def _or(left: int, right: int) -> int:
-    return left | right
+def _or(left: Any, right: Any) -> int:
+    return left | right if type(left) is int is type(right) else _integer(left) | _integer(right)
 
 
-def _xor(left: int, right: int) -> int:
-    return left ^ right
+def _xor(left: Any, right: Any) -> int:
+    return left ^ right if type(left) is int is type(right) else _integer(left) ^ _integer(right)
 
 
 _FLOATS = {b">f": ">f", b"<f": "<f", b">d": ">d", b"<d": "<d"}
 
 
-def _pack_float(form: bytes, value: float) -> bytes:
+def _pack_float(form: bytes, value: Any) -> bytes:
+    number = float(value) if type(value) in (int, float) else math.nan
     try:
-        return struct.pack(_FLOATS[form], value)
+        return struct.pack(_FLOATS[form], number)
     except OverflowError:
-        return struct.pack(_FLOATS[form], math.copysign(math.inf, value))
+        return struct.pack(_FLOATS[form], math.copysign(math.inf, number))
 
 
 def _unpack_float(form: bytes, data: bytes) -> float:
-    value: float = struct.unpack(_FLOATS[form], data)[0]
+    try:
+        value: float = struct.unpack(_FLOATS[form], data)[0]
+    except struct.error:
+        return math.nan
     return value

@@ -21,10 +21,10 @@ from hashlib import sha1
 from typing import TYPE_CHECKING, Any
 
 from replicator.core import limits
+from replicator.core.errors import CommandError, CountedError
 from replicator.core.scripting import api
 from replicator.core.scripting.api import Kind, Run
 from replicator.core.scripting.sources import SourceError, library_source, script_source
-from replicator.core.wire import reply
 
 if TYPE_CHECKING:
     from replicator.core.command_table.context import Context
@@ -35,7 +35,15 @@ _LOAD_LIMIT_US = 500_000
 
 
 class ScriptError(Exception):
-    """An error reply; the text with its code ("ERR ...")."""
+    """An error reply; the text with its code ("ERR ..."). counted: a command of the script answered with it before."""
+
+    def __init__(self, text: str, counted: bool = False) -> None:
+        super().__init__(text)
+        self.counted = counted
+
+    def refusal(self) -> CommandError:
+        """What the command that runs the script raises."""
+        return (CountedError if self.counted else CommandError)(str(self))
 
 
 @dataclass(slots=True)
@@ -112,6 +120,10 @@ class Scripting:
     def memory_used(self) -> int:
         """Bytes that the interpreter holds (INFO used_memory_vm_eval)."""
         return self._engine.memory_used if self._engine is not None else 0
+
+    def scripts_size(self) -> int:
+        """Bytes of the code of scripts that are remembered."""
+        return sum(map(len, self._by_body))
 
     def kill(self, kind: Kind) -> None:
         """SCRIPT KILL (EVAL) or FUNCTION KILL: end the running script at its next instructions. Raises ScriptError."""
@@ -224,10 +236,12 @@ class Scripting:
         try:
             answer: bytes = call(chunk, ctx.resp3, argv[3:first], argv[first:])
         except Failure as failure:
-            return _error_reply(run, failure)
+            raise ScriptError(_told(run, failure), failure.text in run.errors) from None
         finally:
             self.running = None
             ctx.keyspace.verbatim = False
+        if answer[:1] == b"-":
+            raise ScriptError(_shown(answer[1:-2]), answer[1:-2] in run.errors)
         return answer
 
     def _prepare(self, caller: Context, run: Run) -> None:
@@ -336,6 +350,8 @@ class Scripting:
         assert run is not None and context is not None
         if run.replication & api.REPLICATE_REPLICAS:
             answer: bytes = self.host.run_script_command(context, run, argv)
+            if answer[:1] == b"-":
+                self._remember(run, answer)
             return answer
         keyspace = context.keyspace
         mark, expired = len(keyspace.recorded), keyspace.expired
@@ -344,7 +360,13 @@ class Scripting:
         # what expired meanwhile is not the script's doing: replicas must hear of it
         deletions = [effect for effect in made if len(effect[1]) == 2 and effect[1][0] == keyspace.delete_name]
         keyspace.recorded[mark:] = deletions[: keyspace.expired - expired]
+        if answer[:1] == b"-":
+            self._remember(run, answer)
         return answer
+
+    def _remember(self, run: Run, answer: bytes) -> None:
+        if len(run.errors) < limits.SCRIPT_ERRORS:
+            run.errors.add(answer[1:-2])
 
     def _may_run(self, argv: list[bytes]) -> bool | None:
         assert self.context is not None
@@ -379,11 +401,12 @@ class Scripting:
             self.running.replication = mask
 
 
-def _error_reply(run: Run, failure: Any) -> bytes:
+def _told(run: Run, failure: Any) -> str:
+    """The text of the reply about a script that failed."""
     text = failure.text.partition(b"\x00")[0]  # stock prints it as a C string
     if failure.source is None:
-        return reply.error(text)
-    return reply.error(b"%b script: %b, on %b:%d." % (text, run.name, failure.source, failure.line))
+        return _shown(text)
+    return _shown(b"%b script: %b, on %b:%d." % (text, run.name, failure.source, failure.line))
 
 
 def _shown(text: bytes) -> str:

@@ -34,16 +34,26 @@ class Happening:
 
 @dataclass(slots=True)
 class Sync:
-    """One (re)synchronization that a primary granted."""
+    """One (re)synchronization that a primary granted.
+
+    requested: the first byte that a partial one was refused for, where a larger backlog would have held it.
+    sufficient: how large (repl-backlog-size, bytes): our nodes tell it; for others it follows from offsets that were
+    seen, and may be a little more than was needed.
+    """
 
     at_ms: int
     kind: str
     primary: str
     replica: str
     reason: str
+    requested: int | None = None
+    sufficient: int | None = None
 
     def plain(self) -> dict[str, Any]:
-        return {"at_ms": self.at_ms, "primary": self.primary, "replica": self.replica, "reason": self.reason}
+        return {
+            "at_ms": self.at_ms, "primary": self.primary, "replica": self.replica, "reason": self.reason,
+            "sufficient_backlog": self.sufficient,
+        }  # fmt: skip
 
 
 class Seen(NamedTuple):
@@ -167,6 +177,8 @@ _REFUSALS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = 
 _OWN_REASON = re.compile(
     rf"Full resynchronization (?:of|with|for) (?:replica )?{_ADDRESS}[:,]? (?P<detail>.*)", re.IGNORECASE
 )
+_REQUESTED = re.compile(r"lack of backlog \(Replica request was: (?P<offset>\d+)\)")
+_SUFFICIENT = re.compile(r"repl-backlog-size (?P<size>\d+) would have sufficed")
 _FULL = re.compile(rf"Full resync requested by replica {_ADDRESS}\s*$")
 _PARTIAL = re.compile(
     rf"Partial resynchronization request from {_ADDRESS} accepted\. Sending (?P<bytes>\d+) bytes of backlog "
@@ -189,6 +201,7 @@ class Observer:
         self._party_at = party_at
         self._asking: dict[str, str] = {}
         self._granted: dict[str, tuple[Sync, Happening]] = {}
+        self._unmeasured: list[Sync] = []  # refused for lack of backlog; how far the primary was is not yet seen
 
     def record(self, at_ms: int, kind: str, node: str, text: str, level: int = 1, **fields: Any) -> Happening:
         happening = Happening(at_ms, kind, node, text, level, fields)
@@ -214,11 +227,20 @@ class Observer:
             before = _NOTHING
         if seen.role != before.role or seen.link != before.link:
             self._changes(view, before, at_ms)
+        if self._unmeasured:
+            self._measure(node, seen, sent_ms)
         if sent_ms < 0:
             return  # the play has not begun
         self.history.sample(
             Sample(node, sent_ms, at_ms, seen.role, seen.replid, seen.offset, seen.online_replicas, seen.lag_s)
         )
+
+    def _measure(self, node: str, seen: Seen, sent_ms: int) -> None:
+        """What backlog would have sufficed: from the byte that was asked for to where the primary was seen to be."""
+        for sync in [one for one in self._unmeasured if one.primary == node and one.at_ms <= sent_ms]:
+            self._unmeasured.remove(sync)
+            if sync.requested is not None and sync.sufficient is None and seen.offset >= sync.requested:
+                sync.sufficient = seen.offset - sync.requested + 1
 
     def _changes(self, view: View, before: Seen, at_ms: int) -> None:
         node, seen = view.node, view.seen
@@ -264,7 +286,10 @@ class Observer:
             if match:
                 # Stock says "Full resync requested" only where no history was asked for: the refusal itself is the
                 # grant.
-                self._full(node, self._asking.get(node, ""), reason(match), at_ms)
+                sync = self._full(node, self._asking.get(node, ""), reason(match), at_ms)
+                if asked := _REQUESTED.search(line):
+                    sync.requested = int(asked["offset"])
+                    self._unmeasured.append(sync)
                 return
         full = _FULL.match(line)
         if full:
@@ -277,18 +302,21 @@ class Observer:
             return
         own = _OWN_REASON.match(line)
         if own:
-            self._full(node, own["address"].rstrip(":,"), own["detail"].removeprefix("because of "), at_ms)
+            sync = self._full(node, own["address"].rstrip(":,"), own["detail"].removeprefix("because of "), at_ms)
+            if enough := _SUFFICIENT.search(line):
+                sync.sufficient = int(enough["size"])
 
-    def _full(self, primary: str, address: str, reason: str, at_ms: int) -> None:
+    def _full(self, primary: str, address: str, reason: str, at_ms: int) -> Sync:
         """A full resynchronization was granted; several lines may say so, and each may know more of its reason."""
         granted = self._granted.get(primary)
         if granted is None:
-            self._granted[primary] = self._sync("full", primary, address, reason, at_ms)
+            granted = self._granted[primary] = self._sync("full", primary, address, reason, at_ms)
         elif reason != FIRST_SYNC:
             sync, event = granted
             sync.reason = reason
             event.fields["reason"] = reason
             event.text = _sync_text(sync)
+        return granted[0]
 
     def _sync(self, kind: str, primary: str, address: str, reason: str, at_ms: int) -> tuple[Sync, Happening]:
         replica = self._party_at(address) or address

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from replicator.scenario.report.summary import clock, failover_sentence, flowing, loss_groups, silence_ms
+from replicator.scenario.report.summary import (
+    backlog_advice,
+    clock,
+    failover_sentence,
+    finding,
+    flowing,
+    loss_groups,
+    silence_ms,
+)
 from replicator.scenario.report.timeline import timeline
 from replicator.scenario.script.units import human_ms
 from replicator.scenario.verdict.durability import LostWrite
@@ -14,12 +22,12 @@ from replicator.scenario.verdict.outcome import Outcome
 MOST_ROWS = 250
 
 STYLE = """
-:root{--bg:#f7f7f5;--card:#fff;--ink:#1c2024;--soft:#667078;--line:#e3e4e0;--primary:#2563c9;--replica:#9cc3b4;
-  --replica-ink:#12382c;--unlinked:#f2c14e;--down:#c9cdd0;--stopped:#a78bca;--kept:#7d9ac9;--lost:#d3312f;
-  --ok:#1d7f4a;--bad:#c62828;--promote:#2563c9;--sync:#8a3ab9}
-@media(prefers-color-scheme:dark){:root{--bg:#15181b;--card:#1d2125;--ink:#e6e8ea;--soft:#98a2aa;--line:#31373c;
-  --primary:#4d86e0;--replica:#3c6d5c;--replica-ink:#d9efe6;--unlinked:#b98a1e;--down:#4a5157;--stopped:#7a5fa3;
-  --kept:#55729f;--lost:#ef5350;--ok:#4cc38a;--bad:#ef5350;--promote:#7aa7f0;--sync:#c58be6}
+:root{--bg:#f7f7f5;--card:#fff;--ink:#1c2024;--soft:#5f6870;--line:#e3e4e0;--primary:#0072b2;--replica:#bfe3d6;
+  --replica-ink:#0b3d2e;--lag:#e69f00;--unlinked:#f3dda0;--down:#c9cdd0;--stopped:#cc79a7;--kept:#8d99a3;--lost:#d55e00;
+  --ok:#00704f;--bad:#b3261e;--promote:#0072b2;--sync:#6a3d9a}
+@media(prefers-color-scheme:dark){:root{--bg:#15181b;--card:#1d2125;--ink:#e6e8ea;--soft:#9aa4ac;--line:#31373c;
+  --primary:#3a9bd9;--replica:#245a49;--replica-ink:#d9efe6;--lag:#f0b429;--unlinked:#6b5a24;--down:#4a5157;
+  --stopped:#a8628a;--kept:#76828c;--lost:#f2782a;--ok:#4cc38a;--bad:#ef5350;--promote:#7ac1f0;--sync:#c5a3ea}
 }
 *{box-sizing:border-box}
 body{margin:0;background:var(--bg);color:var(--ink);font:15px/1.5 system-ui,-apple-system,"Segoe UI",sans-serif}
@@ -52,6 +60,8 @@ details{margin:8px 0}
 summary{cursor:pointer;color:var(--soft)}
 .cause{border-left:4px solid var(--lost);padding:4px 0 4px 14px;margin:12px 0}
 .cause p{margin:2px 0}
+.finding{font-size:19px;line-height:1.4;max-width:70ch;margin:8px 0;border-left:5px solid var(--lost);padding-left:14px}
+.finding.fine{border-color:var(--ok)}
 .prevent{color:var(--ok);font-weight:600}
 .legend{display:flex;flex-wrap:wrap;gap:6px 18px;color:var(--soft);font-size:13px;margin-top:8px}
 .legend i{display:inline-block;width:12px;height:12px;border-radius:3px;margin-right:6px;vertical-align:-1px}
@@ -69,10 +79,12 @@ svg .span.replica{fill:var(--replica)}
 svg .span.unlinked{fill:var(--unlinked)}
 svg .span.down{fill:var(--down)}
 svg .span.stopped{fill:var(--stopped)}
+svg .lag{fill:var(--lag);opacity:.85}
+svg .behind{font-size:11px;fill:var(--ink)}
 svg .state{font-size:12px}
 svg .state.primary{fill:#fff}
 svg .state.replica{fill:var(--replica-ink)}
-svg .state.unlinked{fill:#2b2100}
+svg .state.unlinked{fill:var(--ink)}
 svg .loss{stroke:var(--lost);stroke-width:1.6}
 svg .sync{stroke:var(--sync);stroke-width:2;fill:var(--card)}
 svg .sync.full{fill:var(--sync)}
@@ -89,7 +101,8 @@ svg text.writable{fill:var(--ok);font-weight:600}
 
 _LEGEND = (
     ("var(--primary)", "primary"),
-    ("var(--replica)", "replica, in sync"),
+    ("var(--replica)", "replica"),
+    ("var(--lag)", "how far it is behind (bytes)"),
     ("var(--unlinked)", "replica without link"),
     ("var(--stopped)", "stopped (SIGSTOP)"),
     ("var(--down)", "down"),
@@ -122,8 +135,8 @@ def _scenario(outcomes: Sequence[Outcome]) -> str:
     ]
     if len(outcomes) > 1:
         parts.append(_side_by_side(outcomes))
-    parts.append(_expectations(outcomes))
     parts.extend(_play(outcome, len(outcomes) > 1) for outcome in outcomes)
+    parts.append(_expectations(outcomes))
     return "".join(parts)
 
 
@@ -161,12 +174,16 @@ def _expectations(outcomes: Sequence[Outcome]) -> str:
 
 
 def _play(outcome: Outcome, named: bool) -> str:
-    parts = [f"<h2>{escape(outcome.variant) if named else 'What happened'}</h2>", _figures(outcome)]
+    kind = "" if outcome.verdict.lost or outcome.unjudged else " fine"
+    parts = [
+        f"<h2>{escape(outcome.variant) if named else 'What it cost'}</h2>",
+        f'<p class="finding{kind}">{escape(finding(outcome))}</p>',
+        _figures(outcome),
+        _causes(outcome),
+    ]
     legend = "".join(f'<span><i style="background:{colour}"></i>{word}</span>' for colour, word in _LEGEND)
     syncs = "<span>◆ full resynchronization</span><span>◇ partial</span>"
     parts.append(f'<div class="card">{timeline(outcome)}<div class="legend">{legend}{syncs}</div></div>')
-    if outcome.unjudged:
-        parts.append(f'<p class="failed">Not judged: {escape(outcome.unjudged)}</p>')
     for index in range(len(outcome.failovers)):
         parts.append(f"<p><b>Failover.</b> {escape(failover_sentence(outcome, index))}.</p>")
     parts.append(_losses(outcome))
@@ -193,11 +210,9 @@ def _figures(outcome: Outcome) -> str:
     return f'<div class="figures">{cells}</div>'
 
 
-def _losses(outcome: Outcome) -> str:
-    lost = outcome.verdict.lost
-    if not lost:
-        return "<p>No acknowledged write is lost.</p>"
-    parts = ["<h3>Lost writes</h3>"]
+def _causes(outcome: Outcome) -> str:
+    """Why writes are lost, a paragraph for each cause; and what a larger backlog would have saved."""
+    parts = []
     for group in loss_groups(outcome):
         prevented = escape(group.first.would_have_prevented)
         means = f'<p>Would have prevented it: <span class="prevent">{prevented}</span></p>' if prevented else ""
@@ -205,6 +220,15 @@ def _losses(outcome: Outcome) -> str:
             f'<div class="cause"><p><b>{escape(group.sentence(outcome))}</b></p>'
             f"<p>{escape(group.cause())}</p>{means}</div>"
         )
+    parts += [f"<p><b>Backlog.</b> {escape(advice)}.</p>" for advice in backlog_advice(outcome)]
+    return "".join(parts)
+
+
+def _losses(outcome: Outcome) -> str:
+    """Each lost write."""
+    lost = outcome.verdict.lost
+    if not lost:
+        return ""
     rows = "".join(
         f"<tr><td><code>{escape(one.key)}</code></td><td><code>{escape(one.value)}</code></td><td>{escape(one.client)}</td>"
         f'<td>{escape(one.acknowledged_by)}</td><td class="n">{clock(one.acknowledged_at_ms)}</td>'
@@ -224,12 +248,11 @@ def _losses(outcome: Outcome) -> str:
     )  # fmt: skip
     more = f"<p class=meta>and {len(lost) - MOST_ROWS} more; the JSON has them all</p>" if len(lost) > MOST_ROWS else ""
     opened = " open" if len(lost) <= 25 else ""
-    parts.append(
+    return (
         f'<details{opened}><summary>every lost write ({len(lost)})</summary><div class="card"><table><tr>{head}</tr>'
         f"{rows}"
         f"</table>{more}</div></details>"
     )
-    return "".join(parts)
 
 
 def _acked(one: LostWrite) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from replicator.scenario.script.units import human_ms
+from replicator.scenario.script.units import human_bytes, human_ms
 from replicator.scenario.verdict.durability import LostWrite
 from replicator.scenario.verdict.outcome import Outcome
 
@@ -106,6 +106,51 @@ def spans(outcome: Outcome, node: str) -> list[Span]:
             since, state = event.at_ms, new
     found.append(Span(since, max(since, outcome.ended_at_ms), state))
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Distance:
+    """How many bytes a replica was seen to lack of its primary's history at that moment."""
+
+    at_ms: int
+    behind: int
+
+
+def distances(outcome: Outcome, node: str) -> list[Distance]:
+    """The replica's distance at each look at it, measured against what any node of the same history was seen to hold
+    before: what was asked later may know more, so nobody is ever ahead."""
+    ends: dict[str, int] = {}
+    found: list[Distance] = []
+    for sample in sorted(outcome.history.samples, key=lambda one: one.received_ms):
+        if sample.node == node and sample.role == "slave" and sample.replid in ends:
+            found.append(Distance(sample.received_ms, max(0, ends[sample.replid] - sample.offset)))
+        if sample.role == "master":
+            ends[sample.replid] = max(ends.get(sample.replid, 0), sample.offset)
+    return found
+
+
+def finding(outcome: Outcome) -> str:
+    """What a reader takes away, in one sentence."""
+    writes = outcome.verdict.writes()
+    silent = f"the longest time without an acknowledged write was {human_ms(silence_ms(outcome))}"
+    if outcome.unjudged:
+        return f"Not judged: {outcome.unjudged}"
+    if not writes["lost"]:
+        return f"None of {writes['acknowledged']} acknowledged writes is lost; {silent}."
+    many = f"{writes['lost']} of {writes['acknowledged']} acknowledged writes are lost"
+    means = dict.fromkeys(group.first.would_have_prevented for group in loss_groups(outcome))
+    saved = " or ".join(f"“{one}”" for one in means if one)
+    return f"{many}; {silent}." + (f" What would have kept them: {saved}." if saved else "")
+
+
+def backlog_advice(outcome: Outcome) -> list[str]:
+    """For each partial resynchronization that was refused for want of backlog: what size would have sufficed."""
+    return [
+        f"{sync.replica} copied everything at {clock(sync.at_ms)}: repl-backlog-size {human_bytes(sync.sufficient)} "
+        f"({sync.sufficient} bytes) would have sufficed"
+        for sync in outcome.synced("full")
+        if sync.sufficient is not None
+    ]
 
 
 def clock(at_ms: int) -> str:

@@ -11,7 +11,14 @@ from rich.padding import Padding
 from rich.table import Table
 
 from replicator.scenario.play.observe import Happening
-from replicator.scenario.report.summary import failover_sentence, flowing, loss_groups, silence_ms
+from replicator.scenario.report.summary import (
+    backlog_advice,
+    failover_sentence,
+    finding,
+    flowing,
+    loss_groups,
+    silence_ms,
+)
 from replicator.scenario.script.directives import without_effect
 from replicator.scenario.script.script import Script
 from replicator.scenario.script.units import human_ms
@@ -86,6 +93,7 @@ class Terminal:
         figures = [f"[{style}]{value}[/{style}]" if name == "lost" else str(value) for name, value in writes.items()]
         table.add_row(*figures, human_ms(silence_ms(outcome)))
         self.console.print()
+        self.console.print(f"  [{style}]{escape(finding(outcome))}[/{style}]", highlight=False, soft_wrap=True)
         self.console.print(Padding(table, (0, 0, 0, 2)), highlight=False, soft_wrap=True)
         for index in range(len(outcome.failovers)):
             self.console.print(
@@ -97,6 +105,8 @@ class Terminal:
         self.console.print(
             f"  [dim]resynchronizations[/dim] {full} full, {partial} partial   [dim]{same}[/dim]", highlight=False
         )
+        for advice in backlog_advice(outcome):
+            self.console.print(f"  [yellow]backlog[/yellow] {escape(advice)}", highlight=False, soft_wrap=True)
         for name, found in outcome.verdict.anomalies().items():
             if found:
                 self.console.print(f"  [bold red]{name.replace('_', ' ')}[/bold red] {len(found)}: {escape(found[0])}")
@@ -114,6 +124,8 @@ class Terminal:
     def verdicts(self, outcomes: Sequence[Outcome]) -> None:
         """The expectations of all variants of one scenario."""
         self.console.print()
+        if len(outcomes) > 1:
+            self._side_by_side(outcomes)
         for outcome in outcomes:
             for one in outcome.expectations:
                 mark = "[green]✓[/green]" if one.ok else "[bold red]✗[/bold red]"
@@ -123,3 +135,18 @@ class Terminal:
         ok = all(one.ok for one in outcomes)
         word = "[bold green]every expectation held[/bold green]" if ok else "[bold red]an expectation failed[/bold red]"
         self.console.print(f"  {word}")
+
+    def _side_by_side(self, outcomes: Sequence[Outcome]) -> None:
+        """What each variant has cost, a line each."""
+        titles = ("acknowledged", "lost", "refused", "unknown", "longest silence", "full copies")
+        wide = max(len(one.variant) for one in outcomes)
+        self.console.print(f"  [dim]{'':<{wide}}  {'  '.join(titles)}[/dim]", highlight=False, soft_wrap=True)
+        for one in outcomes:
+            writes = one.verdict.writes()
+            values = [writes["acknowledged"], writes["lost"], writes["failed"], writes["unknown"]]
+            words = [*map(str, values), human_ms(silence_ms(one)), str(len(one.synced("full")))]
+            cells = [f"{word:>{len(title)}}" for word, title in zip(words, titles, strict=True)]
+            cells[1] = f"[{'bold red' if writes['lost'] else 'green'}]{cells[1]}[/]"
+            line = f"  {escape(f'{one.variant:<{wide}}')}  {'  '.join(cells)}"
+            self.console.print(line, highlight=False, soft_wrap=True)
+        self.console.print()

@@ -5,12 +5,15 @@ from __future__ import annotations
 from html import escape
 
 from replicator.scenario.play.observe import Happening
-from replicator.scenario.report.summary import clock, spans
+from replicator.scenario.report.summary import clock, distances, spans
+from replicator.scenario.script.units import human_bytes
 from replicator.scenario.verdict.outcome import RATE_BUCKET_MS, Outcome
 
 WIDTH, LEFT, RIGHT = 1160, 64, 16
 LABELS_TOP, LABEL_ROWS, LABEL_HEIGHT = 14, 4, 15
-CHART_HEIGHT, LANE_HEIGHT, LANE_GAP = 110, 30, 12
+CHART_HEIGHT, LANE_HEIGHT, LANE_GAP = 110, 30, 26
+# Below so many bytes a distance is what was under way when the two were asked, and is not drawn.
+LEAST_DISTANCE = 2048
 _WORDS = {
     "primary": "primary",
     "replica": "replica",
@@ -40,7 +43,9 @@ class _Picture:
         self.end_ms = max(1, outcome.ended_at_ms)
         self.flags = [event for event in outcome.events if event.kind in _FLAGS and event.at_ms >= 0]
         self.chart_top = LABELS_TOP + LABEL_ROWS * LABEL_HEIGHT + 6
-        self.lanes_top = self.chart_top + CHART_HEIGHT + 26
+        self.lanes_top = self.chart_top + CHART_HEIGHT + 34
+        self.distances = {node: distances(outcome, node) for node in self.nodes}
+        self.furthest = max((one.behind for found in self.distances.values() for one in found), default=0)
         self.bottom = self.lanes_top + len(self.nodes) * (LANE_HEIGHT + LANE_GAP)
         self.parts: list[str] = []
 
@@ -109,6 +114,7 @@ class _Picture:
             self.parts.append(
                 f'<text class="node" x="{LEFT - 12}" y="{top + 20}" text-anchor="end">{escape(node)}</text>'
             )
+            words: list[str] = []
             for span in spans(self.outcome, node):
                 x, right = self.x(span.begin_ms), self.x(span.end_ms)
                 width = max(1.0, round(right - x, 1))
@@ -118,14 +124,35 @@ class _Picture:
                     f'<g><title>{escape(title)}</title><rect class="span {span.state}" x="{x}" y="{top}" '
                     f'width="{width}" height="{LANE_HEIGHT}" rx="3"/>'
                 )
+                self.parts.append("</g>")
                 if width > 7.2 * len(word):
                     middle = round(x + 7, 1)
-                    self.parts.append(f'<text class="state {span.state}" x="{middle}" y="{top + 19}">{word}</text>')
-                self.parts.append("</g>")
+                    words.append(f'<text class="state {span.state}" x="{middle}" y="{top + 16}">{word}</text>')
+            self._distance(node, top)
+            self.parts += words
             self._losses(node, top)
         for sync in self.outcome.syncs:
             if sync.at_ms >= 0 and sync.replica in self.nodes:
                 self._sync(sync.kind, self.x(sync.at_ms), self.lane(sync.replica), sync.reason, sync.primary)
+
+    def _distance(self, node: str, top: int) -> None:
+        """How far the replica is behind, as an area on its lane, all lanes to one scale; the greatest in words."""
+        found = [one for one in self.distances[node] if 0 <= one.at_ms <= self.end_ms]
+        if self.furthest < LEAST_DISTANCE or max((one.behind for one in found), default=0) < LEAST_DISTANCE:
+            return
+        base = top + LANE_HEIGHT
+        tall = LANE_HEIGHT - 12  # the lane's word stays readable
+        points = [f"{self.x(found[0].at_ms)},{base}"]
+        for one in found:
+            points.append(f"{self.x(one.at_ms)},{round(base - tall * one.behind / self.furthest, 1)}")
+        points.append(f"{self.x(found[-1].at_ms)},{base}")
+        most = max(found, key=lambda one: one.behind)
+        title = f"{node} is {most.behind} bytes behind at {clock(most.at_ms)}"
+        self.parts.append(f'<polygon class="lag" points="{" ".join(points)}"><title>{escape(title)}</title></polygon>')
+        text = f"{human_bytes(most.behind)} behind"
+        x, end = self.x(most.at_ms), WIDTH - RIGHT
+        anchor = "end" if x > end - 90 else "start"
+        self.parts.append(f'<text class="behind" x="{x}" y="{base + 13}" text-anchor="{anchor}">{text}</text>')
 
     def _losses(self, node: str, top: int) -> None:
         """Where this node confirmed writes that are lost: ticks along the lane's lower edge."""
@@ -140,8 +167,8 @@ class _Picture:
             )
 
     def _sync(self, kind: str, x: float, top: int, reason: str, primary: str) -> None:
-        middle = top + LANE_HEIGHT // 2
-        points = f"{x},{middle - 8} {x + 8},{middle} {x},{middle + 8} {x - 8},{middle}"
+        middle = top - 6  # above the lane, where it covers no word
+        points = f"{x},{middle - 5} {x + 5},{middle} {x},{middle + 5} {x - 5},{middle}"
         title = escape(f"{kind} resynchronization from {primary}: {reason}")
         self.parts.append(f'<polygon class="sync {kind}" points="{points}"><title>{title}</title></polygon>')
 

@@ -17,9 +17,13 @@ Names = str | list[str]
 
 
 class Topology(Struct, forbid_unknown_fields=True, frozen=True):
-    """replicas = N gives the primary "a" and N replicas "b", "c" ... of it; further nodes are named under [nodes]."""
+    """replicas = N gives the primary "a" and N replicas "b", "c" ... of it; further nodes are named under [nodes].
+
+    tls: nodes and clients speak TLS alone, with certificates made for the run (simulated nodes speak plainly).
+    """
 
     replicas: int | None = None
+    tls: bool = False
 
 
 class NodePlan(Struct, forbid_unknown_fields=True, frozen=True):

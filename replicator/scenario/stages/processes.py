@@ -11,6 +11,8 @@ import os
 import re
 import shutil
 import signal
+import socket
+import ssl
 import subprocess
 import tempfile
 from collections import deque
@@ -44,7 +46,9 @@ from replicator.scenario.play.stage import (
 from replicator.scenario.play.workload import packed
 from replicator.scenario.script.script import Script
 from replicator.scenario.stages.addresses import FIRST_PORT, Block
-from replicator.scenario.stages.engines import Engine
+from replicator.scenario.stages.certificates import Authority
+from replicator.scenario.stages.encrypted import Speaker, encrypted
+from replicator.scenario.stages.engines import Engine, check_tls
 from replicator.scenario.stages.forwarder import Forwarder
 from replicator.scenario.stages.hosting import Host
 
@@ -76,14 +80,19 @@ class _Control:
             sock.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NODELAY, 1)
             why = f"no connection within {ask.timeout_ms} ms"
             self._expect(ask)
+            raw = socket.socket(fileno=sock.fileno())
             try:
                 with trio.move_on_after(ask.timeout_ms / 1000) as limit:
                     await sock.connect(self.address)
+                    speaker: Speaker = sock
+                    if self.stage.secure is not None:
+                        speaker = await encrypted(raw, self.stage.secure, self.address[0])
                 if not limit.cancelled_caught:
-                    why = await self._serve(sock, ask)
+                    why = await self._serve(speaker, ask)
             except OSError as problem:
                 why = (problem.strerror or str(problem)).lower()
             finally:
+                raw.detach()
                 sock.close()
             pending, self.pending = self.pending, deque()
             for each, _ in pending:
@@ -92,7 +101,7 @@ class _Control:
     def _expect(self, ask: Ask) -> None:
         self.pending.append((ask, trio.current_time() + ask.timeout_ms / 1000))
 
-    async def _serve(self, sock: trio.socket.SocketType, first: Ask) -> str:
+    async def _serve(self, sock: Speaker, first: Ask) -> str:
         """Until the connection breaks or an answer is late; what ended it."""
         reader = hiredis.Reader()
         ending: list[str] = []
@@ -148,7 +157,7 @@ class _Control:
         return ending[0] if ending else "ended"
 
     @staticmethod
-    async def _send_all(sock: trio.socket.SocketType, argv: tuple[str, ...]) -> None:
+    async def _send_all(sock: Speaker, argv: tuple[str, ...]) -> None:
         data = packed(argv)
         while data:
             data = data[await sock.send(data) :]
@@ -176,6 +185,11 @@ class ProcessStage:
         self._without_power: dict[str, None] = {}
         self._poke = trio.Event()
         self._folder = Path()
+        self._papers: tuple[tuple[str, tuple[str, ...]], ...] = ()  # directives of TLS
+        self.secure: ssl.SSLContext | None = None  # what clients trust, and are known by
+        self._tls = script.topology.tls
+        if self._tls:
+            check_tls(engine)
 
     def _listen(self) -> tuple[dict[str, Any], int]:
         """The announced addresses of all nodes, on the first port that nobody holds on all addresses."""
@@ -203,7 +217,7 @@ class ProcessStage:
         private = self.block.private(self._nodes.index(node))
         host, port = self.address(node)
         found = [
-            ("port", (str(port),)), ("bind", (private,)),
+            *(self._papers or (("port", (str(port),)),)), ("bind", (private,)),
             ("protected-mode", ("no",)), ("dir", (str(self._folder / node / "data"),)),
             ("replica-announce-ip", (host,)), ("replica-announce-port", (str(port),)),
         ]  # fmt: skip
@@ -233,6 +247,8 @@ class ProcessStage:
             self.keep.mkdir(parents=True, exist_ok=True)
         self._folder = Path(tempfile.mkdtemp(prefix="scenario-", dir=self.keep))
         try:
+            if self._tls:
+                self._make_papers()
             trio.run(self._run, player)
         except BaseExceptionGroup as group:
             raise _plainest(group) from group
@@ -243,6 +259,23 @@ class ProcessStage:
             self.block.close()
             if self.keep is None:
                 shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _make_papers(self) -> None:
+        """An authority of this run, one certificate for all nodes and one for the clients."""
+        folder = self._folder / "tls"
+        authority = Authority()
+        indices = range(len(self._nodes))
+        hosts = [host(index) for host in (self.block.announced, self.block.private) for index in indices]
+        cert, key = authority.issue("node", hosts).save(folder, "node")
+        own_cert, own_key = authority.issue("client").save(folder, "client")
+        trusted = folder / "ca.crt"
+        trusted.write_text(authority.cert)
+        self._papers = (
+            ("port", ("0",)), ("tls-port", (str(self.port),)), ("tls-replication", ("yes",)),
+            ("tls-cert-file", (cert,)), ("tls-key-file", (key,)), ("tls-ca-cert-file", (str(trusted),)),
+        )  # fmt: skip
+        self.secure = ssl.create_default_context(cadata=authority.cert)
+        self.secure.load_cert_chain(own_cert, own_key)
 
     # The loop.
 
@@ -296,7 +329,7 @@ class ProcessStage:
                 case SetRule(source=source, target=target, rule=rule):
                     self.forwarder.set(source, target, rule)
                 case StartClient(client=client):
-                    host = Host(client, self._now, self._nursery, self._poked)
+                    host = Host(client, self._now, self._nursery, self._poked, self.secure)
                     self._hosts.append(host)
                     self._nursery.start_soon(host.run)
                 case WakeClients():

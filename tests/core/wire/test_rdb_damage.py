@@ -365,3 +365,44 @@ def test_nodes_out_of_order_are_refused() -> None:
     assert "entries are out of order" in error_of(file(node(1, 2, 1), length=2)).message
     assert "not the entries it claims" in error_of(file(node(1, 1), length=2)).message
     assert "entries are out of order" in error_of(file(node(1, 1, 12), length=2)).message
+
+
+@pytest.mark.parametrize("portion", [0, 1])
+@pytest.mark.parametrize(
+    ("between", "expected"),
+    [
+        (b"", 5),
+        (b"\xfa\x01n\x01v", 5),  # KeyDB writes auxiliary fields there
+        (b"\xf8\x07\xfa\x01n\x01v", 5),
+        (b"\xf9\x07\xfe\x00\xfb\x01\x01", 5),
+    ],
+)
+def test_what_is_said_of_a_key_holds_until_the_key_comes(between: bytes, expected: int, portion: int) -> None:
+    first = b"\xfc" + (5).to_bytes(8, "little") + between + b"\x00\x01k\x01v"
+    for more in (b"\x00\x01l\x01v", b"\x01\x01l\x01\x01v"):  # and no longer
+        sink = read(file_of(b"\xfe\x00" + first + more), portion=portion)
+        assert [told[0] for told in sink.extras.values()] == [expected, None]
+    unknown = b"\xfc" + b"\xff" * 8 + between + b"\x00\x01k\x01v"
+    assert [told[0] for told in read(file_of(b"\xfe\x00" + unknown), portion=portion).extras.values()] == [None]
+
+
+def test_damage_in_compressed_strings_is_told_where_it_is() -> None:
+    chance = Random(14)
+    packed: list[bytes] = []
+    for number in range(400):
+        text = bytes(chance.choices(b"ab", k=300))
+        squeezed = compress(text)
+        assert squeezed is not None
+        size, whole = len(squeezed), len(text)
+        head = bytes((0x40 | size >> 8, size & 255, 0x40 | whole >> 8, whole & 255))
+        packed.append(b"\x00\x04%04d\xc3%b%b" % (number, head, squeezed))
+    data = file_of(b"\xfe\x00" + b"".join(packed))
+    told = 0
+    for place in range(100, len(data) - 100, 997):
+        damaged = data[:place] + bytes((data[place] ^ 0x80,)) + data[place + 1 :]
+        try:
+            read(damaged, check_crc=False)
+        except RdbError as problem:
+            told += 1
+            assert abs(problem.offset - place) < 400, (place, problem.offset)
+    assert told > 20

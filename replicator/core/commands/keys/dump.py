@@ -49,7 +49,7 @@ _RESTORE_ARGUMENTS = "key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seco
 )
 def dump(ctx: Context, argv: list[bytes]) -> bytes:
     """DUMP key"""
-    value = ctx.db.find(argv[1])
+    value = ctx.db.lookup(argv[1])
     if value is None:
         return ctx.null
     version = _STREAM_VERSION if isinstance(value, Stream) else _PLAIN_VERSION
@@ -112,8 +112,8 @@ def restore(ctx: Context, argv: list[bytes]) -> bytes:
     db.store(key, value_from(kind, neutral))
     if ttl:
         db.expire_at(key, when)
-    _remember_use(ctx, key, idle, frequency)
     db.changed(key, b"restore", NOTIFY_GENERIC)
+    _remember_use(ctx, key, idle, frequency)  # behind the change, which is a use itself
     if ttl and not absolute:
         ctx.replicate(b"RESTORE", key, b"%d" % when, *argv[3:], b"ABSTTL")
     return reply.OK

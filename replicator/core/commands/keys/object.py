@@ -57,7 +57,7 @@ container(
 )
 def object_encoding(ctx: Context, argv: list[bytes]) -> bytes:
     """OBJECT ENCODING key"""
-    value = ctx.db.find(argv[2])
+    value = ctx.db.peek(argv[2])
     if value is None:
         return ctx.null
     return reply.bulk(encoding(ctx.keyspace, value, ctx.server.config))
@@ -79,7 +79,7 @@ def object_encoding(ctx: Context, argv: list[bytes]) -> bytes:
 )
 def object_refcount(ctx: Context, argv: list[bytes]) -> bytes:
     """OBJECT REFCOUNT key"""
-    value = ctx.db.find(argv[2])
+    value = ctx.db.peek(argv[2])
     if value is None:
         return ctx.null
     shared = type(value) is bytes and len(value) <= 4 and encoding(ctx.keyspace, value, ctx.server.config) == b"int"
@@ -104,7 +104,7 @@ def object_refcount(ctx: Context, argv: list[bytes]) -> bytes:
 )
 def object_idletime(ctx: Context, argv: list[bytes]) -> bytes:
     """OBJECT IDLETIME key"""
-    if ctx.db.find(argv[2]) is None:
+    if ctx.db.peek(argv[2]) is None:
         return ctx.null
     evictor = ctx.server.evictor
     if evictor.counts_frequency:
@@ -127,7 +127,7 @@ def object_idletime(ctx: Context, argv: list[bytes]) -> bytes:
 )
 def object_freq(ctx: Context, argv: list[bytes]) -> bytes:
     """OBJECT FREQ key"""
-    if ctx.db.find(argv[2]) is None:
+    if ctx.db.peek(argv[2]) is None:
         return ctx.null
     evictor = ctx.server.evictor
     if not evictor.counts_frequency:

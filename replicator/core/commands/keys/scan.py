@@ -122,7 +122,7 @@ def scan(ctx: Context, argv: list[bytes]) -> bytes:
     for key in keys:
         if match is not None and not match(key):
             continue
-        value = db.find(key)
+        value = db.find(key) if kind is None else db.peek(key)
         if value is not None and (kind is None or kind_name(value) == kind):
             found.append(key)
     ctx.let_stand_apart()

@@ -78,7 +78,7 @@ def _fcall(ctx: Caller, argv: list[bytes], read_only: bool) -> bytes:
     try:
         return scripting.fcall(ctx, function, argv, count, read_only=read_only)
     except ScriptError as problem:
-        raise CommandError(str(problem)) from None
+        raise problem.refusal() from None
 
 
 def fcall(ctx: Caller, argv: list[bytes]) -> bytes:
@@ -118,7 +118,7 @@ def function_load(ctx: Caller, argv: list[bytes]) -> bytes:
     try:
         name = ctx.server.scripting.load_library(argv[-1], replace=replace)
     except ScriptError as problem:
-        raise CommandError(str(problem)) from None
+        raise problem.refusal() from None
     ctx.force_replication()
     return reply.bulk(name)
 
@@ -286,7 +286,7 @@ def function_kill(ctx: Caller, argv: list[bytes]) -> bytes:
     try:
         ctx.server.scripting.kill(Kind.FUNCTION)
     except ScriptError as problem:
-        raise CommandError(str(problem)) from None
+        raise problem.refusal() from None
     return reply.OK
 
 
@@ -330,7 +330,7 @@ def function_restore(ctx: Caller, argv: list[bytes]) -> bytes:
         known = problem.message in (BAD_PAYLOAD, NOT_A_FUNCTION)
         raise CommandError(f"ERR {problem.message if known else 'Failed loading library payload'}") from None
     except ScriptError as problem:
-        raise CommandError(str(problem)) from None
+        raise problem.refusal() from None
     ctx.force_replication()
     return reply.OK
 

@@ -87,7 +87,7 @@ def _eval(ctx: Caller, argv: list[bytes], read_only: bool) -> bytes:
     try:
         return scripting.eval(ctx, scripting.script(argv[1]), argv, count, read_only=read_only)
     except ScriptError as problem:
-        raise CommandError(str(problem)) from None
+        raise problem.refusal() from None
 
 
 def _evalsha(ctx: Caller, argv: list[bytes], read_only: bool) -> bytes:
@@ -99,7 +99,7 @@ def _evalsha(ctx: Caller, argv: list[bytes], read_only: bool) -> bytes:
     try:
         return scripting.eval(ctx, script, argv, count, read_only=read_only)
     except ScriptError as problem:
-        raise CommandError(str(problem)) from None
+        raise problem.refusal() from None
 
 
 def eval_(ctx: Caller, argv: list[bytes]) -> bytes:
@@ -166,7 +166,7 @@ def script_load(ctx: Caller, argv: list[bytes]) -> bytes:
     try:
         return reply.bulk(ctx.server.scripting.script(argv[2], pin=True).sha)
     except ScriptError as problem:
-        raise CommandError(str(problem)) from None
+        raise problem.refusal() from None
 
 
 @command(
@@ -221,7 +221,7 @@ def script_kill(ctx: Caller, argv: list[bytes]) -> bytes:
     try:
         ctx.server.scripting.kill(Kind.EVAL)
     except ScriptError as problem:
-        raise CommandError(str(problem)) from None
+        raise problem.refusal() from None
     return reply.OK
 
 

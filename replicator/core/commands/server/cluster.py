@@ -1,5 +1,7 @@
 """CLUSTER, READONLY, READWRITE and ASKING: their entries in the table; on a node without cluster they are refused.
 
+What they do is the affair of core/cluster: orders.py changes the cluster, views.py tells of it.
+
 The facts are those of COMMAND INFO and COMMAND DOCS of Redis 7.0.15.
 """
 
@@ -18,6 +20,7 @@ from replicator.core.command_table.registry import (
 )
 from replicator.core.commands.parts import Client
 from replicator.core.errors import CommandError
+from replicator.core.wire import reply
 
 GROUP = "cluster"
 DISABLED = "ERR This instance has cluster support disabled"
@@ -77,6 +80,74 @@ _SUBCOMMANDS: dict[str, tuple[int, int, str, str, str, str]] = {
     "slaves": (3, ADMIN | STALE, "3.0.0", "O(1)", "Returns the replicas of a primary.", "node-id"),
     "slots": (2, STALE, "3.0.0", _NODES, "Returns which nodes serve which hash slots.", ""),
 }  # fmt: skip
+# subcommand -> method of cluster.orders.Orders
+_ORDERS = {
+    "addslots": "add_slots", "addslotsrange": "add_ranges", "bumpepoch": "bump_epoch",
+    "count-failure-reports": "failure_reports", "countkeysinslot": "count_keys", "delslots": "delete_slots",
+    "delslotsrange": "delete_ranges", "failover": "failover", "flushslots": "flush_slots", "forget": "forget",
+    "getkeysinslot": "list_keys", "keyslot": "key_slot", "meet": "meet", "replicate": "replicate", "reset": "reset",
+    "saveconfig": "save_config", "set-config-epoch": "set_config_epoch", "setslot": "set_slot",
+}  # fmt: skip
+# subcommand -> method of cluster.views.Views
+_VIEWS = {"info": "info", "links": "links", "nodes": "nodes", "shards": "shards", "slots": "slots"}
+_HELP = (
+    "CLUSTER <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "ADDSLOTS <slot> [<slot> ...]",
+    "    Assign slots to current node.",
+    "ADDSLOTSRANGE <start slot> <end slot> [<start slot> <end slot> ...]",
+    "    Assign slots which are between <start-slot> and <end-slot> to current node.",
+    "BUMPEPOCH",
+    "    Advance the cluster config epoch.",
+    "COUNT-FAILURE-REPORTS <node-id>",
+    "    Return number of failure reports for <node-id>.",
+    "COUNTKEYSINSLOT <slot>",
+    "    Return the number of keys in <slot>.",
+    "DELSLOTS <slot> [<slot> ...]",
+    "    Delete slots information from current node.",
+    "DELSLOTSRANGE <start slot> <end slot> [<start slot> <end slot> ...]",
+    "    Delete slots information which are between <start-slot> and <end-slot> from current node.",
+    "FAILOVER [FORCE|TAKEOVER]",
+    "    Promote current replica node to being a master.",
+    "FORGET <node-id>",
+    "    Remove a node from the cluster.",
+    "GETKEYSINSLOT <slot> <count>",
+    "    Return key names stored by current node in a slot.",
+    "FLUSHSLOTS",
+    "    Delete current node own slots information.",
+    "INFO",
+    "    Return information about the cluster.",
+    "KEYSLOT <key>",
+    "    Return the hash slot for <key>.",
+    "MEET <ip> <port> [<bus-port>]",
+    "    Connect nodes into a working cluster.",
+    "MYID",
+    "    Return the node id.",
+    "NODES",
+    "    Return cluster configuration seen by node. Output format:",
+    "    <id> <ip:port> <flags> <master> <pings> <pongs> <epoch> <link> <slot> ...",
+    "REPLICATE <node-id>",
+    "    Configure current node as replica to <node-id>.",
+    "RESET [HARD|SOFT]",
+    "    Reset current node (default: soft).",
+    "SET-CONFIG-EPOCH <epoch>",
+    "    Set config epoch of current node.",
+    "SETSLOT <slot> (IMPORTING <node-id>|MIGRATING <node-id>|STABLE|NODE <node-id>)",
+    "    Set slot state.",
+    "REPLICAS <node-id>",
+    "    Return <node-id> replicas.",
+    "SAVECONFIG",
+    "    Force saving cluster configuration on disk.",
+    "SLOTS",
+    "    Return information about slots range mappings. Each range is made of:",
+    "    start, end, master and replicas IP addresses, ports and ids",
+    "SHARDS",
+    "    Return information about slot range mappings and the nodes associated with them.",
+    "LINKS",
+    "    Return information about all network links between this node and its peers.",
+    "    Output format is an array where each array element is a map containing attributes of a link",
+    "HELP",
+    "    Prints this help.",
+)
 _HISTORY = {
     "meet": (("4.0.0", "Added the optional `cluster_bus_port` argument."),),
     "slots": (("4.0.0", "Added node IDs."), ("7.0.0", "Added additional networking metadata field.")),
@@ -88,8 +159,47 @@ def refused(ctx: Client, argv: list[bytes]) -> bytes:
     raise CommandError(DISABLED)
 
 
-# What the subcommands do; those that are not here are refused.
-RUNS: dict[str, SeenRun[Client]] = {}
+def _run(name: str) -> SeenRun[Client]:
+    """The subcommand that a method of core/cluster answers: orders.<name> takes argv, views.<name> the protocol."""
+    changing = name in _ORDERS
+
+    def run(ctx: Client, argv: list[bytes]) -> bytes:
+        cluster = ctx.server.cluster
+        if cluster is None:
+            return refused(ctx, argv)
+        method = getattr(cluster.orders if changing else cluster.views, (_ORDERS if changing else _VIEWS)[name])
+        answer: bytes = method(argv if changing else ctx.resp3)
+        return answer
+
+    return run
+
+
+def _replicas(ctx: Client, argv: list[bytes]) -> bytes:
+    cluster = ctx.server.cluster
+    if cluster is None:
+        return refused(ctx, argv)
+    answer: bytes = cluster.views.replicas(argv[2])
+    return answer
+
+
+def _my_id(ctx: Client, argv: list[bytes]) -> bytes:
+    cluster = ctx.server.cluster
+    if cluster is None:
+        return refused(ctx, argv)
+    answer: bytes = cluster.views.my_id()
+    return answer
+
+
+def _help(ctx: Client, argv: list[bytes]) -> bytes:
+    """CLUSTER HELP, which stock answers only where there is a cluster."""
+    if ctx.server.cluster is None:
+        return refused(ctx, argv)
+    return reply.array([reply.simple(line) for line in _HELP])
+
+
+# What the subcommands do.
+RUNS: dict[str, SeenRun[Client]] = {name: _run(name) for name in (*_ORDERS, *_VIEWS)}
+RUNS |= {"replicas": _replicas, "slaves": _replicas, "myid": _my_id, "help": _help}
 
 container("cluster", group=GROUP, since="3.0.0", summary="A container for commands of the cluster.")
 for _name, (_arity, _flags, _since, _complexity, _summary, _arguments) in _SUBCOMMANDS.items():
@@ -103,8 +213,16 @@ for _name, (_arity, _flags, _since, _complexity, _summary, _arguments) in _SUBCO
         summary=_summary,
         arguments=_arguments,
         history=_HISTORY.get(_name, ()),
-        differs="Refused: there is no cluster yet.",
-    )(RUNS.get(_name, refused))
+    )(RUNS[_name])
+
+
+def _mark(ctx: Client, argv: list[bytes], what: str, value: bool) -> bytes:
+    """Remember what the client said about its commands to come."""
+    if ctx.server.cluster is None:
+        return refused(ctx, argv)
+    setattr(ctx, what, value)
+    ctx.subscriptions_changed()
+    return reply.OK
 
 
 @command(
@@ -116,11 +234,10 @@ for _name, (_arity, _flags, _since, _complexity, _summary, _arguments) in _SUBCO
     complexity="O(1)",
     summary="Lets the next command go to a hash slot that is being imported.",
     categories="connection",
-    differs="Refused: there is no cluster yet.",
 )
 def asking(ctx: Client, argv: list[bytes]) -> bytes:
     """ASKING"""
-    return refused(ctx, argv)
+    return _mark(ctx, argv, "asking", True)
 
 
 @command(
@@ -132,11 +249,10 @@ def asking(ctx: Client, argv: list[bytes]) -> bytes:
     complexity="O(1)",
     summary="Lets this connection read from a replica of the cluster.",
     categories="connection",
-    differs="Refused: there is no cluster yet.",
 )
 def readonly(ctx: Client, argv: list[bytes]) -> bytes:
     """READONLY"""
-    return refused(ctx, argv)
+    return _mark(ctx, argv, "readonly", True)
 
 
 @command(
@@ -148,8 +264,7 @@ def readonly(ctx: Client, argv: list[bytes]) -> bytes:
     complexity="O(1)",
     summary="Ends what READONLY began.",
     categories="connection",
-    differs="Refused: there is no cluster yet.",
 )
 def readwrite(ctx: Client, argv: list[bytes]) -> bytes:
     """READWRITE"""
-    return refused(ctx, argv)
+    return _mark(ctx, argv, "readonly", False)

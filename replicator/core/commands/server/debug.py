@@ -68,7 +68,9 @@ def _object(ctx: Client, argv: list[bytes]) -> bytes:
         raise CommandError(NO_SUCH_KEY)
     name = encoding(ctx.keyspace, value, ctx.server.config).decode()
     size = len(dump_payload(*neutral_value(value))) - 11
-    text = f"Value at:0x{id(value) & 0:x} refcount:1 encoding:{name} serializedlength:{size} lru:0 lru_seconds_idle:0"
+    idle = ctx.server.evictor.use_of(ctx.db.index, argv[2])[0] or 0
+    text = f"Value at:0x{id(value) & 0:x} refcount:1 encoding:{name} serializedlength:{size} lru:0"
+    text += f" lru_seconds_idle:{idle}"
     if name == "quicklist":
         nodes, average = max(1, len(value) // 128), min(128, len(value))
         text += f" ql_nodes:{nodes} ql_avg_node:{average:.2f} ql_listpack_max:-2 ql_compressed:0"

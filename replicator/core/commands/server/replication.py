@@ -27,6 +27,8 @@ GROUP = "server"
 
 def _replicaof(ctx: Client, argv: list[bytes]) -> bytes:
     server = ctx.server
+    if server.config["cluster-enabled"]:
+        raise CommandError("ERR REPLICAOF not allowed in cluster mode.")
     if server.failover.running:
         raise CommandError("ERR REPLICAOF not allowed while failing over.")
     host, port = argv[1], argv[2]
@@ -162,6 +164,8 @@ def replconf(ctx: Client, argv: list[bytes]) -> bytes:
             link.announce(host=value.decode("utf-8", "replace"))
         elif name == b"capa":
             link.capabilities |= {b"eof": 1, b"psync2": 2}.get(value.lower(), 0)
+            if value.lower() == b"rdb11":  # our own replicas say so; others ignore what they do not know
+                link.rdb_version = 11
         elif name == b"ack":
             return _ack(ctx, link, value)
         elif name == b"getack":
@@ -175,7 +179,10 @@ def replconf(ctx: Client, argv: list[bytes]) -> bytes:
             link.rdb_only = number == 1
         elif name == b"rdb-filter-only":
             _filter(link, value)
-        elif name in (b"version", b"rdb-channel", b"main-ch-client-id", b"set-rdb-client-id"):
+        elif name == b"version":  # Valkey says it from 8 on
+            major = parse_int(value.partition(b".")[0]) or 0
+            link.rdb_version = 80 if major >= 9 else 11 if major >= 8 else link.rdb_version
+        elif name in (b"rdb-channel", b"main-ch-client-id", b"set-rdb-client-id"):
             continue  # told by Valkey
         else:
             raise CommandError(f"ERR Unrecognized REPLCONF option: {option.decode('utf-8', 'replace')}")
@@ -248,6 +255,8 @@ def wait(ctx: Client, argv: list[bytes]) -> bytes:
 )
 def failover(ctx: Client, argv: list[bytes]) -> bytes:
     """FAILOVER [TO host port [FORCE]] [ABORT] [TIMEOUT milliseconds]"""
+    if ctx.server.config["cluster-enabled"]:
+        raise CommandError("ERR FAILOVER not allowed in cluster mode. Use CLUSTER FAILOVER command instead.")
     target: tuple[str, int] | None = None
     timeout: int | None = None
     force = abort = False

@@ -72,7 +72,7 @@ def bgsave(ctx: Client, argv: list[bytes]) -> bytes:
     snapshots = ctx.server.snapshots
     if snapshots.saving:
         raise CommandError("ERR Background save already in progress")
-    if snapshots.running is not None:
+    if snapshots.running is not None or ctx.server.append_only.rewriter.running:
         if len(argv) == 2:
             snapshots.scheduled = True
             return reply.simple("Background saving scheduled")
@@ -82,6 +82,24 @@ def bgsave(ctx: Client, argv: list[bytes]) -> bytes:
         )
     snapshots.requested_save = True
     return reply.simple("Background saving started")
+
+
+@command(
+    "bgrewriteaof",
+    arity=1,
+    flags=ADMIN | NO_SCRIPT | NO_ASYNC_LOADING,
+    group=GROUP,
+    since="1.0.0",
+    complexity="O(1)",
+    summary="Asynchronously rewrites the append-only file to disk.",
+    categories="admin dangerous",
+)
+def bgrewriteaof(ctx: Client, argv: list[bytes]) -> bytes:
+    """BGREWRITEAOF"""
+    try:
+        return reply.simple(ctx.server.append_only.rewrite())
+    except ValueError as problem:
+        raise CommandError(str(problem)) from None
 
 
 @command(

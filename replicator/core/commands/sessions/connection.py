@@ -139,7 +139,7 @@ def hello(ctx: Client, argv: list[bytes]) -> bytes:
         reply.bulk(b"id"),
         reply.integer(ctx.id),
         reply.bulk(b"mode"),
-        reply.bulk(b"standalone"),
+        reply.bulk(b"standalone" if server.cluster is None else b"cluster"),
         reply.bulk(b"role"),
         reply.bulk(b"replica" if server.replica.active else b"master"),
         reply.bulk(b"modules"),

@@ -257,7 +257,7 @@ def xgroup_help(ctx: Context, argv: list[bytes]) -> bytes:
 )
 def xack(ctx: Context, argv: list[bytes]) -> bytes:
     """XACK key group id [id ...]"""
-    stream = ctx.db.for_write(argv[1], Stream)
+    stream = ctx.db.typed(argv[1], Stream)  # counted as a read
     group = None if stream is None else stream.groups.get(argv[2])
     if group is None:
         return reply.ZERO
@@ -417,7 +417,7 @@ def _parse_claim(ctx: Context, argv: list[bytes]) -> _Claim:
 def xclaim(ctx: Context, argv: list[bytes]) -> bytes:
     """XCLAIM key group consumer min-idle-time id ... [IDLE ms] [TIME ms] [RETRYCOUNT n] [FORCE] [JUSTID] [LASTID id]"""
     key, name = argv[1], argv[2]
-    stream = ctx.db.for_write(key, Stream)
+    stream = ctx.db.typed(key, Stream)  # counted as a read
     group = None if stream is None else stream.groups.get(name)
     if stream is None or group is None:
         raise no_group(key, name)
@@ -518,7 +518,7 @@ def xautoclaim(ctx: Context, argv: list[bytes]) -> bytes:
     """XAUTOCLAIM key group consumer min-idle-time start [COUNT count] [JUSTID]"""
     wanted = _parse_auto_claim(argv)
     key, name = argv[1], argv[2]
-    stream = ctx.db.for_write(key, Stream)
+    stream = ctx.db.typed(key, Stream)  # counted as a read
     group = None if stream is None else stream.groups.get(name)
     if stream is None or group is None:
         raise no_group(key, name)

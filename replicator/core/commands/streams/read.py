@@ -155,7 +155,7 @@ def xread(ctx: Context, argv: list[bytes]) -> bytes:
             after.append(parse_id(argv[at]))
     parts = []
     for key, id in zip(read.keys, after, strict=True):
-        value = ctx.db.find(key)
+        value = ctx.db.find(key) if ctx.retrying else ctx.db.lookup(key)  # stock looks twice, and counts both
         start = next_id(id)
         if type(value) is Stream and value.length and start is not None and value.top_id >= start:
             parts.append((key, entries_reply(islice(value.range(start, LARGEST_ID), read.count))))
@@ -213,7 +213,7 @@ def _find_group(ctx: Context, key: bytes, name: bytes) -> tuple[Stream, Group]:
             raise CommandError(KEY_GONE)
         stream: Stream | None = value
     else:
-        stream = ctx.db.for_write(key, Stream)
+        stream = ctx.db.typed(key, Stream)
     group = None if stream is None else stream.groups.get(name)
     if stream is None or group is None:
         if ctx.retrying:
@@ -252,6 +252,8 @@ def xreadgroup(ctx: Context, argv: list[bytes]) -> bytes:
                 "return an empty result set."
             )
         plan.append((key, stream, group, None if text == NEW else parse_id(text)))
+    if not ctx.retrying:
+        ctx.keyspace.hits += len(plan)  # stock looks for each a second time, and counts it
     parts = []
     for key, stream, group, after in plan:
         if after is not None:

@@ -136,7 +136,7 @@ def pfmerge(ctx: Context, argv: list[bytes]) -> bytes:
     target = argv[1]
     try:
         values = _union(ctx, argv[1:])
-        dense = any((value := db.string(key)) is not None and value[4] == hll.DENSE for key in argv[1:])
+        dense = any(type(value := db.find(key)) is bytes and value[4] == hll.DENSE for key in argv[1:])
         sketch = _sketch(ctx, db.for_write(target, bytes) or hll.EMPTY)
         if dense:
             sketch.make_dense()

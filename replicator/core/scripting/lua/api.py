@@ -85,28 +85,29 @@ function api.log(...)
   local count = select('#', ...)
   local level = ...
   if count < 2 then error({ err = 'ERR redis.log() requires two arguments or more.' }, 0) end
-  if type(level) ~= 'number' then error({ err = 'ERR First argument must be a number (log level).' }, 0) end
-  if level < 0 or level > 3 then error({ err = 'ERR Invalid debug level.' }, 0) end
+  level = tonumber(level)
+  if level == nil then error({ err = 'ERR First argument must be a number (log level).' }, 0) end
+  if not (level > -1 and level < 4) then error({ err = 'ERR Invalid debug level.' }, 0) end
   local words = { select(2, ...) }
   for i = 1, count - 1 do words[i] = text_of(words[i]) end
-  log(floor(level), concat(words, ' '))
+  log(level < 0 and 0 or floor(level), concat(words, ' '))
 end
 
 function api.setresp(...)
   if select('#', ...) ~= 1 then error({ err = 'ERR redis.setresp() requires one argument.' }, 0) end
   local version = tonumber((...)) or 0
-  if version ~= 2 and version ~= 3 then error({ err = 'ERR RESP version must be 2 or 3.' }, 0) end
-  resp3_script = version == 3
+  if not (version >= 2 and version < 4) then error({ err = 'ERR RESP version must be 2 or 3.' }, 0) end
+  resp3_script = version >= 3
   host.setresp(resp3_script)
 end
 
 function api.set_repl(...)
   if select('#', ...) ~= 1 then error({ err = 'ERR redis.set_repl() requires two arguments.' }, 0) end
   local mask = tonumber((...)) or 0
-  if mask < 0 or mask > 3 then
+  if not (mask > -1 and mask < 4) then
     error({ err = 'ERR Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.' }, 0)
   end
-  host.set_repl(floor(mask))
+  host.set_repl(mask < 0 and 0 or floor(mask))
 end
 
 function api.acl_check_cmd(...)
@@ -142,10 +143,7 @@ local function to_int32(at, name, count, value)
   if number == nil or type(value) == 'boolean' then
     error(format("bad argument #%d to '%s' (number expected, got %s)", at, name, type_name(count, at, value)), 3)
   end
-  number = number < 0 and ceil(number) or floor(number)
-  number = number % 4294967296
-  if number >= 2147483648 then number = number - 4294967296 end
-  return number
+  return int32(number)
 end
 
 local function random(...)
@@ -162,7 +160,7 @@ local function random(...)
     local least = to_int32(1, 'random', count, first)
     local most = to_int32(2, 'random', count, second)
     if least > most then bad_argument(2, 'random', 'interval is empty') end
-    return floor(chance * (most - least + 1)) + least
+    return floor(chance * int32(most - least + 1)) + least   -- stock's width is an int, and overflows as one
   end
   error('wrong number of arguments', 2)
 end
@@ -190,6 +188,8 @@ local table_shown = copy(table)
 table_shown.insert, table_shown.foreach = insert_shown, foreach_shown
 local coroutine_shown = copy(coroutine)
 coroutine_shown.create, coroutine_shown.wrap = co_create, co_wrap
+string.find, string.match, string.gmatch, string.gfind = find_shown, match_shown, gmatch_shown, gmatch_shown
+string.gsub, string.rep = gsub_shown, rep_shown
 local string_shown = library(string)
 
 -- strings have one metatable for all: its __index is the real library, shown as a proxy

@@ -6,7 +6,7 @@ Source: https://bitop.luajit.org/semantics.html
 BIT = r"""
 local host, engine = ...
 local bad_type = engine.bad_type
-local floor, format = math.floor, string.format
+local floor, format, frexp, abs = math.floor, string.format, math.frexp, math.abs
 local band, bor, bxor = host.band, host.bor, host.bxor
 local type, tonumber, select = type, tonumber, select
 local RANGE = 4294967296
@@ -20,10 +20,14 @@ local function wanted(at, name, count, value)
   return number
 end
 
--- 0 .. 2^32-1: rounded to the nearest integer (halves to even), modulo 2^32
+-- 0 .. 2^32-1: rounded to the nearest integer (halves to even), modulo 2^32. The library adds 2^52 + 2^51 and takes the
+-- low 32 bits of what stands in memory then; beyond 2^51 these are bits of a mantissa that was shifted.
 local function unsigned(at, name, count, value)
   if type(value) ~= 'number' then value = wanted(at, name, count, value) end
-  return (value + 6755399441055744 - 6755399441055744) % RANGE
+  value = value + 6755399441055744
+  if value >= 4503599627370496 and value < 9007199254740992 then return value % RANGE end
+  if value ~= value or value == 1 / 0 or value == -1 / 0 then return 0 end
+  return frexp(abs(value)) * 9007199254740992 % RANGE
 end
 
 local function signed(value)
@@ -85,10 +89,10 @@ function bit.tohex(...)
   local count = select('#', ...)
   local value, digits = ...
   value = unsigned(1, 'tohex', count, value)
-  digits = digits == nil and 8 or signed(unsigned(2, 'tohex', count, digits))
+  digits = count < 2 and 8 or signed(unsigned(2, 'tohex', count, digits))
   local form = 'x'
   if digits < 0 then digits, form = -digits, 'X' end
-  if digits > 8 then digits = 8 end
+  if digits > 8 then digits = 8 end   -- also of -2^31, for which stock writes outside its buffer
   if digits == 0 then return '' end
   return (format('%08' .. form, value):sub(-digits))
 end

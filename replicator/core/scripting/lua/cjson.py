@@ -3,6 +3,7 @@
 CJSON = r"""
 local host, engine = ...
 local bad_argument, bad_type, null, real_of = engine.bad_argument, engine.bad_type, engine.null, engine.real_of
+local int32 = engine.int32
 local byte, sub, find, gsub = string.byte, string.sub, string.find, string.gsub
 local format, char, match = string.format, string.char, string.match
 local concat, floor = table.concat, math.floor
@@ -354,7 +355,7 @@ function make()
     if number == nil then
       error(format("bad argument #%d to '%s' (number expected, got %s)", at_argument, name, type(value)), 3)
     end
-    number = floor(number)
+    number = int32(number)
     if number < least or number > most then
       error(format("bad argument #1 to '%s' (expected integer between %d and %d)", name, least, most), 3)
     end

@@ -5,9 +5,9 @@ Source: https://github.com/msgpack/msgpack/blob/master/spec.md
 
 CMSGPACK = r"""
 local host, engine = ...
-local bad_type, real_of = engine.bad_type, engine.real_of
+local bad_type, real_of, int32 = engine.bad_type, engine.real_of, engine.int32
 local byte, sub, char, format = string.byte, string.sub, string.char, string.format
-local concat, floor = table.concat, math.floor
+local concat, floor, ceil = table.concat, math.floor, math.ceil
 local type, tostring, tonumber, select = type, tostring, tonumber, select
 local error, pcall, next, rawget = error, pcall, next, rawget
 local pack_float, unpack_float = engine.roomy(host.pack_float), host.unpack_float
@@ -223,9 +223,9 @@ end
 local function run(input, limit, offset)
   local length = #input
   if offset < 0 or limit < 0 then
-    error(format('Invalid request to unpack with offset of %d and limit of %d.', offset, length), 0)
+    error(format('Invalid request to unpack with offset of %d and limit of %d.', int32(offset), length), 0)
   end
-  if offset > length then error(format('Start offset %d greater than input length %d.', offset, length), 0) end
+  if offset > length then error(format('Start offset %d greater than input length %d.', int32(offset), length), 0) end
   local every = limit == 0 and offset == 0
   if every then limit = 2147483647 end
   data, at = input, offset + 1
@@ -245,7 +245,9 @@ local function integer(at_argument, name, count, value, default)
     local got = at_argument > count and 'no value' or type(value)
     error(format("bad argument #%d to '%s' (number expected, got %s)", at_argument, name, got), 3)
   end
-  return number < 0 and -floor(-number) or floor(number)
+  -- as C makes a 64-bit integer of it; NaN and what is too large become the smallest one
+  if not (number >= -9223372036854775808 and number < 9223372036854775808) then return -9223372036854775808 end
+  return number < 0 and ceil(number) or floor(number)
 end
 
 function cmsgpack.unpack(...)

@@ -11,9 +11,21 @@ local rawinsert, rawcollect, rawloadstring, rawsetfenv = table.insert, collectga
 local getinfo, sethook, dump = debug.getinfo, debug.sethook, string.dump
 local HOOK_EVERY = host.hook_every
 local HIGH_WATER = host.high_water_kib
+local MOST_ITEMS, MOST_BYTES = host.most_pattern_items, host.most_bytes
+local match, gmatch, rawunpack = string.match, string.gmatch, unpack
 local READONLY = 'Attempt to modify a readonly table'
 
 -- argument checks, for functions that a script calls ----------------------------------------------------------------
+
+-- A number as C makes an int of it: towards zero, the low 32 bits; 0 for what no 64-bit integer holds, NaN among it.
+local function int32(number)
+  if not (number >= -9223372036854775808 and number < 9223372036854775808) then return 0 end
+  number = (number < 0 and ceil(number) or floor(number)) % 4294967296
+  if number >= 2147483648 then return number - 4294967296 end
+  return number
+end
+
+engine.int32 = int32
 
 local function type_name(count, at, value)
   if at > count then return 'no value' end
@@ -125,7 +137,105 @@ local function insert_shown(...)
     error("wrong number of arguments to 'insert'", 2)
   end
   if real_of[t] then error(READONLY, 0) end
+  if count == 3 then
+    at = int32(tonumber(at))
+    local last = #t + 1
+    if last - at > #t + 1000 then   -- far below the table: C would count for minutes where nobody can end the script
+      for i = last, at + 1, -1 do rawset(t, i, rawget(t, i - 1)) end
+      rawset(t, at, (select(3, ...)))
+      return
+    end
+  end
   rawinsert(...)
+end
+
+-- functions in C that trust a count, or recurse as deep as a pattern says -------------------------------------------
+
+-- What a function in C raised, called under pcall (so its text has no place, and no name of the function), is raised as
+-- if the script had called it. Whoever calls this does so in a tail call: that frame counts as a level.
+local function outcome_of(name, ok, ...)
+  if ok then return ... end
+  local problem = ...
+  if type(problem) ~= 'string' or problem == 'not enough memory' then error(problem, 0) end
+  if sub(problem, 1, 14) == 'bad argument #' then problem = gsub(problem, "to '%?'", "to '" .. name .. "'", 1) end
+  error(problem, 3)
+end
+
+-- Each of these may take a level of C's stack, which nothing checks. Plain text is never searched by recursion.
+local function check_pattern(pattern)
+  local _, items = gsub(pattern, '[*+?-]', '')
+  if items > MOST_ITEMS then error('pattern too complex', 3) end
+end
+
+local function find_shown(...)
+  local _, pattern, _, plain = ...
+  if type(pattern) == 'string' and #pattern > MOST_ITEMS and not plain then check_pattern(pattern) end
+  return outcome_of('find', rawpcall(find, ...))
+end
+
+local function match_shown(...)
+  local _, pattern = ...
+  if type(pattern) == 'string' and #pattern > MOST_ITEMS then check_pattern(pattern) end
+  return outcome_of('match', rawpcall(match, ...))
+end
+
+local function gmatch_shown(...)
+  local _, pattern = ...
+  if type(pattern) == 'string' and #pattern > MOST_ITEMS then check_pattern(pattern) end
+  return outcome_of('gmatch', rawpcall(gmatch, ...))
+end
+
+-- What gsub itself may say; anything else comes from the script's own function and has its place already.
+local GSUB_SAYS = {}
+for _, text in ipairs({
+  "malformed pattern (ends with '%')", "malformed pattern (missing ']')", 'unbalanced pattern',
+  "missing '[' after '%f' in pattern", 'invalid capture index', 'invalid pattern capture', 'too many captures',
+  'unfinished capture', 'invalid replacement value (a table)', 'invalid replacement value (a boolean)',
+  'invalid replacement value (a function)', 'invalid replacement value (a userdata)',
+  'invalid replacement value (a thread)',
+}) do GSUB_SAYS[text] = true end
+
+local function gsub_outcome(ok, ...)
+  if ok then return ... end
+  local problem = ...
+  if type(problem) ~= 'string' then error(problem, 0) end
+  if sub(problem, 1, 14) == 'bad argument #' then problem = gsub(problem, "to '%?'", "to 'gsub'", 1)
+  elseif not GSUB_SAYS[problem] then error(problem, 0) end
+  error(problem, 3)
+end
+
+local function gsub_shown(...)
+  local _, pattern = ...
+  if type(pattern) == 'string' and #pattern > MOST_ITEMS then check_pattern(pattern) end
+  return gsub_outcome(rawpcall(gsub, ...))
+end
+
+-- In C it appends copy by copy, however many and however short, and nothing can end that.
+local function rep_shown(...)
+  local text, times = ...
+  local count = tonumber(times)
+  if type(text) == 'number' then text = tostring(text) end
+  if type(text) ~= 'string' or count == nil then return outcome_of('rep', rawpcall(rep, ...)) end
+  count = int32(count)
+  local length = #text
+  if count * length > MOST_BYTES then error('not enough memory', 0) end
+  if count <= 1000 then return rep(text, count) end
+  if length == 0 then return '' end
+  if length > 100 then return rep(text, count) end
+  local part = rep(text, 1000)
+  return rep(part, floor(count / 1000)) .. rep(text, count % 1000)
+end
+
+-- A width that overflows an int passes the check in C. The stack has 8000 slots.
+local function unpack_shown(...)
+  local t, first, last = ...
+  if type(t) == 'table' then
+    first, last = first == nil and 1 or tonumber(first), last == nil and #t or tonumber(last)
+    if first and last then
+      if int32(last) - int32(first) >= 8000 then error('too many results to unpack', 2) end
+    end
+  end
+  return outcome_of('unpack', rawpcall(rawunpack, ...))
 end
 
 -- Our own functions do not show their code: on stock servers they have none.
@@ -213,7 +323,8 @@ local function in_thread(f)
 end
 
 local function check_body(name, count, f)
-  if type(f) ~= 'function' or getinfo(f, 'S').what == 'C' then
+  local about = type(f) == 'function' and getinfo(f, 'S')
+  if not about or about.what == 'C' or about.source == '=sandbox' then
     error(format("bad argument #1 to '%s' (Lua function expected)", name), 3)
   end
   if killed ~= nil then error(killed, 0) end
@@ -256,6 +367,7 @@ engine.roomy = roomy
 local function collectgarbage_shown(...)
   local option = ...
   if option == nil then option = 'collect' end
+  if type(option) == 'number' then option = tostring(option) end
   if option == 'count' then return rawcollect('count') end
   if option == 'step' then return rawcollect('step', 100) end
   if option == 'collect' then return rawcollect('collect') end

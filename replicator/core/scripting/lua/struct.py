@@ -2,7 +2,7 @@
 
 STRUCT = r"""
 local host, engine = ...
-local bad_argument, bad_type = engine.bad_argument, engine.bad_type
+local bad_argument, bad_type, int32 = engine.bad_argument, engine.bad_type, engine.int32
 local byte, sub, char, rep = string.byte, string.sub, string.char, string.rep
 local find, format, concat = string.find, string.format, table.concat
 local floor, ceil = math.floor, math.ceil
@@ -143,7 +143,12 @@ local function pack_all(form, values)
     if option == 'x' then put('\0')
     elseif option == 'f' or option == 'd' then
       at = at + 1
-      put(pack_float((state.big and '>' or '<') .. option, number_argument(values[at - 1], at)))
+      local number = number_argument(values[at - 1], at)
+      if number == 0 and 1 / number < 0 then   -- its sign would be lost on the way to Python
+        put(state.big and '\128' .. rep('\0', size - 1) or rep('\0', size - 1) .. '\128')
+      else
+        put(pack_float((state.big and '>' or '<') .. option, number))
+      end
     elseif option == 'c' or option == 's' then
       at = at + 1
       local text = string_argument(values[at - 1], at)
@@ -218,7 +223,8 @@ local function unpack_all(form, data, position)
         local before = tonumber(values[count])
         if count == 0 or before == nil then fail("format 'c0' needs a previous size") end
         -- as a C size_t: the fraction is dropped, and 2^64 and more become 0
-        size = before < 0 and ceil(before) or before >= 18446744073709551616 and 0 or floor(before)
+        if before ~= before then size = -1
+        else size = before < 0 and ceil(before) or before >= 18446744073709551616 and 0 or floor(before) end
         count = count - 1
         if not (size >= 0 and size <= length and position <= length - size) then fail('data string too short', 2) end
       end
@@ -253,7 +259,7 @@ function struct.unpack(...)
   if position == nil then position = 1 end
   local start = tonumber(position)
   if start == nil then bad_type(3, 'unpack', 'number', count, position) end
-  start = start < 0 and ceil(start) or floor(start)
+  start = start ~= start and -1 or start < 0 and ceil(start) or floor(start)
   if start == 0 then bad_argument(3, 'unpack', 'offset must be 1 or greater') end
   if start < 0 then start = #data + 2 end
   local ok, values, found = pcall(unpack_all, form, data, start - 1)
@@ -273,7 +279,7 @@ local function size_all(form)
     if option == 's' then fail("option 's' has no fixed size", 1) end
     if option == 'c' and size == 0 then fail("option 'c0' has no fixed size", 1) end
     local known = SIZES[option] or CONTROL[option] or option == 'i' or option == 'I' or option == 'c'
-    if not known then unknown(option) end
+    if not known and not find(option, '%w') then unknown(option) end   -- letters that mean nothing have no size
     length = length + state.padding(option, size, length) + size
   end
   return length

@@ -12,12 +12,12 @@ local function world(api_table)
   shown_as[guard] = library({ __index = missing })
   for name, value in rawnext, libraries do real[name] = value end
   local plain = {
-    'assert', 'error', 'gcinfo', 'ipairs', 'rawequal', 'select', 'tonumber', 'tostring', 'type', 'unpack', '_VERSION',
+    'assert', 'error', 'gcinfo', 'ipairs', 'rawequal', 'select', 'tonumber', 'tostring', 'type', '_VERSION',
   }
   for _, name in ipairs(plain) do
     real[name] = _G[name]
   end
-  real._G = shown
+  real._G, real.unpack = shown, unpack_shown
   real.next, real.pairs, real.rawget, real.rawset = next_shown, pairs_shown, rawget_shown, rawset_shown
   real.getmetatable, real.setmetatable = getmetatable_shown, setmetatable_shown
   real.pcall, real.xpcall, real.collectgarbage = pcall_shown, xpcall_shown, collectgarbage_shown
@@ -89,7 +89,7 @@ local function on_error(problem)
     if type(text) ~= 'string' and type(text) ~= 'number' then text = 'ERR unknown error' end
     text = tostring(text)
   else
-    text = 'ERR ' .. tostring(problem)
+    text = 'ERR ' .. gsub(tostring(problem), '^sandbox:%d+: ', '')   -- C has no place, and this is ours
   end
   if info then return { text, info.source, info.currentline } end
   return { text }

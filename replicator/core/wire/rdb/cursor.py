@@ -92,17 +92,19 @@ class Cursor:
         if length == -4:
             size = yield from self._count()
             length = yield from self._count()
-            return self._expand((yield from self._take(size)), length)
+            packed = yield from self._take(size)
+            return self._expand(packed, length, self._at - size)
         raise self._error(f"unknown string encoding {-1 - length}")
 
-    def _expand(self, packed: bytes, length: int) -> bytes:
+    def _expand(self, packed: bytes, length: int, begin: int) -> bytes:
+        """The compressed text that stands at `begin` of the buffer."""
         known = self._memo.get(packed)
         if known is not None and len(known) == length:
             return known
         try:
             text = decompress(packed, length)
         except Corrupt as problem:
-            raise self._error(str(problem)) from None
+            raise RdbError(str(problem), self._base + begin + problem.at) from None
         if len(packed) <= _MEMO_BYTES and len(self._memo) < _MEMO_ENTRIES:
             self._memo[packed] = text
         return text

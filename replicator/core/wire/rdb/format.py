@@ -95,7 +95,14 @@ class Refused(Exception):
 
 
 class Corrupt(Exception):
-    """A compact encoding does not hold what it claims; the reader turns it into an RdbError with the offset."""
+    """A compact encoding does not hold what it claims; the reader turns it into an RdbError with the offset.
+
+    at: how many of its bytes were fine, where that is known.
+    """
+
+    def __init__(self, message: str, at: int = 0) -> None:
+        super().__init__(message)
+        self.at = at
 
 
 def known_version(version: int) -> bool:

@@ -29,7 +29,7 @@ def decompress(data: bytes, length: int) -> bytes:
             if control < _MAX_LITERAL:
                 stop = at + control + 1
                 if stop > end:
-                    raise Corrupt("compressed data is cut short")
+                    raise Corrupt("compressed data is cut short", at)
                 out += data[at:stop]
                 at = stop
             else:
@@ -41,18 +41,18 @@ def decompress(data: bytes, length: int) -> bytes:
                 source = len(out) - ((control & 31) << 8) - data[at] - 1
                 at += 1
                 if source < 0:
-                    raise Corrupt("compressed data points before its begin")
+                    raise Corrupt("compressed data points before its begin", at)
                 if source + size <= len(out):
                     out += out[source : source + size]
                 else:
                     pattern = out[source:]
                     out += (pattern * (size // len(pattern) + 1))[:size]
             if len(out) > length:
-                raise Corrupt("compressed data is longer than it claims")
+                raise Corrupt("compressed data is longer than it claims", at)
     except IndexError:
-        raise Corrupt("compressed data is cut short") from None
+        raise Corrupt("compressed data is cut short", end) from None
     if len(out) != length:
-        raise Corrupt("compressed data is shorter than it claims")
+        raise Corrupt("compressed data is shorter than it claims", end)
     return bytes(out)
 
 

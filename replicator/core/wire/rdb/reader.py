@@ -183,6 +183,8 @@ class RdbReader(ValueReader):
                         (expire,) = INT64(buffer, at + 1)
                         at += 9
                         mark = buffer[at]
+                        if expire == _NO_EXPIRY:
+                            expire = None
                     if mark:
                         return 0
                     length = buffer[at + 1]
@@ -209,7 +211,7 @@ class RdbReader(ValueReader):
                         at = begin + packed
                         if at > end:
                             return at - start
-                        entry(key, "string", self._expand(buffer[begin:at], length), expire, None, None)
+                        entry(key, "string", self._expand(buffer[begin:at], length, begin), expire, None, None)
                         continue
                     elif 0xC0 <= length < 0xC3:
                         size = 1 << (length & 3)
@@ -232,14 +234,18 @@ class RdbReader(ValueReader):
             self._at = start
 
     def _general(self) -> Need:
-        """One opcode, or one entry with the opcodes that belong to it."""
+        """One opcode, or one entry with the opcodes that belong to it.
+
+        What is said of a key holds until the key comes: KeyDB writes auxiliary fields between the two.
+        """
         expire: int | None = None
         idle: int | None = None
         freq: int | None = None
         while True:
             mark = (yield from self._take(1))[0]
             if mark == rdb.OP_EXPIRE_MS:
-                (expire,) = INT64((yield from self._take(8)))
+                (when,) = INT64((yield from self._take(8)))
+                expire = None if when == _NO_EXPIRY else when
             elif mark == rdb.OP_EXPIRE_SECONDS:
                 (seconds,) = INT32((yield from self._take(4)))
                 expire = seconds * 1000
@@ -252,11 +258,12 @@ class RdbReader(ValueReader):
                 if expire is not None or idle is not None or freq is not None:
                     raise self._error("the file ends where a key must follow")
                 return
+            elif mark >= rdb.OP_SLOT_IMPORT:
+                yield from self._opcode(mark)
+                if expire is None and idle is None and freq is None:
+                    return
             else:
                 break
-        if mark >= rdb.OP_SLOT_IMPORT:
-            yield from self._opcode(mark)
-            return
         if mark in rdb.UNSUPPORTED_TYPES or mark not in VALUE_TYPES:
             yield from self._unknown(mark)
         key = yield from self._string()
@@ -326,6 +333,9 @@ class RdbReader(ValueReader):
         if self._summed < self._at:
             self._crc = rdb.CRC64.calc(memoryview(self._buffer)[self._summed : self._at], self._crc)
             self._summed = self._at
+
+
+_NO_EXPIRY = -1
 
 
 def _version(magic: bytes) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, TypeAlias
 
 from replicator.core.wire.rdb import format as rdb
@@ -20,6 +21,8 @@ DatabaseDump: TypeAlias = tuple[int, Mapping[bytes, Any], Mapping[bytes, int]]
 # What a value object is: (kind, neutral value)
 Accessor: TypeAlias = Callable[[Any], tuple[str, Any]]
 Encode: TypeAlias = Callable[[bytes], bytes]
+# (database, key) -> seconds since its last access, access counter (0 to 255); one of them, or neither
+Accesses: TypeAlias = Callable[[int, bytes], tuple[int | None, int | None]]
 
 CHUNK_BYTES = 64 * 1024
 _UNKNOWN_READ = (1 << 64) - 1
@@ -68,6 +71,7 @@ def write(
     checksum: bool = True,
     chunk_bytes: int = CHUNK_BYTES,
     on_keys: Callable[[int], None] | None = None,
+    accesses: Accesses | None = None,
 ) -> Iterator[bytes]:
     """An RDB file in portions of about chunk_bytes (a larger string is a portion of its own).
 
@@ -75,6 +79,7 @@ def write(
     (kind, neutral value); without accessors it is that pair. Empty databases are left out. version: what the reader
     takes (80: it is Valkey 9; the file then says 11; functions need 10). aux: fields in their order. compress: strings
     that repeat themselves (lzf.repetitive). on_keys: is told the number of keys in each portion before it is yielded.
+    accesses: how each key was used, to be written before it.
     """
     libraries = list(functions)
     if libraries:
@@ -82,7 +87,7 @@ def write(
     crc = 0
     calculate = rdb.CRC64.calc
     squeeze = compressed if compress else None
-    portions = _body(databases, version, aux, libraries, accessors or {tuple: _pair}, squeeze, chunk_bytes)
+    portions = _body(databases, version, aux, libraries, accessors or {tuple: _pair}, squeeze, chunk_bytes, accesses)
     for keys, portion in portions:
         if checksum:
             crc = calculate(portion, crc)
@@ -104,6 +109,7 @@ def _body(
     accessors: Mapping[type, Accessor],
     squeeze: Encode | None,
     chunk_bytes: int,
+    accesses: Accesses | None,
 ) -> Iterator[tuple[int, bytes]]:
     """Everything before the checksum: (keys that end in the portion, portion)."""
     parts = [b"REDIS%04d" % min(version, rdb.NEWEST_WRITTEN_VERSION)]
@@ -115,8 +121,16 @@ def _body(
     for index, values, expires in databases:
         if values:
             yield 0, b"\xfe%b\xfb%b%b" % (length(index), length(len(values)), length(len(expires)))
-            yield from _database(values, expires, version, accessors, squeeze, chunk_bytes)
+            used = None if accesses is None else partial(_use, accesses, index)
+            yield from _database(values, expires, version, accessors, squeeze, chunk_bytes, used)
     yield 0, b"\xff"
+
+
+def _use(accesses: Accesses, index: int, key: bytes) -> bytes:
+    idle, frequency = accesses(index, key)
+    if idle is not None:
+        return b"\xf8" + length(idle)
+    return b"" if frequency is None else bytes((rdb.OP_FREQUENCY, frequency))
 
 
 def _database(
@@ -126,6 +140,7 @@ def _database(
     accessors: Mapping[type, Accessor],
     squeeze: Encode | None,
     chunk_bytes: int,
+    used: Encode | None = None,
 ) -> Iterator[tuple[int, bytes]]:
     plain_keys, lengths, common = _PLAIN_KEYS, _LENGTHS, _COMMON
     expiry = expires.get
@@ -134,6 +149,8 @@ def _database(
     for key, value in values.items():
         if expires and (when := expiry(key)) is not None:
             parts += (b"\xfc", _INT64(when))
+        if used is not None:
+            parts.append(used(key))
         keys += 1
         key_size = len(key)
         if type(value) is bytes:

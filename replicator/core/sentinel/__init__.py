@@ -1,0 +1,1 @@
+"""Sentinel: failure detection, quorum, election, promotion and discovery, as a machine of its own."""
