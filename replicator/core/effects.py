@@ -190,10 +190,14 @@ class TruncateFile:
 
 @dataclass(frozen=True, slots=True)
 class CommitFile:
-    """Make the file durable, then rename it to final_name (durably). FileCommitted or FileFailed follows."""
+    """Make the file durable, then rename it to final_name (durably). FileCommitted or FileFailed follows.
+
+    Not durable: it is renamed, and outlives this process; whether it outlives the machine is left to the system.
+    """
 
     name: str
     final_name: str
+    durable: bool = True
 
 
 @dataclass(frozen=True, slots=True)

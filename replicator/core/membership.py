@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from random import Random
 from typing import Any
 
-from replicator.core.clients.session import Session, Wait
+from replicator.core.clients.session import Asked, Session, Wait
 from replicator.core.cluster import nodes_conf
 from replicator.core.cluster.bus import Bus
 from replicator.core.cluster.orders import Orders
@@ -19,7 +19,6 @@ from replicator.core.cluster.slots import iterate, key_slot
 from replicator.core.cluster.station import Station
 from replicator.core.cluster.topology import Topology
 from replicator.core.cluster.views import Views
-from replicator.core.command_table.registry import Command
 from replicator.core.config.config import Config
 from replicator.core.effects import Effect, Exit, Level, ReadFile
 from replicator.core.errors import Redirect
@@ -252,17 +251,17 @@ class Membership:
 
     # -- commands ----------------------------------------------------------------------------------------------------
 
-    def check(self, session: Session, command: Command, argv: Sequence[bytes]) -> None:
-        """Raise Redirect if the command does not belong here."""
+    def check(self, session: Session, asked: Asked) -> None:
+        """Raise Redirect if the command does not belong here (execution.admission.Check)."""
         asking = session.asking
         if asking:
             session.asking = False
             session.regate()
-        if command.name == "exec":
+        if asked.command.name == "exec":
             transaction = session.transaction
             calls: Sequence[Call] = () if transaction is None else transaction.commands
         else:
-            calls = ((command, argv),)
+            calls = ((asked.command, asked.argv),)
         self.redirects.check(calls, asking=asking, readonly=session.readonly)
 
     def _redirect_blocked(self) -> None:

@@ -198,6 +198,7 @@ class Node:
             self.append_only, self.scripting.load_libraries,
         )  # fmt: skip
         self.saving = Saving(turn, config, self.surroundings.pid, outgoing, self.waiting, self.snapshots)
+        self.keyspace.on_flushed = self.saving.flushed
         self.pauses = Pauses(
             turn, self.gates, self.keyspace, self.primary, replica, self.waiting, self.scripting
         )
@@ -222,9 +223,10 @@ class Node:
             redirects = (("cluster", self.cluster.check),)
         # What is asked before a command that needs a closer look, in stock's order.
         self.admission = Admission(
+            self.scripting,
             (
                 ("login", admission.check_login),
-                ("access", self.users.check),
+                ("access", self.users.admit),
                 *redirects,
                 ("monitor", admission.check_monitor),
                 ("memory", self.memory.check),
@@ -255,7 +257,7 @@ class Node:
         )  # fmt: skip
         self.scripting.host = ScriptHost(
             turn, self.surroundings.meter or standing_still, config, self.keyspace, self.table, self.calling,
-            self.users, self.roll, self.monitors, self.tracker, self.memory, self.role,
+            self.users, self.roll, self.monitors, self.tracker, self.memory, self.scripting, self.role,
         )  # fmt: skip
 
     def _make_roles(self) -> None:
@@ -447,7 +449,10 @@ class Node:
         if outgoing.stream or outgoing.writers:
             outgoing.flush()
         snapshots = self.snapshots
-        if self.primary.waiting or snapshots.requested_save or snapshots.scheduled or self.append_only.rewriter.due:
+        if self.saving.empty_due:
+            self.saving.save_emptied()
+        wanted = snapshots.requested_save or snapshots.scheduled
+        if self.primary.waiting or wanted or self.append_only.rewriter.due:
             snapshots.begin_due()
         journal = self.journal
         if journal.buffer:
@@ -515,8 +520,7 @@ class Node:
         primary.forget_backlog_if_alone(now, is_primary=is_primary)
         if self.history.window is None:
             self.outgoing.follow_window(is_primary=is_primary)
-        if self.loads.loading is None:
-            self.snapshots.check_save_points()
+        self.snapshots.cron(loading=self.loads.loading is not None)
         self.append_only.cron()
         self.output.close_idle()
 

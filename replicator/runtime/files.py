@@ -101,6 +101,8 @@ class Files:
         try:
             fd = os.open(path, flags | (os.O_TRUNC if first else 0), 0o644)
         except FileNotFoundError:
+            if not os.path.isdir(self.directory):  # ours is gone: that is for its owner to mend
+                raise
             os.makedirs(os.path.dirname(path), exist_ok=True)
             sync_directory(os.path.dirname(path))  # the directory's own entry
             fd = os.open(path, flags, 0o644)
@@ -131,14 +133,14 @@ class Files:
             handle = self._handles[name] = _Handle(path, fd, False)
         return handle
 
-    def sync(self, name: str) -> bool:
-        """Make all that was appended durable, and the file's entry in its directory."""
+    def sync(self, name: str, *, entry: bool = True) -> bool:
+        """Make all that was appended durable, and (entry) the file's entry in its directory."""
         if self._refused(name):
             return False
         try:
             handle = self._handle(name)
             os.fsync(handle.fd)
-            if not handle.entry_durable:
+            if entry and not handle.entry_durable:
                 sync_directory(handle.path)
                 handle.entry_durable = True
         except OSError as error:
@@ -168,15 +170,16 @@ class Files:
             return self._failed(name, error)
         return True
 
-    def commit(self, name: str, final_name: str) -> bool:
-        """Make the file durable and rename it, durably; tells FileCommitted."""
-        if not self.sync(name):
+    def commit(self, name: str, final_name: str, *, durable: bool = True) -> bool:
+        """Make the file durable and rename it, durably; tells FileCommitted. Not durable: leave that to the system."""
+        if self._refused(name) or ((durable or name not in self._handles) and not self.sync(name, entry=False)):
             return False
         handle = self._handles.pop(name)
         final = self.path(final_name)
         try:
             os.rename(handle.path, final)
-            sync_directory(final)
+            if durable:
+                sync_directory(final)
         except OSError as error:
             return self._failed(name, error)
         finally:

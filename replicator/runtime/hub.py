@@ -445,7 +445,7 @@ class Hub:
 
     def _commit_file(self, effect: do.CommitFile) -> None:
         self.links.flush_dirty()
-        self._file(self.files.commit(effect.name, effect.final_name))
+        self._file(self.files.commit(effect.name, effect.final_name, durable=effect.durable))
 
     def _listen(self, port: int) -> None:
         trouble = self._relisten(port)

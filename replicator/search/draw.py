@@ -17,7 +17,6 @@ from replicator.scenario.script.script import (
     FaultKind,
     NodePlan,
     Script,
-    Topology,
     Workload,
     action_of,
 )
@@ -28,6 +27,13 @@ ALL_KINDS: dict[FaultKind, float] = {
     "throttle": 2, "drop-links": 3, "slow-disk": 1, "disk-error": 1, "disk-full": 1, "fork-error": 1, "child-kill": 2,
     "clock-step": 1, "promote": 3, "failover": 3, "repoint": 4, "save": 1, "resize": 2, "config": 3,
 }  # fmt: skip
+# What happens to Sentinels as well as to nodes. A wiped Sentinel has forgotten its votes: it would be another one.
+OF_ANYBODY: tuple[FaultKind, ...] = (
+    "kill", "power-loss", "restart", "stop", "cut", "cut-one-way", "reset", "delay", "slow-disk", "disk-error",
+    "disk-full", "clock-step",
+)  # fmt: skip
+# Where Sentinels rule nobody else gives such orders, and no node comes back without its data.
+OF_OPERATORS: tuple[FaultKind, ...] = ("promote", "failover", "repoint", "wipe", "config", "resize")
 # How near to a moment of change an aimed fault comes.
 AIMED_MS = 400
 # Faults that wait for something to spoil; how many are left to find it by themselves, how soon the others do.
@@ -72,7 +78,10 @@ def draw_plan(script: Script, seed: int) -> list[Fault]:
         return []
     expected = faults.per_minute * (end - begin) / 60_000
     count = max(1, int(chance.gauss(expected, expected / 3) + 0.5))
-    kinds, weights = list(faults.kinds), list(faults.kinds.values())
+    weighed = {kind: much for kind, much in faults.kinds.items() if not (script.sentinels() and kind in OF_OPERATORS)}
+    if not any(weighed.values()):
+        return []
+    kinds, weights = list(weighed), list(weighed.values())
     aims = [moment for moment in moments(script) if begin <= moment <= end]
     times: list[int] = []
     for _ in range(count):
@@ -84,8 +93,11 @@ def draw_plan(script: Script, seed: int) -> list[Fault]:
         else:
             at = chance.randrange(begin, end)
         times.append(min(max(at, begin), end))
-    nodes = list(script.upstreams())
-    plan = [_fault(chance, at, chance.choices(kinds, weights)[0], nodes, int(faults.longest)) for at in times]
+    nodes, parties = list(script.upstreams()), script.parties()
+    plan = []
+    for at in times:
+        drawn = chance.choices(kinds, weights)[0]
+        plan.append(_fault(chance, at, drawn, parties if drawn in OF_ANYBODY else nodes, int(faults.longest)))
     plan += _occasions(plan, kinds, Random(f"{seed}/occasions"))
     return sorted(plan, key=lambda fault: fault.at)
 
@@ -164,7 +176,7 @@ def vary(script: Script, seed: int) -> Script:
     if not nodes:
         least = len(script.upstreams()) - 1 if script.steps else 1  # steps may name them
         replicas = max(least, chance.choice((1, 2, 2, 3)))
-        topology = Topology(replicas)
+        topology = msgspec.structs.replace(topology, replicas=replicas)
         names = [chr(ord("a") + index) for index in range(replicas + 1)]
         for index, name in enumerate(names[2:], 2):
             if not script.steps and chance.random() < 0.4:

@@ -81,9 +81,11 @@ class Filing:
         self._process.flush_dirty()
 
         def work() -> None:
-            self._synced(effect.name)
+            if effect.durable:
+                self._synced(effect.name)
             self._process.disk.rename(effect.name, effect.final_name)
-            self._process.disk.sync_directory()
+            if effect.durable:
+                self._process.disk.sync_directory()
 
         if self.attempt(effect.name, work):
             self._process.tell(told.FileCommitted(effect.name, effect.final_name))

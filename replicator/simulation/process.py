@@ -523,8 +523,9 @@ class Process:
             return
         wire = self.wires.get(effect.conn)
         if wire is None:
-            if self.locals.pop(effect.conn, None) is not None:
+            if (local := self.locals.pop(effect.conn, None)) is not None:
                 self.tell(told.Closed(effect.conn, effect.why))
+                local.answered(None)
             return
         if not self.withheld and wire.conn in self._dirty:
             del self._dirty[wire.conn]

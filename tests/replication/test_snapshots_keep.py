@@ -5,6 +5,7 @@ The expected values were asked of Redis 7.0.15.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from replicator.core.wire.rdb import RdbReader
 from tests.support.rdb_collector import Collector
 from tests.support.replication_world import Member, World
+from tests.support.servers import servers, until
 
 
 def world_of(*directives: tuple[str, str]) -> World:
@@ -98,7 +100,7 @@ def test_a_replica_gets_the_newest_form_that_it_said_to_take(said: tuple[str, ..
     assert b"REDIS%04d" % version in data
 
 
-# -- how keys were used ------------------------------------------------------------------------------------------------
+# -- how keys were used -----------------------------------------------------------------------------------------------
 
 
 def test_idle_times_reach_a_replica_a_file_and_a_reload() -> None:
@@ -130,9 +132,9 @@ def test_access_counters_reach_a_replica_a_file_and_a_reload() -> None:
     world = world_of(("maxmemory-policy", "allkeys-lfu"))
     primary = world.members[0]
     primary.call("SET", "k", "abc")
-    primary.call("RESTORE", "often", 0, primary.call("DUMP", "k"), "FREQ", 100)
+    primary.call("RESTORE", "often", 0, primary.call("DUMP", "k"), "FREQ", 100)  # DUMP is an access
     for member in (attach(world), reload(world, primary), restart(world, primary)):
-        assert [member.call("OBJECT", "FREQ", key) for key in ("often", "k")] == [100, 5]
+        assert [member.call("OBJECT", "FREQ", key) for key in ("often", "k")] == [100, 6]
 
 
 def test_restore_says_how_a_key_was_used() -> None:
@@ -157,3 +159,94 @@ def test_a_file_tells_idle_times_and_counters_behind_the_expiry() -> None:
     sink = Collector()
     RdbReader(sink).feed(primary.files["dump.rdb"])
     assert b"\xf8\x03\x00\x01k\x03abc" in primary.files["dump.rdb"]
+
+
+# -- files that must not stay, and saves that fail --------------------------------------------------------------------
+
+
+def fields(member: Member) -> dict[str, str]:
+    text = member.call("INFO", "persistence").decode()
+    return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+
+
+@pytest.mark.parametrize("command", [("FLUSHALL",), ("FLUSHALL", "ASYNC"), ("FLUSHALL", "SYNC")])
+def test_flushall_ends_a_save_in_the_background(command: tuple[str, ...]) -> None:
+    world = world_of()
+    primary = world.members[0]
+    primary.call("SET", "k", "v")
+    primary.call("BGSAVE")
+    assert fields(primary)["rdb_bgsave_in_progress"] == "1"
+    primary.call(*command)
+    seen = fields(primary)
+    assert [seen["rdb_bgsave_in_progress"], seen["rdb_last_bgsave_status"], seen["rdb_saves"]] == ["0", "ok", "0"]
+    assert "dump.rdb" not in primary.files
+
+
+def test_flushdb_lets_a_save_in_the_background_go_on() -> None:
+    world = world_of()
+    primary = world.members[0]
+    primary.call("BGSAVE")
+    primary.call("FLUSHDB")
+    assert fields(primary)["rdb_bgsave_in_progress"] == "1"
+    world.settle()
+    assert "dump.rdb" in primary.files
+
+
+def test_flushall_with_save_points_empties_the_file_at_the_offset_of_the_empty_data() -> None:
+    world = world_of()
+    primary = world.members[0]
+    replica = attach(world)
+    primary.call("CONFIG", "SET", "save", "3600 1")
+    primary.call("SET", "k", "v")
+    primary.call("SAVE")
+    world.settle()
+    primary.call("FLUSHALL")
+    world.settle()
+    assert fields(primary)["rdb_changes_since_last_save"] == "0"
+    sink = Collector()
+    RdbReader(sink).feed(primary.files["dump.rdb"])
+    assert sink.data == {}
+    assert dict(sink.fields)[b"repl-offset"] == b"%d" % primary.node.history.end
+    assert replica.call("DBSIZE") == 0
+
+
+@pytest.mark.parametrize(("delete", "stays"), [("yes", False), ("no", True)])
+def test_a_file_made_for_replicas_alone_goes_when_they_have_it(delete: str, stays: bool) -> None:
+    world = world_of(("rdb-del-sync-files", delete), ("repl-diskless-sync", "no"))
+    primary = world.members[0]
+    primary.call("SET", "k", "v")
+    attach(world)
+    world.settle(2000)
+    assert ("dump.rdb" in primary.files) is stays
+    primary.call("SAVE")
+    world.settle(2000)
+    assert "dump.rdb" in primary.files
+
+
+def test_a_node_that_persists_keeps_the_file_made_for_replicas() -> None:
+    world = world_of(("rdb-del-sync-files", "yes"), ("repl-diskless-sync", "no"))
+    primary = world.members[0]
+    primary.call("CONFIG", "SET", "save", "3600 1")
+    attach(world)
+    world.settle(3000)
+    assert "dump.rdb" in primary.files
+
+
+def test_saves_in_a_directory_that_is_gone_fail_and_the_server_goes_on(tmp_path: Path) -> None:
+    directory = tmp_path / "gone"
+    directory.mkdir()
+    with servers(tmp_path, "ours") as (server,):
+        assert server.call("CONFIG", "SET", "save", "3600 1") == b"OK"
+        directives = ("--enable-protected-configs", "yes", "--save", "3600 1", "--dir", str(directory))
+        server.stop()
+        server.start(*directives)
+        directory.rmdir()
+        assert str(server.call("SAVE")) == "ERR"
+        assert server.info("persistence")["rdb_last_bgsave_status"] == "ok"
+        server.call("BGSAVE")
+        until(lambda: server.info("persistence")["rdb_last_bgsave_status"] == "err", "the background save fails")
+        assert not directory.exists()
+        for words in ((), ("SAVE",)):
+            assert str(server.call("SHUTDOWN", *words)) == "ERR Errors trying to SHUTDOWN. Check logs."
+        assert server.call("PING") == b"PONG"
+        assert "Error trying to save the DB, can't exit." in server.log()

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
+from msgspec import Struct
+
 from replicator.core.clients.access import User
 from replicator.core.clients.transaction import NEVER_QUEUED, Transaction
 from replicator.core.command_table.context import PENDING, Context, Server
@@ -95,6 +97,19 @@ class Tracking:
             (self.broken, b"broken_redirect"),
         )
         return [name for holds, name in marks if holds]
+
+
+class Asked(Struct, gc=False):
+    """A command that asks to be let in, with what it would do if it ran now.
+
+    flags: its own, or (a script) those that it declares; of EXEC those of all queued commands as well. lacks: flags
+    that it, or one of those queued commands, has not.
+    """
+
+    command: Command
+    argv: Argv
+    flags: int
+    lacks: int
 
 
 class Host(Protocol):
@@ -308,12 +323,6 @@ class Session(Caller):
                     db.rehook()
         self.watching.clear()
         self.dirty_watch = False
-
-    def flags_of(self, command: Command) -> int:
-        """Of the command, if it ran now: EXEC does what is queued."""
-        if command.name == "exec" and self.transaction is not None:
-            return self.transaction.flags
-        return command.flags
 
     def queues(self, command: Command) -> bool:
         """Whether MULTI queues the command in place of running it."""

@@ -18,7 +18,7 @@ from replicator.core.clients.access import (
 )
 from replicator.core.clients.listing import Clients
 from replicator.core.clients.roll import Roll
-from replicator.core.clients.session import Caller, Session
+from replicator.core.clients.session import Asked, Caller, Session
 from replicator.core.command_table.registry import Command
 from replicator.core.command_table.table import Table
 from replicator.core.config.config import Config, ConfigError
@@ -371,6 +371,10 @@ class Users:
         if denial is not None:
             self._record(denial.reason, ctx, user_name(ctx), denial.item)
             raise AccessDenied(denial)
+
+    def admit(self, session: Session, asked: Asked) -> None:
+        """Raise NOPERM if the session's user may not run this (execution.admission.Check)."""
+        self.check(session, asked.command, asked.argv)
 
     def check_queued(self, session: Session, command: Command, argv: Sequence[bytes]) -> None:
         """The same for a command that MULTI had queued."""

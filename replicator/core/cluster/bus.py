@@ -145,9 +145,11 @@ class Bus:
             self.failures.update_state()
         saved: list[Effect] = []
         if station.unsaved and self.running:
-            station.unsaved = station.dated = False
+            durable = station.promised
+            station.unsaved = station.promised = False
+            station.dated = station.dated and not durable
             text = nodes_conf.write(station.topology, station.now).encode()
-            saved = [AppendFile(self.temporary, text, True), CommitFile(self.temporary, self.file)]
+            saved = [AppendFile(self.temporary, text, True), CommitFile(self.temporary, self.file, durable)]
         effects = station.effects
         station.effects = []
         return saved + effects
@@ -294,11 +296,11 @@ class Bus:
         topology = station.topology
         if message.current_epoch > topology.current_epoch:
             topology.current_epoch = message.current_epoch
-            station.save()
+            station.save_soon()
         if message.config_epoch > sender.config_epoch:
             sender.config_epoch = message.config_epoch
             topology.current_epoch = max(topology.current_epoch, message.config_epoch)
-            station.save()
+            station.save_soon()
         sender.offset = message.offset
 
     def _take_ping(self, link: Link, message: Message, sender: ClusterNode | None) -> None:
@@ -447,7 +449,7 @@ class Bus:
             topology.make_primary(node)
         node.config_epoch = message.node_epoch
         topology.current_epoch = max(topology.current_epoch, node.config_epoch)
-        self.station.save()
+        self.station.save_soon()
         self.claims.take(node, message.node_epoch, message.node_slots)
 
     def _published(self, message: Message, sender: ClusterNode) -> None:

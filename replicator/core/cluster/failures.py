@@ -91,7 +91,7 @@ class Failures:
         node.flags = node.flags & ~PFAIL | FAILED
         node.failed_ms = station.now.mono_ms
         station.announce("cluster.fail", ("node", node.id))
-        station.save()
+        station.save_soon()
 
     def answered(self, node: ClusterNode) -> None:
         """The node answers: whatever we thought of it, it is alive."""
@@ -113,7 +113,7 @@ class Failures:
         station.log(Level.NOTICE, f"Clear FAIL state for node {node.id}: {why}.")
         node.flags &= ~FAILED
         station.announce("cluster.unfail", ("node", node.id))
-        station.save()
+        station.save_soon()
 
     # -- the cluster -------------------------------------------------------------------------------------------------
 

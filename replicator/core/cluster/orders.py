@@ -229,7 +229,7 @@ class Orders:
             self._give(slot, self.node(argv[4]), mine)
         else:
             raise CommandError(_BAD_SETSLOT)
-        self._changed()
+        self._changed(durable=False)
         return reply.OK
 
     def _partner(self, word: bytes) -> ClusterNode:
@@ -254,6 +254,7 @@ class Orders:
         if node is me and slot in topology.importing:
             # The new owner's word must be newer than the old one's: nobody votes about it.
             if topology.bump_epoch():
+                station.save()
                 station.log(
                     Level.WARNING, f"configEpoch updated after importing slot {slot}: {me.config_epoch}"
                 )
@@ -314,8 +315,11 @@ class Orders:
         self.station.save()
         return reply.OK
 
-    def _changed(self) -> None:
-        self.station.save()
+    def _changed(self, *, durable: bool = True) -> None:
+        if durable:
+            self.station.save()
+        else:
+            self.station.save_soon()
         self.station.host.slots_changed()
 
     # -- keys --------------------------------------------------------------------------------------------------------

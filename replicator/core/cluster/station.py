@@ -80,6 +80,7 @@ class Station:
         self.now = Now(0, 0)
         self.effects: list[Effect] = []  # of this turn; what is to be durable goes before them
         self.unsaved = False  # nodes.conf must be written before anything is said
+        self.promised = False  # and it must be durable
         self.dated = False  # nodes.conf should be written some time
         self.changed = False  # the state of the cluster must be looked at
         self.sent = [0] * (PUBLISHSHARD + 1)  # messages by type
@@ -117,8 +118,14 @@ class Station:
         self.effects.append(Announce(name, fields))
 
     def save(self) -> None:
-        """What was decided is written down before it is spoken."""
-        self.unsaved = True
+        """What was decided is written down, durably, before it is spoken: a vote, an epoch, a role."""
+        self.unsaved = self.promised = True
+        self.changed = True
+
+    def save_soon(self) -> None:
+        """What was learned, or ordered and can be ordered again, is written down before it is spoken; that it outlives
+        the machine, and not only this process, is seen to within a second."""
+        self.unsaved = self.dated = True
         self.changed = True
 
     def random_id(self) -> str:

@@ -10,13 +10,14 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from replicator.core.clients.roll import Roll
-from replicator.core.clients.session import Session
+from replicator.core.clients.session import Asked, Session
 from replicator.core.command_table.registry import ALLOW_BUSY, NO_AUTH, READONLY, WRITE, Command
 from replicator.core.errors import CommandError, shown_in_error, unknown_command
+from replicator.core.execution.script_flags import flags_of
 from replicator.core.scripting.state import Scripting
 from replicator.core.wire.request import Argv
 
-Check: TypeAlias = Callable[[Session, Command, Argv], None]
+Check: TypeAlias = Callable[[Session, Asked], None]
 
 _ALLOWED_WHILE_SUBSCRIBED = frozenset(
     ("subscribe", "unsubscribe", "psubscribe", "punsubscribe", "ssubscribe", "sunsubscribe", "ping", "quit", "reset")
@@ -26,9 +27,10 @@ _ALLOWED_WHILE_SUBSCRIBED = frozenset(
 class Admission:
     """Asks the checks, each with a name, one after the other."""
 
-    __slots__ = ("_ask", "checks")
+    __slots__ = ("_ask", "checks", "scripting")
 
-    def __init__(self, checks: tuple[tuple[str, Check], ...]) -> None:
+    def __init__(self, scripting: Scripting, checks: tuple[tuple[str, Check], ...]) -> None:
+        self.scripting = scripting
         self.checks = checks
         self._ask = tuple(check for _, check in checks)
 
@@ -37,8 +39,15 @@ class Admission:
         command = identify(command, argv)
         session.argv = argv
         session.command = command
+        flags = flags_of(command, argv, self.scripting)
+        lacks = ~flags
+        transaction = session.transaction
+        if transaction is not None and command.name == "exec":
+            flags |= transaction.flags  # what one of the queued commands does, EXEC does
+            lacks |= transaction.lacks
+        asked = Asked(command, argv, flags, lacks)
         for ask in self._ask:
-            ask(session, command, argv)
+            ask(session, asked)
         return command
 
 
@@ -57,24 +66,24 @@ def identify(command: Command | None, argv: Argv) -> Command:
     return command
 
 
-def check_login(session: Session, command: Command, argv: Argv) -> None:
+def check_login(session: Session, asked: Asked) -> None:
     """Who has not logged in may only log in."""
-    if not session.authenticated and not command.flags & NO_AUTH:
+    if not session.authenticated and not asked.command.flags & NO_AUTH:
         raise CommandError("NOAUTH Authentication required.")
 
 
-def check_monitor(session: Session, command: Command, argv: Argv) -> None:
+def check_monitor(session: Session, asked: Asked) -> None:
     """A client that watches all others touches no data."""
-    if session.monitor and command.flags & (READONLY | WRITE):
+    if session.monitor and asked.flags & (READONLY | WRITE):
         raise CommandError("ERR Replica can't interact with the keyspace")
 
 
-def check_subscriber(session: Session, command: Command, argv: Argv) -> None:
+def check_subscriber(session: Session, asked: Asked) -> None:
     """In RESP2 a subscriber's replies could not be told from messages."""
     subscribed = session.channels or session.patterns or session.shard_channels
-    if subscribed and not session.resp3 and command.name not in _ALLOWED_WHILE_SUBSCRIBED:
+    if subscribed and not session.resp3 and asked.command.name not in _ALLOWED_WHILE_SUBSCRIBED:
         raise CommandError(
-            f"ERR Can't execute '{command.full_name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / "
+            f"ERR Can't execute '{asked.command.full_name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / "
             "RESET are allowed in this context"
         )
 
@@ -88,10 +97,11 @@ class BusyScript:
         self.scripting = scripting
         self.roll = roll
 
-    def check(self, session: Session, command: Command, argv: Argv) -> None:
+    def check(self, session: Session, asked: Asked) -> None:
         """Raise BUSY for a command that has to wait for the script's end."""
         if self.scripting.running is None or (error := self.scripting.busy_error()) is None:
             return
+        command = asked.command
         if not command.flags & ALLOW_BUSY:
             raise CommandError(error)
         current = self.roll.current

@@ -230,8 +230,7 @@ class Executor:
                 command.rejected += 1
                 transaction.aborted = True
                 return session.answer(self.calling.error("ERR Command not allowed inside a transaction"))
-            transaction.commands.append((command, argv))
-            transaction.flags |= flags_of(command, argv, self.scripting)
+            transaction.add(command, argv, flags_of(command, argv, self.scripting))
             return session.answer(reply.QUEUED)
         session.argv = argv
         session.command = command

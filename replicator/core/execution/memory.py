@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from replicator.core.clients.session import Session
-from replicator.core.command_table.registry import DENY_OOM, Command
+from replicator.core.clients.session import Asked, Session
+from replicator.core.command_table.registry import DENY_OOM
 from replicator.core.config.config import Config
 from replicator.core.errors import CommandError
 from replicator.core.keyspace.database import Keyspace
 from replicator.core.keyspace.eviction import Evictor
 from replicator.core.replication.outgoing import Outgoing
 from replicator.core.turn import Turn
-from replicator.core.wire.request import Argv
 
 
 class Memory:
@@ -45,9 +44,9 @@ class Memory:
             self.outgoing.commit(together=False)
         return room
 
-    def check(self, session: Session, command: Command, argv: Argv) -> None:
+    def check(self, session: Session, asked: Asked) -> None:
         """Make room, or raise OOM. A queue grows as well: inside MULTI whatever would be queued needs room."""
-        if not session.flags_of(command) & DENY_OOM and not session.queues(command):
+        if not asked.flags & DENY_OOM and not session.queues(asked.command):
             return
         if not self.has_room():
             raise CommandError("OOM command not allowed when used memory > 'maxmemory'.")

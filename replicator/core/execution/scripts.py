@@ -22,6 +22,7 @@ from replicator.core.execution.memory import Memory
 from replicator.core.keyspace.database import Keyspace
 from replicator.core.scripting import api
 from replicator.core.scripting.api import Run
+from replicator.core.scripting.state import Scripting
 from replicator.core.turn import Turn
 
 _NO_ACCESS = {"command": api.NO_ACCESS_COMMAND, "key": api.NO_ACCESS_KEY, "channel": api.NO_ACCESS_CHANNEL}
@@ -57,6 +58,7 @@ class ScriptHost:
         monitors: Monitors,
         tracker: Tracker,
         memory: Memory,
+        scripting: Scripting,
         role: Role,
     ) -> None:
         self.turn = turn
@@ -70,6 +72,7 @@ class ScriptHost:
         self.monitors = monitors
         self.tracker = tracker
         self.memory = memory
+        self.scripting = scripting
         self.role = role
 
     def run_script_command(self, ctx: Context, run: Run, argv: list[bytes]) -> bytes:
@@ -98,7 +101,7 @@ class ScriptHost:
 
     def _admit(self, ctx: Context, run: Run, entry: Command | None, argv: list[bytes]) -> None:
         assert isinstance(ctx, Caller)
-        problem = api.refuse_in_script(run, entry, argv)
+        problem = api.refuse_in_script(run, entry, argv, lenient=self.scripting.lenient)
         if problem is not None:
             raise CommandError(problem)
         assert entry is not None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from replicator.core.clients.session import Session
-from replicator.core.command_table.registry import LOADING, NO_ASYNC_LOADING, Command
+from replicator.core.clients.session import Asked, Session
+from replicator.core.command_table.registry import LOADING, NO_ASYNC_LOADING
 from replicator.core.config.config import Config
 from replicator.core.effects import Exit, Level, ReadFile, StopReading
 from replicator.core.errors import CommandError
@@ -290,13 +290,13 @@ class Loads:
             self._cannot_load(event.name, event.why)
         return True
 
-    def check(self, session: Session, command: Command, argv: Argv) -> None:
+    def check(self, session: Session, asked: Asked) -> None:
         """Raise LOADING for a command that cannot run while the data is loaded (execution.admission.Check)."""
         loading = self.loading
         if loading is None:
             return
         if loading.asynchronous:
-            if command.flags & NO_ASYNC_LOADING:
+            if asked.flags & NO_ASYNC_LOADING:
                 raise CommandError(_LOADING)
-        elif not command.flags & LOADING:
+        elif asked.lacks & LOADING:
             raise CommandError(_LOADING)

@@ -29,8 +29,8 @@ class Saving:
         self.outgoing = outgoing
         self.waiting = waiting
         self.snapshots = snapshots
-        self._file = ""  # that is being written; "": none
-        self._told: Callable[[str], None] = self._answer
+        self.empty_due = False  # FLUSHALL wants the file to hold nothing from the end of this turn on
+        self._files: dict[str, Callable[[str], None]] = {}  # that are being written, and who is told of it
         self._waiters: list[Session] = []
 
     def save(self, session: Session) -> bytes:
@@ -42,12 +42,27 @@ class Saving:
         self.begin(self._answer)
         return PENDING
 
+    def flushed(self) -> None:
+        """FLUSHALL: a child at work would save what is gone; with save points the file must not keep it either.
+
+        The file is written at the end of the turn, when the stream holds the command: its offset is the empty data's.
+        """
+        if self.snapshots.running is not None:
+            self.snapshots.cancel()
+        if self.config["save"]:
+            self.empty_due = True
+
+    def save_emptied(self) -> None:
+        """The turn in which FLUSHALL was called ends."""
+        self.empty_due = False
+        self.begin(lambda _why: None)
+
     def begin(self, told: Callable[[str], None]) -> None:
         """Write the file; `told` hears why it came to nothing, or "" when it is durable."""
         self.snapshots.generation += 1
         name = f"temp-{self.pid}-{self.snapshots.generation}.rdb"
-        self._file = name
-        self._told = told
+        self._files[name] = told
+        self.snapshots.sync_file = False
         first = True
         self.outgoing.flush()
         for chunk in self.snapshots.chunks():
@@ -64,20 +79,20 @@ class Saving:
         return self._ended(event.name, "")
 
     def _ended(self, name: str, why: str) -> bool:
-        if not self._file or name != self._file:
+        told = self._files.pop(name, None)
+        if told is None:
             return False
-        self._file = ""
         if why:
             self.turn.log(Level.WARNING, f"Error saving DB on disk: {why}")
             self.turn.emit(RemoveFile(name))
         else:
             self.turn.log(Level.NOTICE, "DB saved on disk")
-        self.snapshots.saved_in_foreground(ok=not why)
-        self._told(why)
+            self.snapshots.saved_in_foreground()
+        told(why)
         return True
 
     def _answer(self, why: str) -> None:
         waiters, self._waiters = self._waiters, []
         for session in waiters:
             if session.blocked is not None and session.blocked.kind is Wait.SAVE:
-                self.waiting.unblock(session, reply.error(f"ERR {why}") if why else reply.OK)
+                self.waiting.unblock(session, reply.error("ERR") if why else reply.OK)

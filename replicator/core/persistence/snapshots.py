@@ -18,6 +18,7 @@ from replicator.core.effects import (
     Announce,
     CancelSnapshot,
     Level,
+    RemoveFile,
     StartSnapshot,
 )
 from replicator.core.events import SnapshotDone, SnapshotFailed, SnapshotStarted
@@ -96,6 +97,7 @@ class Snapshots:
         self.saves = 0
         self.last_keys_loaded = 0
         self.last_keys_expired = 0
+        self.sync_file = False  # the dump file was made for replicas alone
 
     @property
     def changes(self) -> int:
@@ -195,6 +197,7 @@ class Snapshots:
         self.outgoing.db = -1  # the new replicas know no database: the stream says it anew
         self.primary.begin_snapshot(request, self.generation)
         self.running = Running(self.generation, True, request.diskless, self.keyspace.changes, self.turn.now.mono_ms)
+        self.sync_file = not request.diskless
         version = min(link.rdb_version for link in request.links)
         effect = replace(self._effect(), chunks=partial(self.chunks, version=version))
         if request.diskless:
@@ -216,6 +219,7 @@ class Snapshots:
         self.generation += 1
         self.outgoing.flush()
         self.last_try_ms = self.turn.now.mono_ms
+        self.sync_file = False
         self.running = Running(self.generation, False, False, self.keyspace.changes, self.turn.now.mono_ms)
         self.turn.last_effect(self._effect())
 
@@ -293,24 +297,37 @@ class Snapshots:
             self.turn.log(Level.WARNING, f"Background saving terminated: {event.why}")
             if not running.cancelled:
                 self.last_ok = False
-                self.last_duration_s = (self.turn.now.mono_ms - running.started_ms) // 1000
+            self.last_duration_s = (self.turn.now.mono_ms - running.started_ms) // 1000
             self.last_try_ms = self.turn.now.mono_ms
             self._settle()
         self.turn.emit(Announce("snapshot.failed", (("generation", event.generation), ("why", event.why))))
         if running.for_replicas:
             self.primary.snapshot_failed(event.generation)
 
+    def _remove_sync_file(self) -> None:
+        """rdb-del-sync-files: a node that keeps nothing on disk drops a dump made for replicas when they have it.
+
+        At the next start it would bring back old data.
+        """
+        config = self.config
+        if not config["rdb-del-sync-files"] or config["save"] or config["appendonly"]:
+            self.sync_file = False
+        elif self.running is None and not self.primary.has_full_syncs():
+            self.sync_file = False
+            why = "Removing the RDB file used to feed replicas in a persistence-less instance"
+            self.turn.log(Level.NOTICE, why)
+            self.turn.emit(RemoveFile(str(config["dbfilename"])))
+
     def _settle(self) -> None:
         """While saves fail, writes are looked at closely (stop-writes-on-bgsave-error)."""
         self.gates.set("failed save", 0 if self.last_ok else WRITE)
 
-    def saved_in_foreground(self, *, ok: bool) -> None:
-        """The data was saved within a turn, or could not be."""
-        self.last_ok = ok
-        if ok:
-            self.saved_changes = self.keyspace.changes
-            self.last_save_s = self.turn.now.unix_ms // 1000
-            self.saves += 1
+    def saved_in_foreground(self) -> None:
+        """The data was saved within a turn. (Had it failed, who asked is told; writes go on.)"""
+        self.saved_changes = self.keyspace.changes
+        self.last_save_s = self.turn.now.unix_ms // 1000
+        self.last_ok = True
+        self.saves += 1
         self._settle()
 
     def cancel(self) -> None:
@@ -334,9 +351,11 @@ class Snapshots:
 
     # -- clocks ------------------------------------------------------------------------------------------------------
 
-    def check_save_points(self) -> None:
-        """Begin a background save if a save point is reached."""
-        if self.running is not None:
+    def cron(self, *, loading: bool) -> None:
+        """Once a second: begin a background save if a save point is reached."""
+        if self.sync_file:
+            self._remove_sync_file()
+        if self.running is not None or loading:
             return
         for seconds, changes in self.config["save"]:
             if (

@@ -408,6 +408,11 @@ class Primary:
         if link is not None:
             link.stalled_ms = now.mono_ms if stalled else -1
 
+    def has_full_syncs(self) -> bool:
+        """Whether a replica waits for its snapshot, or is being sent it."""
+        under_way = (LinkState.WAIT_START, LinkState.WAIT_END, LinkState.SENDING)
+        return any(link.state in under_way for link in self.links.values())
+
     def has_receivers(self) -> bool:
         """Whether anyone still waits for the snapshot that is being made."""
         generation = self.snapshot_generation

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from replicator.core.clients.session import Session
+from replicator.core.clients.session import Asked, Session
 from replicator.core.clients.waiting import Waiting
-from replicator.core.command_table.registry import STALE, WRITE, Command
+from replicator.core.command_table.registry import STALE, WRITE
 from replicator.core.config.config import Config
 from replicator.core.effects import Level, StopReading
 from replicator.core.errors import CommandError
@@ -23,7 +23,6 @@ from replicator.core.replication.primary import Primary
 from replicator.core.replication.replica import Replica
 from replicator.core.roles.pauses import Pauses
 from replicator.core.turn import Turn
-from replicator.core.wire.request import Argv
 
 _CANNOT_PERSIST = (
     "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that "
@@ -188,14 +187,14 @@ class Role:
         """A replica that takes no writes."""
         return self.replica.active and bool(self.config["replica-read-only"])
 
-    def check_stale(self, session: Session, command: Command, argv: Argv) -> None:
+    def check_stale(self, session: Session, asked: Asked) -> None:
         """Raise MASTERDOWN on a stale replica (execution.admission.Check)."""
-        if not command.flags & STALE and self.is_stale():
+        if asked.lacks & STALE and self.is_stale():
             raise CommandError("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.")
 
-    def check(self, session: Session, command: Command, argv: Argv) -> None:
+    def check(self, session: Session, asked: Asked) -> None:
         """Raise what forbids a write now, if the command is one (execution.admission.Check)."""
-        if session.flags_of(command) & WRITE:
+        if asked.flags & WRITE:
             self.check_write()
 
     def check_write(self) -> None:

@@ -84,6 +84,7 @@ class Run:
     wrote: bool = False  # a write command was called: the script cannot be killed any more
     slow: bool = False  # it has run for longer than busy-reply-threshold: others get -BUSY
     killed: bool = False
+    time_us: int = 0  # what it was last told of the time since its start
     replication: int = REPLICATE_ALL
     errors: set[bytes] = field(default_factory=set)  # that its commands answered with: they are counted already
 
@@ -119,11 +120,20 @@ def start_refusal(
     return None
 
 
+# What DEBUG SET-DISABLE-DENY-SCRIPTS does not open to scripts: it is about a client's connection; a script has none.
+_NEEDS_A_CLIENT = frozenset(
+    (
+        *("auth", "client", "discard", "eval", "eval_ro", "evalsha", "evalsha_ro", "exec", "failover", "fcall"),
+        *("fcall_ro", "hello", "monitor", "multi", "psubscribe", "psync", "punsubscribe", "quit", "replconf", "reset"),
+        *("save", "shutdown", "ssubscribe", "subscribe", "sunsubscribe", "sync", "unsubscribe", "unwatch", "wait"),
+        *("watch", "migrate", "replicaof", "slaveof", "bgsave", "bgrewriteaof", "script", "function"),
+    )
+)
 # May cause effects although they are no writes: refused in read-only scripts.
 _EFFECTFUL = frozenset(("pfcount", "publish", "spublish"))
 
 
-def refuse_in_script(run: Run, entry: Command | None, argv: list[bytes]) -> str | None:
+def refuse_in_script(run: Run, entry: Command | None, argv: list[bytes], *, lenient: bool = False) -> str | None:
     """Why the running script may not call this, by the command's own nature: an error text, or None.
 
     entry: the command or subcommand that argv names; a container without its subcommand counts as too few arguments.
@@ -134,7 +144,7 @@ def refuse_in_script(run: Run, entry: Command | None, argv: list[bytes]) -> str 
     if entry.subcommands or not entry.least <= len(argv) <= entry.most:
         return WRONG_ARITY
     flags = entry.flags
-    if flags & NO_SCRIPT:
+    if flags & NO_SCRIPT and (not lenient or (entry.parent or entry.name) in _NEEDS_A_CLIENT):
         return NOT_FROM_SCRIPT
     if run.read_only and (flags & (WRITE | MAY_REPLICATE) or entry.name in _EFFECTFUL):
         return READ_ONLY_SCRIPT

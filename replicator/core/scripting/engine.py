@@ -105,6 +105,7 @@ class Engine:
                 b"version": version.encode(),
                 b"version_number": number,
                 b"command": self._command,
+                b"command_of_many": self._command_of_many,
                 b"may_run": self._may_run,
                 b"slow": self._slow,
                 b"log": self._log,
@@ -231,6 +232,14 @@ class Engine:
         except BaseException as problem:
             self._failure = problem
             return _ABORTED
+
+    def _command_of_many(self, table: Any, count: int) -> bytes | bool:
+        try:
+            arguments = [table[at] for at in range(1, count + 1)]
+        except BaseException as problem:
+            self._failure = problem
+            return _ABORTED
+        return self._command(*arguments)
 
     def _may_run(self, *arguments: Any) -> bool | bytes:
         try:

@@ -89,6 +89,7 @@ class Scripting:
         self.libraries: dict[bytes, Library] = {}
         self.functions: dict[bytes, Function] = {}  # by name in lower case: FCALL does not mind the case
         self.running: Run | None = None
+        self.lenient = False  # DEBUG SET-DISABLE-DENY-SCRIPTS
         self.on_slow: api.OnSlow | None = None
         self._by_body: dict[bytes, Script] = {}
         self._engine: Engine | None = None
@@ -124,6 +125,17 @@ class Scripting:
     def scripts_size(self) -> int:
         """Bytes of the code of scripts that are remembered."""
         return sum(map(len, self._by_body))
+
+    def time_in_script(self) -> int:
+        """Microseconds since the running script began (0: none runs): TIME must move while it does.
+
+        Where no time passes, each question is taken for a microsecond, so that a script that waits comes to its end.
+        """
+        run = self.running
+        if run is None:
+            return 0
+        run.time_us = max(run.time_us + 1, self.host.meter() - run.started_us)
+        return run.time_us
 
     def kill(self, kind: Kind) -> None:
         """SCRIPT KILL (EVAL) or FUNCTION KILL: end the running script at its next instructions. Raises ScriptError."""

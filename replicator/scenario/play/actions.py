@@ -172,9 +172,10 @@ def _restart(player: Player, action: Restart) -> Doing:
     if action.replica_of is not None:
         target = player.named(action.replica_of)
         player.upstream[node] = None if target in ("none", node) else target
+        player.watchers.own.pop(node, None)
     wipe = action.data == "wipe"
-    upstream = player.upstream[node]
-    how = f"as a replica of {upstream}" if upstream else "as a primary"
+    upstream = player.watchers.own.get(node, player.upstream.get(node))
+    how = f"as a replica of {upstream}" if upstream else "as a primary" if node in player.upstream else "again"
     player.fault("wipe" if wipe else "restart", node, f"{node} is started {'with no data ' if wipe else ''}{how}")
     player.start(node, wipe)
     return ""
@@ -185,7 +186,7 @@ def _restart(player: Player, action: Restart) -> Doing:
 
 def parties(player: Player, name: str, other_than: str) -> list[str]:
     """The parties that a word of a script stands for."""
-    nodes = [node for node in player.upstream if node != other_than]
+    nodes = [node for node in player.script.parties() if node != other_than]
     clients = player.script.client_names()
     groups = {
         group.name: [f"{group.name}{number + 1}" for number in range(group.clients)]

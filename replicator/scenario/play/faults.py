@@ -109,7 +109,9 @@ class Mischief:
                 self._later(200, lambda: self._revive(node, wipe))
             return
         primary = player.directory.primary
-        if node == primary:
+        if player.watchers.names:
+            pass  # it starts as its own configuration says, and Sentinels tell it the rest
+        elif node == primary:
             player.upstream[node] = None
         elif player.upstream[node] is None:
             player.upstream[node] = primary
@@ -342,7 +344,7 @@ class Mischief:
             machine.disk.sync_us = 200
             if machine.process is not None:
                 machine.process.snapshots.fail_fork = machine.process.snapshots.kill_next = 0
-        for node in player.upstream:
+        for node in player.script.parties():
             self._continue(node)
         self.stage.go_on()
         self._gather()
@@ -365,10 +367,12 @@ class Mischief:
         if player.finished:
             return
         primary = player.directory.primary
-        for node in player.upstream:
+        for node in player.script.parties():
             view = player.view(node)
             if not view.running and view.ended:
                 self._revive(node, False)
+            elif player.watchers.names:
+                continue
             elif view.answers and node == primary and view.role == "replica":
                 player.upstream[node] = None
                 self._ask(node, ("REPLICAOF", "NO", "ONE"))

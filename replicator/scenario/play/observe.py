@@ -253,6 +253,11 @@ class Observer:
             elif before.link == "up":
                 self.record(at_ms, "link.down", node, f"{node} has lost its link to {upstream}", 1, upstream=upstream)
 
+    def reachable(self, node: str, sent_ms: int) -> None:
+        """A Sentinel has answered."""
+        view = self.views[node]
+        view.sent_ms, view.unanswered_since, view.refused, view.answers = sent_ms, None, False, True
+
     def silent(self, node: str, error: str, at_ms: int) -> None:
         """No answer came. error: in words; a refused connection tells that nobody is there."""
         view = self.views[node]

@@ -7,7 +7,8 @@ of waits by advance(). Neither looks at a clock or a socket (stages/base.py says
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections import deque
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
@@ -16,6 +17,7 @@ from typing import Any
 from replicator.core.now import Now
 from replicator.scenario.play import actions, conditions
 from replicator.scenario.play.directory import Directory
+from replicator.scenario.play.finding import Finder
 from replicator.scenario.play.observe import Observer, View, parse_info, seen_by
 from replicator.scenario.play.readback import read_back, written
 from replicator.scenario.play.stage import (
@@ -34,7 +36,8 @@ from replicator.scenario.play.stage import (
     WakeClients,
 )
 from replicator.scenario.play.waiting import Wait
-from replicator.scenario.play.workload import Client
+from replicator.scenario.play.watchers import NAME, Watchers
+from replicator.scenario.play.workload import Client, packed
 from replicator.scenario.script.script import Script, Step, action_of, shown
 from replicator.scenario.script.units import human_ms
 from replicator.scenario.verdict.history import OK, Digest, History, Milestone, Promotion, ReadBack
@@ -42,6 +45,8 @@ from replicator.scenario.verdict.history import OK, Digest, History, Milestone, 
 ASK_TIMEOUT_MS = 2000
 SAMPLE_TIMEOUT_MS = 600
 SETUP_MS = 20_000
+# Sentinels see a primary that has come back with their next INFO, and wait for hellos before they make it a replica.
+CONVERGE_WATCHED_MS = 60_000
 # Laid below the script's own configuration: what a short play on one machine wants.
 DEFAULTS: dict[str, str] = {"save": "", "repl-diskless-sync-delay": "0", "always-show-logo": "no"}
 
@@ -68,6 +73,7 @@ class Failover:
 @dataclass(slots=True)
 class _Reply:
     answer: Answer | None = None
+    then: Callable[[], None] | None = None
 
 
 @dataclass(slots=True)
@@ -102,7 +108,8 @@ class Player:
         self.upstream = script.upstreams()
         nodes = list(self.upstream)
         self._node_at = {"{}:{}".format(*stage.address(node)): node for node in nodes}
-        self.observer = Observer(nodes, history, self._node_at.get)
+        self.observer = Observer(script.parties(), history, self._node_at.get)
+        self.watchers = Watchers(self)
         primary = script.primary()
         self.directory = Directory(primary, {node: stage.address(node) for node in nodes})
         self.directory.password = str(script.config.get("requirepass", ""))
@@ -139,9 +146,14 @@ class Player:
                 if tag in self._samples:
                     self._sampled(report)
                 elif tag in self._replies:
-                    self._replies.pop(tag).answer = report
+                    reply = self._replies.pop(tag)
+                    reply.answer = report
+                    if reply.then is not None:
+                        reply.then()
             case LogLine(node=node, message=message):
                 self.observer.logged(node, message, self.at())
+                if node not in self.upstream:
+                    self.watchers.heard(node, message)
             case NodeEnded(node=node, how=how):
                 self._ended(node, how)
         return self._turn(now)
@@ -199,7 +211,12 @@ class Player:
 
     def live(self) -> list[str]:
         """Nodes whose process runs and is not stopped."""
-        return [node for node, view in self.observer.views.items() if view.running and not view.stopped]
+        views = self.observer.views
+        return [node for node in self.upstream if views[node].running and not views[node].stopped]
+
+    def node_at(self, host: str, port: int) -> str | None:
+        """The node that others reach at this address."""
+        return self._node_at.get(f"{host}:{port}")
 
     def followers(self) -> list[str]:
         """Live nodes that lead to the primary over live nodes, without the primary. A circle of nodes leads nowhere."""
@@ -242,8 +259,11 @@ class Player:
         assert reply.answer is not None
         return reply.answer
 
-    def ask_later(self, node: str, argv: tuple[str, ...], timeout_ms: int = ASK_TIMEOUT_MS) -> _Reply:
-        reply = _Reply()
+    def ask_later(
+        self, node: str, argv: tuple[str, ...], timeout_ms: int = ASK_TIMEOUT_MS,
+        then: Callable[[], None] | None = None,
+    ) -> _Reply:  # fmt: skip
+        reply = _Reply(then=then)
         self._replies[self._next_tag] = reply
         self.put(Ask(self._next_tag, node, argv, timeout_ms, self.directory.password))
         self._next_tag += 1
@@ -266,9 +286,13 @@ class Player:
         return tuple(found.items())
 
     def start(self, node: str, wipe: bool) -> None:
-        """Start the node's process as a replica of its upstream."""
+        """Start the node's process as a replica of its upstream (a Sentinel: with its file)."""
+        if node not in self.upstream:
+            self.watchers.start(node, wipe)
+            return
         self.observer.restarted(node)
-        self.put(StartNode(node, self.directives(node, self.upstream[node]), wipe))
+        upstream = self.watchers.own.get(node, self.upstream[node])
+        self.put(StartNode(node, self.directives(node, upstream), wipe))
 
     # The course.
 
@@ -319,6 +343,9 @@ class Player:
             ended = [node for node in level if self.view(node).ended]
             if ended or not held:
                 raise StageError(self._why_no_start(ended or level))
+        problem = yield from self.watchers.set_up()
+        if problem:
+            raise StageError(problem)
         self._begin_zero()
         number = 0
         for group in self.script.workloads:
@@ -326,11 +353,19 @@ class Player:
                 name = f"{group.name}{index + 1}"
                 random = Random(f"{self.seed}/client/{name}")
                 client = Client(name, group, self.directory, self.history, random, self.stage.source(name))
+                if self.watchers.names and group.discovery != "directory":
+                    client.finder = self._finder(client, index)
                 self.clients.append(client)
                 self.put(StartClient(client))
                 number += 1
         self.load("run")
         self.record("play.begin", "", f"{len(started)} nodes in sync, {number} clients begin", 1)
+
+    def _finder(self, client: Client, index: int) -> Finder:
+        """Clients do not all ask the same Sentinel first."""
+        names = deque((name, self.stage.address(name)) for name in self.watchers.names)
+        names.rotate(-index)
+        return Finder(NAME, names, self.node_at, packed, client.new_conn, client.source)
 
     def _level_ready(self, level: list[str]) -> bool:
         """All of them serve and are in sync, or one of them has ended already."""
@@ -403,21 +438,25 @@ class Player:
     def _converge(self) -> Course:
         if self.script.end.heal:
             self.heal_all()
-        since, primary = self.at(), self.directory.primary
+        since = self.at()
 
         def converged() -> bool:
-            top = self.view(primary)
+            top = self.view(self.directory.primary)
             return self.stage.settled() and top.running and top.sent_ms >= since and all(
                 self.synced(node, since)
                 and (self.view(node).replid, self.view(node).offset) == (top.replid, top.offset)
                 for node in self.followers()
             )
 
-        self.results.converged = yield Wait(converged, self._now.mono_ms + self.script.end.converge)
+        limit_ms = int(self.script.end.converge)
+        if self.watchers.names:
+            limit_ms = max(limit_ms, CONVERGE_WATCHED_MS)
+        self.results.converged = yield Wait(converged, self._now.mono_ms + limit_ms)
+        primary = self.directory.primary
         if self.results.converged:
             self.record("play.converged", primary, f"{primary} and all that follow it stand at the same offset", 1)
         else:
-            self.record("play.unconverged", primary, f"no agreement within {human_ms(self.script.end.converge)}", 2)
+            self.record("play.unconverged", primary, f"no agreement within {human_ms(limit_ms)}", 2)
 
     def heal_all(self) -> None:
         for (source, target), rule in list(self.rules.items()):
@@ -470,6 +509,9 @@ class Player:
     def _sample(self) -> None:
         at_ms = self.at()
         for node, view in self.observer.views.items():
+            if node not in self.upstream:
+                self._sample_sentinel(node, at_ms)
+                continue
             if not view.running or node in self._sampling:
                 if view.dark:
                     self.observer.silent(node, "silence", at_ms)
@@ -484,6 +526,20 @@ class Player:
                 self._samples[self._next_tag] = (node, section, at_ms)
                 self.put(Ask(self._next_tag, node, ("INFO", section), SAMPLE_TIMEOUT_MS, self.directory.password))
                 self._next_tag += 1
+
+    def _sample_sentinel(self, name: str, at_ms: int) -> None:
+        """Whether a Sentinel answers; what it thinks is in its log."""
+        view = self.view(name)
+        if not view.running or view.stopped or name in self._sampling:
+            return
+        self._sampling[name] = {}
+        reply = self.ask_later(name, ("PING",), SAMPLE_TIMEOUT_MS, lambda: answered())
+
+        def answered() -> None:
+            self._sampling.pop(name, None)
+            assert reply.answer is not None
+            if not reply.answer.error:
+                self.observer.reachable(name, at_ms)
 
     def _sampled(self, answer: Answer) -> None:
         node, section, sent_ms = self._samples.pop(answer.tag)

@@ -50,7 +50,7 @@ PASS = Rule()
 @dataclass(frozen=True, slots=True)
 class StartNode:
     """Start the node's process with these directives (name, arguments) beside the stage's own. wipe: with an empty
-    folder.
+    folder. sentinel: a Sentinel, whose file is made of the directives if it is not there.
 
     It follows a NodeEnded if the node ran before. Whether the node serves is found out by asking it.
     """
@@ -58,6 +58,7 @@ class StartNode:
     node: str
     directives: tuple[tuple[str, tuple[str, ...]], ...]
     wipe: bool
+    sentinel: bool = False
 
 
 @dataclass(frozen=True, slots=True)

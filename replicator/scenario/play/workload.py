@@ -19,6 +19,7 @@ from replicator.core.effects import Close, Connect, Effect, Send
 from replicator.core.events import Closed, Connected, ConnectFailed, Event, Received
 from replicator.core.now import Now
 from replicator.scenario.play.directory import Directory
+from replicator.scenario.play.finding import Finder
 from replicator.scenario.script.script import Workload
 from replicator.scenario.verdict.history import FAIL, INFO, OK, History, Operation, Status
 
@@ -29,6 +30,8 @@ MOST_DEBT_US = 200_000
 SHARED_LISTS = 4
 READS_OF_MIXED = 0.25
 PADDING = "~"
+# What a node answers that is no primary any more, or not yet.
+NO_PRIMARY_ANY_MORE = ("READONLY", "MASTERDOWN", "LOADING")
 _COMMANDS = {"set": "SET", "rpush": "RPUSH", "incr": "INCR"}
 # Above this size ROLE might be read from another packet than its write, so another client's write could come between.
 LARGEST_WITH_ROLE = 8192
@@ -86,9 +89,10 @@ class Client:
         self._writes_to = "" if plan.target == "primary" else plan.target
         self._reads_from = self._writes_to if plan.read_from == "primary" else plan.read_from
         self._followed = directory.primary
+        self.finder: Finder | None = None  # with one, the client finds its primary by itself
         self._links: dict[str, _Link] = {}
         self._by_conn: dict[int, _Link] = {}
-        self._next_conn = -1
+        self._next_conn = 0
         self._operation: Operation | None = None
         self._sent = False
         self._refusal: str | None = None  # what the packet's first answer was: "" a confirmation; None: not there yet
@@ -110,6 +114,13 @@ class Client:
             link = self._by_conn.get(event.conn)
             if link is not None:
                 self._received(link, event.data, now, effects)
+            elif self.finder is not None and self.finder.owns(event.conn):
+                self.finder.received(event.data, now, effects)
+        elif self.finder is not None and self.finder.owns(getattr(event, "conn", 0)):
+            if type(event) is Connected:
+                self.finder.connected(effects)
+            else:
+                self.finder.gone(now)
         else:
             self._told(event, now, effects)
         self._advance(now, effects)
@@ -121,7 +132,10 @@ class Client:
             return self._deadline_ms
         if self._due_us is None or self.directory.load != "run":
             return None
-        return -(-self._due_us // 1000)
+        due_ms = -(-self._due_us // 1000)
+        if self.finder is not None and not self.finder.primary:
+            return max(due_ms, self.finder.deadline_ms())
+        return due_ms
 
     def advance(self, now: Now) -> list[Effect]:
         """Does what is due: ends an operation that took too long, follows the directory, begins the next operation."""
@@ -131,12 +145,13 @@ class Client:
 
     def _advance(self, now: Now, effects: list[Effect]) -> None:
         directory = self.directory
-        if directory.primary != self._followed:
+        if directory.primary != self._followed and self.finder is None:
             self._follow_directory(now, effects)
         if self._operation is not None and now.mono_ms >= self._deadline_ms:
             node = self._operation.node
             self._lost_sight(f"no answer within {self.plan.timeout} ms", now)
             self._drop(node, "timeout", effects)
+            self._lost_primary(node)
         if self._operation is not None or directory.load != "run":
             return
         if self._due_us is None:
@@ -146,6 +161,10 @@ class Client:
         if stop is not None and now.mono_ms >= directory.zero_ms + stop:
             self._due_us = None
         elif self._due_us < (now.mono_ms + 1) * 1000:
+            if self.finder is not None and not self.finder.primary:
+                self.finder.advance(now, effects)
+                if not self.finder.primary:
+                    return
             self._begin(self._due_us, now, effects)
 
     def _told(self, event: Event, now: Now, effects: list[Effect]) -> None:
@@ -157,10 +176,12 @@ class Client:
                     self._connected(link, effects)
             case ConnectFailed(conn=conn, why=why):
                 link = self._forget(conn)
+                self._lost_primary("" if link is None else link.node)
                 if link is not None and self._waits_for(link):
                     self._end(FAIL, f"no connection: {why}", now)
             case Closed(conn=conn, why=why):
                 link = self._forget(conn)
+                self._lost_primary("" if link is None else link.node)
                 if link is not None and self._waits_for(link):
                     self._lost_sight(f"connection closed: {why}", now)
             case _:
@@ -174,7 +195,13 @@ class Client:
     # Operations.
 
     def _node_for(self, reading: bool) -> str:
-        return (self._reads_from if reading else self._writes_to) or self.directory.primary
+        named = self._reads_from if reading else self._writes_to
+        return named or (self.directory.primary if self.finder is None else self.finder.primary)
+
+    def _lost_primary(self, node: str) -> None:
+        """The connection to the node is gone: was it the primary's, the Sentinels are asked anew."""
+        if self.finder is not None and node == self.finder.primary:
+            self.finder.lost()
 
     def _begin(self, due_us: int, now: Now, effects: list[Effect]) -> None:
         self._due_us = max(due_us + self._interval_us, now.mono_ms * 1000 - MOST_DEBT_US)
@@ -257,10 +284,14 @@ class Client:
     def _waits_for(self, link: _Link) -> bool:
         return self._operation is not None and self._operation.node == link.node
 
+    def new_conn(self) -> int:
+        """A number for a connection."""
+        self._next_conn -= 1
+        return self._next_conn
+
     def _connect(self, node: str, effects: list[Effect]) -> None:
         host, port = self.directory.addresses[node]
-        link = _Link(self._next_conn, node)
-        self._next_conn -= 1
+        link = _Link(self.new_conn(), node)
         self._links[node] = self._by_conn[link.conn] = link
         effects.append(Connect(link.conn, host, port, self.source, int(self.plan.timeout)))
 
@@ -333,6 +364,8 @@ class Client:
         """All answers are there."""
         waited, wanted = operation.waited, self.plan.wait_replicas
         if self._refusal:
+            if self._refusal.startswith(NO_PRIMARY_ANY_MORE):
+                self._lost_primary(operation.node)
             self._end(FAIL, self._refusal, now)
         elif wanted and operation.writes and (waited or 0) < wanted:
             self._end(INFO, f"WAIT {wanted} answered {waited}", now)

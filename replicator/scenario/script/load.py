@@ -36,6 +36,7 @@ _COUNTED = (
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,30}")
 RESERVED = ("best", "primary", "none", "others", "clients", "everyone", "all", "replicas")
 MAX_NODES = 49
+MAX_SENTINELS = 9
 MAX_CLIENTS = 100
 MAX_FAULTS = 60_000  # a minute
 MAX_PLAY_MS = 24 * 3600 * 1000
@@ -212,14 +213,14 @@ def _check(script: Script) -> None:
         *((f"nodes.{n}.config", p.config) for n, p in script.nodes.items()),
     ]:
         _check_directives(values, name)
-    _check_workloads(script, list(nodes))
+    _check_workloads(script, script.parties())
     _check_times(script)
     for index, step in enumerate(script.steps):
-        _check_step(script, step, f"steps[{index}]", list(nodes))
+        _check_step(script, step, f"steps[{index}]", script.parties())
     variants = [variant.name for variant in script.variants]
     for index, expect in enumerate(script.expect):
-        _check_expect(expect, f"expect[{index}]", list(nodes), variants)
-    _check_faults(script.faults, list(nodes))
+        _check_expect(expect, f"expect[{index}]", script.parties(), variants)
+    _check_faults(script.faults, script.parties())
 
 
 def _check_directives(values: dict[str, Scalar], key: str, *, running: bool = False) -> None:
@@ -247,7 +248,34 @@ def _check_times(script: Script) -> None:
         latest, named = int(step.at), f"steps[{index}]"
 
 
+def _check_sentinels(script: Script, nodes: dict[str, str | None]) -> None:
+    topology, names = script.topology, script.sentinels()
+    if not 0 <= topology.sentinels <= MAX_SENTINELS:
+        raise _Wrong("topology.sentinels", f"must be 0 to {MAX_SENTINELS}")
+    if not 0 <= topology.quorum <= topology.sentinels:
+        raise _Wrong("topology.quorum", f"must be 0 (the majority) to {topology.sentinels}, the number of Sentinels")
+    for name, time_ms in (("down_after", topology.down_after), ("failover_timeout", topology.failover_timeout)):
+        if not 0 < time_ms <= MAX_PLAY_MS:
+            raise _Wrong(f"topology.{name}", "must be above 0")
+    if topology.parallel_syncs < 1:
+        raise _Wrong("topology.parallel_syncs", "must be at least 1")
+    if names and topology.tls:
+        raise _Wrong("topology.tls", "goes with no Sentinels")
+    for name in names:
+        if name in nodes:
+            raise _Wrong(f"nodes.{name}", "is the name of a Sentinel")
+    for name in topology.mixed:
+        _known(name, script.parties(), "topology.mixed")
+    for option, value in topology.sentinel.items():
+        if not re.fullmatch(r"[a-z][a-z-]*", option) or "\n" in str(value):
+            raise _Wrong(f"topology.sentinel.{option}", "is no option of a primary in sentinel.conf")
+    for index, group in enumerate(script.workloads):
+        if group.discovery == "sentinel" and not names:
+            raise _Wrong(f"workload[{index}].discovery", 'is "sentinel", and there are none (topology.sentinels)')
+
+
 def _check_topology(script: Script, nodes: dict[str, str | None]) -> None:
+    _check_sentinels(script, nodes)
     replicas = script.topology.replicas
     if replicas is not None and not 0 <= replicas <= 20:
         raise _Wrong("topology.replicas", "must be 0 to 20")
@@ -256,8 +284,8 @@ def _check_topology(script: Script, nodes: dict[str, str | None]) -> None:
             raise _Wrong(
                 f"nodes.{name}", f"is no name for a node (letters, digits, - and _; not {', '.join(RESERVED)})"
             )
-    if len(nodes) > MAX_NODES:
-        raise _Wrong("nodes", f"{len(nodes)} nodes are more than {MAX_NODES}")
+    if len(script.parties()) > MAX_NODES:
+        raise _Wrong("nodes", f"{len(script.parties())} nodes and Sentinels are more than {MAX_NODES}")
     primaries = [name for name, upstream in nodes.items() if upstream is None]
     if len(primaries) != 1:
         many = ", ".join(primaries) or "none"
@@ -355,6 +383,8 @@ def _check_step(script: Script, step: Step, key: str, nodes: list[str]) -> None:
     name, action = action_of(step)
     key = f"{key}.{ACTION_KEYS[name]}"
     clients = [*(group.name for group in script.workloads), *script.client_names()]
+    if name in ("promote", "repoint", "config"):
+        nodes = list(script.upstreams())  # no Sentinel can do that
     match name:
         case "kill" | "stop" | "go_on" | "shutdown" | "restart":
             _known(action if isinstance(action, str) else action.node, nodes, key)

@@ -20,10 +20,20 @@ class Topology(Struct, forbid_unknown_fields=True, frozen=True):
     """replicas = N gives the primary "a" and N replicas "b", "c" ... of it; further nodes are named under [nodes].
 
     tls: nodes and clients speak TLS alone, with certificates made for the run (simulated nodes speak plainly).
+    sentinels = N gives N Sentinels "s1", "s2" ... that watch the primary and decide who it is. quorum: of them; 0 is
+    the majority. down_after, failover_timeout, parallel_syncs: as sentinel.conf has them; sentinel: its other options.
+    mixed: nodes and Sentinels that are of the other kind: stock's (Redis) in a live run, ours in a run on stock.
     """
 
     replicas: int | None = None
     tls: bool = False
+    sentinels: int = 0
+    quorum: int = 0
+    down_after: Milliseconds = Milliseconds(1000)
+    failover_timeout: Milliseconds = Milliseconds(10_000)
+    parallel_syncs: int = 1
+    sentinel: dict[str, Scalar] = field(default_factory=dict)
+    mixed: list[str] = field(default_factory=list)
 
 
 class NodePlan(Struct, forbid_unknown_fields=True, frozen=True):
@@ -45,7 +55,7 @@ class Workload(Struct, forbid_unknown_fields=True, frozen=True):
     reads: float = 0.0  # the share of operations that read, 0 to 1
     read_from: str = "primary"
     target: str = "primary"
-    discovery: Literal["directory"] = "directory"
+    discovery: Literal["directory", "sentinel"] | None = None  # None: by Sentinel where there are any
     wait_replicas: int = 0  # WAIT for so many after each write; fewer: the write counts as unknown
     wait_timeout: Milliseconds = Milliseconds(500)
     timeout: Milliseconds = Milliseconds(1000)
@@ -351,6 +361,14 @@ class Script(Struct, forbid_unknown_fields=True, frozen=True):
         for name, upstream in named.items():
             found[name] = upstream or None
         return found
+
+    def sentinels(self) -> list[str]:
+        """The Sentinels by name: s1, s2 ..."""
+        return [f"s{number + 1}" for number in range(self.topology.sentinels)]
+
+    def parties(self) -> list[str]:
+        """All that is started: nodes, then Sentinels."""
+        return [*self.upstreams(), *self.sentinels()]
 
     def play_ms(self) -> int:
         """About how long the load goes on."""

@@ -24,6 +24,7 @@ import hiredis
 import trio
 
 from replicator.core.now import Now
+from replicator.scenario.play import sentinel_file
 from replicator.scenario.play.observe import Seen
 from replicator.scenario.play.player import Player
 from replicator.scenario.play.stage import (
@@ -48,7 +49,7 @@ from replicator.scenario.script.script import Script
 from replicator.scenario.stages.addresses import FIRST_PORT, Block
 from replicator.scenario.stages.certificates import Authority
 from replicator.scenario.stages.encrypted import Speaker, encrypted
-from replicator.scenario.stages.engines import Engine, check_tls
+from replicator.scenario.stages.engines import Engine, check_tls, ours, stock
 from replicator.scenario.stages.forwarder import Forwarder
 from replicator.scenario.stages.hosting import Host
 
@@ -172,7 +173,10 @@ class ProcessStage:
         self.on, self.program, self.seed, self.keep = on, engine, seed, keep
         self.engine = engine.title
         self.block = Block()
-        self._nodes = list(script.upstreams())
+        self._nodes = script.parties()
+        self._sentinels = frozenset(script.sentinels())
+        self._mixed = frozenset(script.topology.mixed)
+        self._other = (ours() if on == "stock" else stock("redis")) if self._mixed else None
         self._clients = script.client_names()
         self._random = Random(f"{seed}/net")
         self._party = {self.block.private(index): node for index, node in enumerate(self._nodes)}
@@ -213,17 +217,29 @@ class ProcessStage:
     def source(self, client: str) -> str:
         return self.block.client(self._clients.index(client))
 
+    def _program(self, node: str) -> Engine:
+        """What the node is: the run's engine, or the other one where the script mixes them."""
+        return self.program if self._other is None or node not in self._mixed else self._other
+
     def directives(self, node: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
         private = self.block.private(self._nodes.index(node))
         host, port = self.address(node)
+        program = self._program(node)
+        if node in self._sentinels:
+            return (
+                ("port", (str(port),)), ("bind", (private,)), ("dir", (str(self._folder / node / "data"),)),
+                ("protected-mode", ("no",)), ("sentinel", ("announce-ip", host)),
+                ("sentinel", ("announce-port", str(port))),
+                *((("bind-source-addr", (private,)),) if program.binds_source else ()),
+            )  # fmt: skip
         found = [
             *(self._papers or (("port", (str(port),)),)), ("bind", (private,)),
             ("protected-mode", ("no",)), ("dir", (str(self._folder / node / "data"),)),
             ("replica-announce-ip", (host,)), ("replica-announce-port", (str(port),)),
         ]  # fmt: skip
-        if self.program.binds_source:
+        if program.binds_source:
             found.append(("bind-source-addr", (private,)))
-        if self.program.guards_debug:
+        if program.guards_debug:
             found.append(("enable-debug-command", ("yes",)))
         return tuple(found)
 
@@ -364,11 +380,17 @@ class ProcessStage:
 
     async def _tend(self, request: StartNode, folder: Path) -> None:
         """One life of a node: start, pass its log on, tell its end."""
-        command = list(self.program.command)
-        for name, arguments in request.directives:
-            command.extend((f"--{name}", *arguments))
+        command = list(self._program(request.node).command)
+        if request.sentinel:
+            path = folder / "data" / sentinel_file.NAME
+            if not path.exists():
+                path.write_text(sentinel_file.text_of(request))
+            command.extend((str(path), "--sentinel"))
+        else:
+            for name, arguments in request.directives:
+                command.extend((f"--{name}", *arguments))
         environment = dict(os.environ)
-        if self.on == "live":
+        if self.on == "live" or self._mixed:
             # The node runs in a folder of its own and still finds the package that this process runs.
             root = str(Path(__file__).resolve().parents[3])
             environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, environment.get("PYTHONPATH", ""))))

@@ -16,6 +16,7 @@ from replicator.core.effects import Level
 from replicator.core.node import Node
 from replicator.core.now import Now
 from replicator.core.replication.primary import LinkState
+from replicator.core.sentinel.machine import Sentinel
 from replicator.core.surroundings import Surroundings
 from replicator.scenario.play.faults import Mischief
 from replicator.scenario.play.observe import Seen
@@ -39,8 +40,10 @@ from replicator.scenario.play.stage import (
 )
 from replicator.scenario.play.workload import Client, packed
 from replicator.scenario.script.script import Script
+from replicator.scenario.stages.sim_sentinel import build as build_sentinel
 from replicator.simulation import guard
 from replicator.simulation.clocks import Clock
+from replicator.simulation.council import Council
 from replicator.simulation.disk import Disk
 from replicator.simulation.kernel import Kernel
 from replicator.simulation.local import Local
@@ -169,8 +172,11 @@ class SimulatedStage:
     engine = "replicator"
     sample_ms = SAMPLE_MS
 
-    def __init__(self, script: Script, seed: int, *, make_node: MakeNode = Node, monitored: bool = True) -> None:
-        self.script, self.seed, self.make_node = script, seed, make_node
+    def __init__(
+        self, script: Script, seed: int, *, make_node: MakeNode = Node, monitored: bool = True,
+        make_sentinel: Callable[..., Sentinel] = Sentinel,
+    ) -> None:  # fmt: skip
+        self.script, self.seed, self.make_node, self.make_sentinel = script, seed, make_node, make_sentinel
         self.plan = list(script.faults.plan)
         self.mischief: Mischief | None = None
         self._beside: dict[int, Callable[[Answer], None]] = {}
@@ -193,6 +199,7 @@ class SimulatedStage:
             self.costs.read_bytes = chance.choice((100, 1000, 1 << 20))
         self.findings: list[str] = []  # what the monitors and the machines themselves objected to
         self.monitor = Monitor(self.findings.append) if monitored else None
+        self.council = Council(self.findings.append) if monitored and script.sentinels() else None
         self.machines: dict[str, Machine] = {}
         self.clients: dict[str, Process] = {}
         self.counts: dict[str, int] = {}
@@ -200,7 +207,8 @@ class SimulatedStage:
         self._planned_report = False
         self._player_due_us = -1
         self._client_names = script.client_names()
-        for index, name in enumerate(script.upstreams()):
+        self.sentinels = frozenset(script.sentinels())
+        for index, name in enumerate(script.parties()):
             address = (f"10.0.0.{index + 1}", PORT)
             self.net.name(address[0], name)
             self.machines[name] = Machine(name, address, Disk(self.kernel.random(f"disk/{name}")), self._clock(name))
@@ -230,6 +238,8 @@ class SimulatedStage:
     def directives(self, node: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
         """What a node needs here."""
         host, port = self.address(node)
+        if node in self.sentinels:
+            return (("port", (str(port),)), ("sentinel", ("announce-ip", host)))
         return (
             ("port", (str(port),)), ("bind", (host,)), ("protected-mode", ("no",)), ("replica-announce-ip", (host,)),
             ("replica-announce-port", (str(port),)), ("enable-debug-command", ("yes",)),
@@ -283,7 +293,8 @@ class SimulatedStage:
 
     def _judge_end(self) -> None:
         if self.monitor is not None:
-            self.monitor.compare({name: one.node for name, one in self.machines.items() if one.node is not None})
+            nodes = {name: one.node for name, one in self.machines.items() if name not in self.sentinels}
+            self.monitor.compare({name: node for name, node in nodes.items() if node is not None})
 
     # The player.
 
@@ -397,22 +408,18 @@ class SimulatedStage:
             machine.disk.wipe()
         machine.lives += 1
         life = f"node/{machine.name}/{machine.lives}"
-        config = Config(MemoryStore())
-        argv: list[str] = []
-        for name, arguments in request.directives:
-            argv += [f"--{name}", *arguments]
-        config.load("", argv)
-        surroundings = Surroundings(pid=1000 + machine.lives)  # no meter: time stands still while a machine works
-        node = self.make_node(config, self.kernel.random(life), surroundings)
+        node = self._sentinel(request, machine, life) if request.sentinel else self._node(request, machine, life)
         hooks = Hooks(
             log=lambda level, message: self._logged(machine, level, message),
             announce=lambda name, fields: self._announced(machine, name, fields),
             ended=lambda code, how: self._ended(machine, how),
             broke=lambda text: self.findings.append(f"{machine.name}: an exception left the node\n{text}"),
         )
-        if self.monitor is not None:
+        if isinstance(node, Sentinel):
+            if self.council is not None:
+                hooks.stepped = self.council.watch(machine.name, node)
+        elif self.monitor is not None:
             hooks.stepped = self.monitor.watch(machine.name, node, machine.address)
-        machine.config = config
         machine.process = Process(
             self.kernel, self.net, machine.name, machine.address, node,
             clock=machine.clock, disk=machine.disk, chance=self.kernel.random(f"{life}/process"), hooks=hooks,
@@ -420,6 +427,20 @@ class SimulatedStage:
         )  # fmt: skip
         machine.process.busy_until_us = self.kernel.now_us + BOOT_US
         machine.process.later(machine.process.start)
+
+    def _node(self, request: StartNode, machine: Machine, life: str) -> Node:
+        config = machine.config = Config(MemoryStore())
+        argv: list[str] = []
+        for name, arguments in request.directives:
+            argv += [f"--{name}", *arguments]
+        config.load("", argv)
+        surroundings = Surroundings(pid=1000 + machine.lives)  # no meter: time stands still while a machine works
+        return self.make_node(config, self.kernel.random(life), surroundings)
+
+    def _sentinel(self, request: StartNode, machine: Machine, life: str) -> Sentinel:
+        chance = self.kernel.random(life)
+        port = machine.address[1]
+        return build_sentinel(request, machine.disk, port, 1000 + machine.lives, chance, self.make_sentinel)
 
     def kill(self, node: str, *, power_loss: bool = False) -> None:
         """End the node's process at once."""

@@ -100,6 +100,8 @@ def flushall(ctx: Context, argv: list[bytes]) -> bytes:
     for db in ctx.keyspace.databases:
         if db.values or db.watched or db.awaited:
             removed += db.clear()
+    if ctx.keyspace.on_flushed is not None:
+        ctx.keyspace.on_flushed()
     _count(ctx, removed)
     return reply.OK
 

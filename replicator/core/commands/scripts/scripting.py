@@ -235,12 +235,14 @@ def script_kill(ctx: Caller, argv: list[bytes]) -> bytes:
     summary="Set the debug mode for executed scripts.",
     categories="scripting",
     arguments="YES|SYNC|NO",
-    differs="Accepted; scripts always run without the debugger.",
+    differs="There is no debugger: YES and SYNC are refused.",
 )
 def script_debug(ctx: Caller, argv: list[bytes]) -> bytes:
     """SCRIPT DEBUG YES|SYNC|NO"""
     if argv[2].lower() not in (b"yes", b"sync", b"no"):
         raise CommandError("ERR Use SCRIPT DEBUG YES/SYNC/NO")
+    if argv[2].lower() != b"no":
+        raise CommandError("ERR The debugger of scripts (ldb) is not supported by this server")
     return reply.OK
 
 

@@ -102,6 +102,11 @@ def _active_expire(ctx: Client, argv: list[bytes]) -> bytes:
     return reply.OK
 
 
+def _lenient_scripts(ctx: Client, argv: list[bytes]) -> bytes:
+    ctx.server.scripting.lenient = (parse_int(argv[2]) or 0) != 0
+    return reply.OK
+
+
 def _replicate(ctx: Client, argv: list[bytes]) -> bytes:
     """DEBUG REPLICATE argv...: as it is, to replicas."""
     ctx.server.outgoing.tell_replicas(argv[2:])
@@ -136,6 +141,8 @@ def _protocol(ctx: Client, argv: list[bytes]) -> bytes:
         head = b"|1\r\n" + reply.bulk(b"key-popularity") + reply.array([reply.bulk(b"key:123"), reply.integer(90)])
         return (head if resp3 else b"") + reply.bulk(b"Some real reply following the attribute")
     if kind == b"push":
+        if not resp3:
+            raise CommandError("ERR RESP2 is not supported by this command")
         return reply.push([reply.bulk(b"server-cpu-usage"), reply.integer(42)], resp3)
     if kind == b"verbatim":
         return reply.verbatim(b"This is a verbatim\nstring", resp3)
@@ -146,7 +153,7 @@ def _protocol(ctx: Client, argv: list[bytes]) -> bytes:
         return b"(" + number + b"\r\n" if resp3 else reply.bulk(number)
     raise CommandError(
         "ERR Wrong protocol type name. Please use one of the following: "
-        "string|integer|double|null|array|set|map|attrib|push|verbatim|true|false"
+        "string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false"
     )
 
 
@@ -233,7 +240,8 @@ _SUBCOMMANDS: dict[bytes, tuple[Callable[[Client, list[bytes]], bytes], int, int
     b"quicklist-packed-threshold": (_nothing, 1, 1),
     b"replybuffer": (_nothing, 2, 2),
     b"jmap": (_nothing, 0, 0),
-    b"set-disable-deny-scripts": (_nothing, 1, 1),
+    b"set-disable-deny-scripts": (_lenient_scripts, 1, 1),
+    b"aof-flush-sleep": (_nothing, 1, 1),
     b"config-rewrite-force-all": (_nothing, 0, 0),
     b"help": (_help, 0, 0),
 }

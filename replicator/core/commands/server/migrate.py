@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from replicator.core.command_table.registry import WRITE, command
+from replicator.core.command_table.registry import MOVABLE_KEYS, WRITE, command
 from replicator.core.commands.parts import Client
 from replicator.core.errors import NOT_AN_INTEGER, SYNTAX, CommandError
 from replicator.core.wire.numbers import parse_int
@@ -26,7 +26,8 @@ def _keys_at(argv: list[bytes]) -> Sequence[int]:
 @command(
     "migrate",
     arity=-6,
-    flags=WRITE,
+    flags=WRITE | MOVABLE_KEYS,
+    keys=(3, 3, 1),
     find_keys=_keys_at,
     group="generic",
     since="2.6.0",

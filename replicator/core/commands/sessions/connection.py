@@ -205,7 +205,7 @@ def reset(ctx: Client, argv: list[bytes]) -> bytes:
 )
 def time(ctx: Client, argv: list[bytes]) -> bytes:
     """TIME"""
-    ms = ctx.keyspace.now_ms
-    return reply.bulks([b"%d" % (ms // 1000), b"%d" % (ms % 1000 * 1000)])
+    us = 1000 * ctx.keyspace.now_ms + ctx.server.scripting.time_in_script()
+    return reply.bulks([b"%d" % (us // 1_000_000), b"%d" % (us % 1_000_000)])
 
 

@@ -5,7 +5,15 @@ Source: https://redis.io/docs/latest/develop/interact/programmability/lua-api/
 
 API = r"""-- the API -------------------------------------------------------------------------------------------------
 
-local command = host.command
+local plain_command, command_of_many = host.command, host.command_of_many
+
+-- Of many arguments the stack of C, on which they go to the host, could not hold all.
+local function command(...)
+  local count = select('#', ...)
+  if count < 7000 then return plain_command(...) end
+  return command_of_many({ ... }, count)
+end
+
 local sha1, log, may_run = roomy(host.sha1), roomy(host.log), roomy(host.may_run)
 
 local function no_arguments()

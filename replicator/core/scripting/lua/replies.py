@@ -5,7 +5,7 @@ Source: https://redis.io/docs/latest/develop/interact/programmability/lua-api/#d
 
 REPLIES = r"""-- RESP to Lua -----------------------------------------------------------------------------------------
 
-local parse
+local parse, _
 
 local function parse_line(data, at)
   local stop = find(data, '\r', at, true)
@@ -61,7 +61,12 @@ function parse(data, at)
     local content = sub(data, behind + 4, behind + length - 1)
     return { verbatim_string = { format = sub(data, behind, behind + 2), string = content } }, behind + length + 2
   elseif kind == 40 then return { big_number = text }, behind   -- (
-  elseif kind == 62 then return parse_items(data, behind, tonumber(text))   -- >
+  elseif kind == 62 then                            -- >: of a push scripts see nothing
+    _, behind = parse_items(data, behind, tonumber(text))
+    return nil, behind
+  elseif kind == 124 then                           -- |: nor of attributes
+    _, behind = parse_items(data, behind, 2 * tonumber(text))
+    return parse(data, behind)
   end
   error('unknown reply type', 0)
 end

@@ -161,7 +161,7 @@ class RdbReader(ValueReader):
             stored = int.from_bytes((yield from self._take(8)), "little")
             if self._check_crc and stored and stored != self._crc:
                 self._at -= 8
-                raise self._error(f"wrong checksum: the file says {stored:016x}, its bytes {self._crc:016x}")
+                raise self._error(f"RDB CRC error: the file says {stored:016x}, its bytes {self._crc:016x}")
         self._sink.end()
 
     def _plain_keys(self) -> int:
