@@ -79,6 +79,7 @@ from replicator.core.report.counters import Counters
 from replicator.core.report.info import Sources
 from replicator.core.roles.acknowledgements import Acknowledgements
 from replicator.core.roles.applying import Applying
+from replicator.core.roles.durability import Durability
 from replicator.core.roles.failover import Failover
 from replicator.core.roles.pauses import Pauses
 from replicator.core.roles.payload import Payload
@@ -104,13 +105,11 @@ class Node:
     # Behind thirty attributes an instance's dictionary is no longer shared, and all access to it slower.
     __slots__ = (
         "_handlers", "acknowledgements", "admission", "append_only", "applying", "calling", "clients", "cluster",
-        "config", "connections",
-        "counters", "cron_ms", "evictor", "executor", "expiry", "failover", "gates", "held", "history", "journal",
-        "keyspace", "loads",
-        "memory", "monitors", "outgoing", "output", "pauses", "peers", "ping_ms", "primary", "pubsub",
-        "random", "replica", "report", "role", "roll", "run_id", "saving", "scripting", "server", "shutdown",
-        "snapshots", "statistics", "surroundings", "syncing", "table", "tracker", "transfers", "turn", "users",
-        "waiting",
+        "config", "connections", "counters", "cron_ms", "durability", "evictor", "executor", "expiry", "failover",
+        "gates", "held", "history", "journal", "keyspace", "loads", "memory", "monitors", "outgoing", "output",
+        "pauses", "peers", "ping_ms", "primary", "pubsub", "random", "replica", "report", "role", "roll", "run_id",
+        "saving", "scripting", "server", "shutdown", "snapshots", "statistics", "surroundings", "syncing", "table",
+        "tracker", "transfers", "turn", "users", "waiting",
     )  # fmt: skip
 
     def __init__(self, config: Config, chance: Random, surroundings: Surroundings | None = None) -> None:
@@ -195,7 +194,7 @@ class Node:
         self.journal = self.append_only.journal
         self.loads = Loads(
             turn, config, self.gates, self.keyspace, outgoing, self.primary, replica, self.evictor, self.snapshots,
-            self.append_only, self.scripting.load_libraries,
+            self.append_only, self.waiting, self.scripting,
         )  # fmt: skip
         self.saving = Saving(turn, config, self.surroundings.pid, outgoing, self.waiting, self.snapshots)
         self.keyspace.on_flushed = self.saving.flushed
@@ -264,6 +263,7 @@ class Node:
         """Primary or replica: what each does, and how one becomes the other."""
         config, turn, outgoing, primary, replica = self.config, self.turn, self.outgoing, self.primary, self.replica
         self.acknowledgements = Acknowledgements(turn, self.keyspace, outgoing, primary, self.waiting)
+        self.durability = Durability(turn, self.append_only, primary, replica, self.waiting, self.acknowledgements)
         self.failover = Failover(
             turn, outgoing, primary, replica, self.role, self.acknowledgements, self.pauses
         )
@@ -306,9 +306,9 @@ class Node:
             transactions=Transactions(self.keyspace, self.calling, self.users, self.monitors, self.tracker),
             outgoing=self.outgoing, expiry=self.expiry, loads=self.loads, saving=self.saving,
             reload=Reload(self.turn, self.keyspace, self.outgoing, self.replica, self.snapshots, self.loads),
-            role=self.role, syncing=self.syncing, acknowledgements=self.acknowledgements, pauses=self.pauses,
-            failover=self.failover, shutdown=self.shutdown, report=self.report, counters=self.counters,
-            transfers=self.transfers, cluster=self.cluster,
+            role=self.role, syncing=self.syncing, acknowledgements=self.acknowledgements, durability=self.durability,
+            pauses=self.pauses, failover=self.failover, shutdown=self.shutdown, report=self.report,
+            counters=self.counters, transfers=self.transfers, cluster=self.cluster,
         )  # fmt: skip
         self.roll.open(self.server, weigh=self.output.weigh, wait_for_keys=self.waiting.wait_for_keys)
         self._limit_memory()

@@ -81,7 +81,7 @@ MUTANTS: list[Mutant] = [
     Mutant("WAIT counts what was sent", "bytes handed to the network count as acknowledged", Primary, "acked_by",
            "link.acked >= position", "(link.cursor is not None and link.cursor.position >= position)", "wait"),
     Mutant("WAIT looks at the write before", "a WAIT in its write's packet waits for the write before it",
-           Acknowledgements, "wait", "self.keyspace.dirty != outgoing.batch_dirty", "False", "wait"),
+           Acknowledgements, "position_of", "self.keyspace.dirty != outgoing.batch_dirty", "False", "wait"),
     Mutant("writes go on during FAILOVER", "the handing-over primary accepts writes", Failover, "begin",
            "self.pauses.hold(_REASON)\n", "pass\n", "handover"),
     Mutant("FAILOVER without catching up", "the target is taken before it has everything", Acknowledgements,

@@ -32,6 +32,8 @@ class Wait(Enum):
 
     KEYS = "that one of some keys changes"
     REPLICAS = "acknowledgements (WAIT)"
+    DURABLE = "that its writes are durable (WAITAOF)"
+    LOAD = "that the append-only file has been read (DEBUG LOADAOF)"
     PAUSE = "the end of a pause"
     SAVE = "a snapshot in the foreground"
     SHUTDOWN = "the end of the process"
@@ -62,6 +64,7 @@ class Blocked:
     since_ms: int = 0
     position: int = 0  # WAIT: the offset to be acknowledged
     wanted: int = 0  # WAIT: by how many
+    local: int = 0  # WAITAOF: and whether it is to be durable here
 
 
 @dataclass(slots=True)

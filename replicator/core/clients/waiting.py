@@ -87,7 +87,7 @@ class Waiting:
     def end_for_role_change(self) -> None:
         """Writes that wait cannot be served by a replica."""
         for session in list(self.blocked):
-            if session.blocked is not None and session.blocked.kind in (Wait.KEYS, Wait.REPLICAS):
+            if session.blocked is not None and session.blocked.kind in (Wait.KEYS, Wait.REPLICAS, Wait.DURABLE):
                 self.unblock(session, _ROLE_CHANGED)
                 session.close("role changed")
 

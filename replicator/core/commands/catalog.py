@@ -11,6 +11,7 @@ from replicator.core.commands.server import (
     cluster,
     config,
     debug,
+    durable,
     latency,
     memory,
     migrate,
@@ -33,7 +34,7 @@ from replicator.core.commands.strings import ranges as string_ranges
 # fmt: off
 FAMILIES = (
     acl, bitfield, bits, blocking, clients, cluster, command, config, connection, counters, databases, debug,
-    dump, editing, expire, functions, geo, geo_search, groups, hashes, hyperloglog, keys, latency, lcs, lists,
+    dump, durable, editing, expire, functions, geo, geo_search, groups, hashes, hyperloglog, keys, latency, lcs, lists,
     memory, migrate, modules, monitor, object, pops, pubsub, read, replication, scan, scripting, server, sets,
     sets_algebra, slowlog, sort, sorted_sets, sorted_sets_algebra, sorted_sets_ranges, streams, streams_info,
     string_ranges, strings, tracking, transactions,

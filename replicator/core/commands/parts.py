@@ -132,6 +132,13 @@ class Counters(Protocol):
         """CONFIG RESETSTAT."""
 
 
+class Durability(Protocol):
+    """WAITAOF (roles/durability.py)."""
+
+    def wait(self, session: session.Session, local: int, replicas: int, timeout_ms: int) -> bytes:
+        """WAITAOF local replicas timeout."""
+
+
 class Transfers(Protocol):
     """Keys that become another node's (execution/transfers.py)."""
 
@@ -209,6 +216,7 @@ class Server:
     role: Role
     syncing: Syncing
     acknowledgements: Acknowledgements
+    durability: Durability
     pauses: Pauses
     failover: Failover
     shutdown: Shutdown

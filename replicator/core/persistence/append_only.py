@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from replicator.core.clients.session import Session
 from replicator.core.command_table.registry import WRITE
 from replicator.core.config.config import Config
 from replicator.core.effects import Level
+from replicator.core.errors import CommandError
 from replicator.core.events import FileChunk, FileCommitted, FileFailed, FileSynced
 from replicator.core.gates import Gates
 from replicator.core.persistence.journal import Journal, State
@@ -41,6 +43,9 @@ class AppendOnly:
         rewriter.cancel = snapshots.cancel
         self.replay: Replay | None = None
         self.durable: Callable[[], None] = _nothing
+        self.load_again: Callable[[Session], bytes] = lambda session: b""  # DEBUG LOADAOF; set by Loads
+        self.watched = False  # somebody waits for more to be durable
+        self._more = False  # there is more
         self.journal.on_trouble = self._changed
         self.journal.on_distrust = self.rewriter.distrust
         self.journal.on_durable = self._on_durable
@@ -67,7 +72,12 @@ class AppendOnly:
 
     def _on_durable(self) -> None:
         self.rewriter.settled()
-        self.durable()
+        self._more = self.watched  # told by `advance`: when the sync that was asked for now has been made
+
+    @property
+    def promises(self) -> bool:
+        """What is durable in the file is durable: it is the one that a start would load."""
+        return self.journal.state is State.ON
 
     # -- on and off ----------------------------------------------------------------------------------------------------
 
@@ -117,12 +127,17 @@ class AppendOnly:
 
     def deadline_ms(self) -> int | None:
         """When `advance` has work (mono ms)."""
+        if self._more:
+            return self._turn.now.mono_ms
         soonest = self.journal.deadline_ms()
         other = self.rewriter.deadline_ms()
         return other if soonest is None or (other is not None and other < soonest) else soonest
 
     def advance(self) -> None:
         """Do what is due."""
+        if self._more:
+            self._more = self.watched = False
+            self.durable()
         self.journal.advance()
 
     def cron(self) -> None:
@@ -132,10 +147,10 @@ class AppendOnly:
     # -- orders --------------------------------------------------------------------------------------------------------
 
     def rewrite(self) -> str:
-        """BGREWRITEAOF; the reply. Raises ValueError with an error's text."""
+        """BGREWRITEAOF; the reply. Raises CommandError."""
         rewriter = self.rewriter
         if rewriter.running:
-            raise ValueError("ERR Background append only file rewriting already in progress")
+            raise CommandError("ERR Background append only file rewriting already in progress")
         rewriter.wanted = True
         if self._child_active():
             return "Background append only file rewriting scheduled"

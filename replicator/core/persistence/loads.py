@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
-from replicator.core.clients.session import Asked, Session
+from replicator.core.clients.session import Asked, Blocked, Session, Wait
+from replicator.core.clients.waiting import Waiting
+from replicator.core.command_table.context import PENDING
 from replicator.core.command_table.registry import LOADING, NO_ASYNC_LOADING
 from replicator.core.config.config import Config
 from replicator.core.effects import Exit, Level, ReadFile, StopReading
@@ -22,10 +25,21 @@ from replicator.core.replication.outgoing import Outgoing
 from replicator.core.replication.primary import Primary
 from replicator.core.replication.replica import Replica
 from replicator.core.turn import Turn
+from replicator.core.wire import reply
 from replicator.core.wire.aof import Manifest
 from replicator.core.wire.request import Argv
 
 _LOADING = "LOADING Redis is loading the dataset in memory"
+
+
+class Functions(Protocol):
+    """The libraries of functions, which lie in snapshots (scripting.state.Scripting)."""
+
+    def library_codes(self) -> list[bytes]:
+        """Their codes."""
+
+    def load_libraries(self, codes: list[bytes]) -> None:
+        """These libraries in place of those that are there."""
 
 
 class Loads:
@@ -52,7 +66,8 @@ class Loads:
         evictor: Evictor,
         snapshots: Snapshots,
         append_only: AppendOnly,
-        adopt_functions: Callable[[list[bytes]], None],
+        waiting: Waiting,
+        functions: Functions,
     ) -> None:
         self.turn = turn
         self.config = config
@@ -65,7 +80,12 @@ class Loads:
         self.evictor = evictor
         self.snapshots = snapshots
         self.append_only = append_only
-        self.adopt_functions = adopt_functions
+        self.waiting = waiting
+        self.functions = functions
+        append_only.load_again = self.load_again
+        self._kept: Keyspace | None = None  # DEBUG LOADAOF: the data until the file has been read
+        self._kept_functions: list[bytes] = []
+        self._asked_by: Session | None = None
         self.loading: Loading | None = None
         self.is_member_replica: Callable[[], bool] = lambda: False
         self.skip_checksum = False  # DEBUG SET-SKIP-CHECKSUM-VALIDATION
@@ -95,6 +115,34 @@ class Loads:
         replay.failed = self._append_only_failed
         replay.begin()
 
+    def load_again(self, session: Session) -> bytes:
+        """DEBUG LOADAOF: the data is what the append-only file holds. What it was comes back if that cannot be read."""
+        if self.loading is not None:
+            raise CommandError("ERR Another load is under way")
+        self.append_only.rewriter.anew()
+        self.append_only.rewriter.disable()
+        kept = self._kept = self._empty_keyspace()
+        for mine, theirs in zip(self.keyspace.databases, kept.databases, strict=True):
+            theirs.values, theirs.expires, theirs.schedule = mine.values, mine.expires, mine.schedule
+            mine.clear()
+        self._kept_functions = self.functions.library_codes()
+        self._asked_by = session
+        self.waiting.park(session, Blocked(Wait.LOAD, session.argv, session.command, None, b""))
+        self.begin(Source.APPEND_ONLY, "", asynchronous=False)
+        self._replay()
+        return PENDING
+
+    def _loaded_again(self, why: str) -> None:
+        """DEBUG LOADAOF has ended; why: "" for success."""
+        session = self._asked_by
+        assert session is not None
+        self._asked_by = self._kept = None
+        if not why:
+            self.turn.log(Level.WARNING, "Append Only File loaded by DEBUG LOADAOF")
+        if session.blocked is not None and session.blocked.kind is Wait.LOAD:
+            problem = f"ERR Error trying to load the append only file, check server logs: {why}"
+            self.waiting.unblock(session, reply.error(problem) if why else reply.OK)
+
     def _empty_keyspace(self) -> Keyspace:
         keyspace = Keyspace(len(self.keyspace.databases))
         keyspace.now_ms = self.turn.now.unix_ms
@@ -107,20 +155,33 @@ class Loads:
             self.turn.log(Level.NOTICE, "RDB is base AOF")
         loader.finish()
         self.keyspace.adopt(loader.keyspace)
-        self.adopt_functions(loader.functions)
+        self.functions.load_libraries(loader.functions)
         self.snapshots.last_keys_loaded = loader.keys
         self.snapshots.last_keys_expired = loader.expired
         self.turn.log(Level.NOTICE, f"Done loading RDB, keys loaded: {loader.keys}, keys expired: {loader.expired}.")
 
     def _append_only_loaded(self, manifest: Manifest, sizes: dict[str, int]) -> None:
         self.end()
-        self.append_only.rewriter.ready = self.on_ready
-        self.append_only.rewriter.open(manifest, sizes)
+        rewriter = self.append_only.rewriter
+        if self._asked_by is None:
+            rewriter.ready = self.on_ready
+            rewriter.open(manifest, sizes)
+        elif self.config["appendonly"]:
+            rewriter.ready = lambda: self._loaded_again("")
+            rewriter.open(manifest, sizes)
+        else:
+            self._loaded_again("")
 
     def _append_only_failed(self, why: str) -> None:
         self.turn.log(Level.WARNING, why)
         self.end()
-        self.turn.later.append(Exit(1))
+        if self._kept is None:
+            self.turn.later.append(Exit(1))
+            return
+        self.keyspace.adopt(self._kept)
+        self.functions.load_libraries(self._kept_functions)
+        self.append_only.restart()
+        self._loaded_again(why)
 
     def begin(self, source: Source, name: str, *, asynchronous: bool) -> None:
         """A load begins; until it ends the gate lets through what may run while loading."""
@@ -153,7 +214,7 @@ class Loads:
         self.keyspace.adopt(loading.keyspace)
         self.evictor.adopt_uses(loading.loader.uses)
         self.snapshots.saved_changes = self.keyspace.changes
-        self.adopt_functions(loading.loader.functions)
+        self.functions.load_libraries(loading.loader.functions)
         self.snapshots.last_keys_loaded = loading.loader.keys
         self.snapshots.last_keys_expired = loading.loader.expired
         self._describe(loading.loader.aux)
@@ -244,7 +305,13 @@ class Loads:
         self.turn.log(Level.WARNING, f"Fatal error loading the DB, check server logs. Exiting. ({name}: {why})")
         self.turn.emit(StopReading(name))
         self.end()
-        self.turn.later.append(Exit(1))
+        if self._kept is None:
+            self.turn.later.append(Exit(1))
+            return
+        self.keyspace.adopt(self._kept)
+        self.functions.load_libraries(self._kept_functions)
+        self.append_only.restart()
+        self._loaded_again(why)
 
     def _loaded_at_start(self, loading: Loading) -> None:
         self.adopt()

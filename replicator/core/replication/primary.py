@@ -81,6 +81,7 @@ class Link:
     streaming: bool = False  # the driver may pull
     acked: int = 0  # the last ACK; 0 before the first one, whatever the replica has asked for
     acked_ms: int = 0
+    durable: int = -1  # how far its append-only file is durable, as far as it has told
     stalled_ms: int = -1  # since when a diskless payload waits for it; -1: it does not
     since_ms: int = 0  # when it began to wait for a snapshot
     started_ms: int = 0

@@ -54,6 +54,7 @@ class Replica:
     transfer: Transfer  # of the full synchronization under way, or the last one
 
     def __init__(self, history: History, settings: Settings, chance: Random, turn: Turn, peers: Peers) -> None:
+        self.durable_offset: Callable[[int], int | None] = lambda applied: None  # of so much, how much is durable here
         self.history = history
         self.settings = settings
         self.chance = chance
@@ -177,13 +178,15 @@ class Replica:
         return 1000 * self._number("repl-timeout")
 
     def acknowledge(self, now: Now, position: int | None = None) -> None:
-        """REPLCONF ACK <offset>."""
+        """REPLCONF ACK <offset> [FACK <offset>]."""
         if self.state is ReplicaState.CONNECTED:
             self.last_ack_ms = now.mono_ms
             if not self._knows_offsets:
                 return
             position = self.history.end if position is None else position
-            self._request(b"REPLCONF", b"ACK", b"%d" % position)
+            durable = self.durable_offset(position)
+            fack = () if durable is None else (b"FACK", b"%d" % durable)
+            self._request(b"REPLCONF", b"ACK", b"%d" % position, *fack)
 
     def show_life(self, now: Now) -> None:
         """While we load, a line end every second keeps the primary from giving up on us."""

@@ -30,12 +30,8 @@ class Acknowledgements:
 
     def wait(self, session: Session, wanted: int, timeout_ms: int) -> bytes:
         """WAIT: how many replicas have acknowledged the caller's last write; waits for more if they are too few."""
-        outgoing, primary = self.outgoing, self.primary
-        outgoing.flush()
-        position = session.write_position
-        if self.keyspace.dirty != outgoing.batch_dirty:
-            # The write came in the same packet: its session learns its place after the batch.
-            position = outgoing.history.end
+        primary = self.primary
+        position = self.position_of(session)
         count = primary.acked_by(position)
         if count >= wanted or session.deny_blocking:
             return reply.integer(count)
@@ -52,6 +48,15 @@ class Acknowledgements:
         self.waiting.park(session, blocked)
         self.ask()
         return PENDING
+
+    def position_of(self, session: Session) -> int:
+        """The offset behind the last write of the caller whose command runs now."""
+        outgoing = self.outgoing
+        outgoing.flush()
+        if self.keyspace.dirty != outgoing.batch_dirty:
+            # The write came in the same packet: its session learns its place after the batch.
+            return outgoing.history.end
+        return session.write_position
 
     def ask(self) -> None:
         """Ask all replicas for an ACK now, through the stream."""

@@ -36,7 +36,7 @@ from replicator.core.wire.numbers import parse_int
 from replicator.core.wire.request import Argv, encoded_size, split_words
 
 BASE, INCREMENT, HISTORY = "b", "i", "h"
-RDB_MAGIC = b"REDIS"
+RDB_MAGICS = (b"REDIS", b"VALKEY")
 
 
 # -- the manifest ------------------------------------------------------------------------------------------------------
@@ -425,5 +425,5 @@ class CommandReader:
 
 def is_rdb(first: bytes) -> bool:
     """Whether a file that begins so is an RDB file (or begins with one)."""
-    return first[: len(RDB_MAGIC)] == RDB_MAGIC
+    return first.startswith(RDB_MAGICS)
 

@@ -127,7 +127,7 @@ class Forwarder:
                 return
             except OSError:
                 continue  # the caller gave up before it was accepted
-            nursery.start_soon(self._carry, near, callee, target)
+            nursery.start_soon(self.carry, near, callee, target)
 
     def shut(self, callee: str) -> None:
         """Nobody listens at the node's announced address any more: callers are refused."""
@@ -139,7 +139,12 @@ class Forwarder:
         for callee in list(self._serving):
             self.shut(callee)
 
-    async def _carry(self, near: trio.SocketStream, callee: str, target: tuple[str, int]) -> None:
+    def connections(self) -> list[Connection]:
+        """All that stand."""
+        return list(self._connections)
+
+    async def carry(self, near: trio.SocketStream, callee: str, target: tuple[str, int]) -> None:
+        """Join a caller's accepted connection with the node `callee`, which is at `target`, until it ends."""
         try:
             source = near.socket.getpeername()[0]
         except OSError:

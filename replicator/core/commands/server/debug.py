@@ -89,6 +89,16 @@ def _reload(ctx: Client, argv: list[bytes]) -> bytes:
     return reply.OK
 
 
+def _load_aof(ctx: Client, argv: list[bytes]) -> bytes:
+    return ctx.server.append_only.load_again(ctx)
+
+
+def _flush_sleep(ctx: Client, argv: list[bytes]) -> bytes:
+    """DEBUG AOF-FLUSH-SLEEP microseconds: the process sleeps before each write of the append-only file."""
+    ctx.server.append_only.journal.flush_sleep_us = max(0, _integer(argv[2]))
+    return reply.OK
+
+
 def _change_id(ctx: Client, argv: list[bytes]) -> bytes:
     server = ctx.server
     server.outgoing.flush()
@@ -220,6 +230,8 @@ _SUBCOMMANDS: dict[bytes, tuple[Callable[[Client, list[bytes]], bytes], int, int
     b"populate": (_populate, 1, 3),
     b"object": (_object, 1, 2),
     b"reload": (_reload, 0, 3),
+    b"loadaof": (_load_aof, 0, 0),
+    b"aof-flush-sleep": (_flush_sleep, 1, 1),
     b"change-repl-id": (_change_id, 0, 0),
     b"set-active-expire": (_active_expire, 1, 1),
     b"replicate": (_replicate, 1, 1 << 20),
@@ -241,7 +253,6 @@ _SUBCOMMANDS: dict[bytes, tuple[Callable[[Client, list[bytes]], bytes], int, int
     b"replybuffer": (_nothing, 2, 2),
     b"jmap": (_nothing, 0, 0),
     b"set-disable-deny-scripts": (_lenient_scripts, 1, 1),
-    b"aof-flush-sleep": (_nothing, 1, 1),
     b"config-rewrite-force-all": (_nothing, 0, 0),
     b"help": (_help, 0, 0),
 }

@@ -149,6 +149,11 @@ def replconf(ctx: Client, argv: list[bytes]) -> bytes:
     link = ctx.server.syncing.link_of(ctx)
     if len(argv) == 3 and argv[1] in (b"ACK", b"ack"):  # every second, from each replica
         return _ack(ctx, link, argv[2])
+    if len(argv) == 5 and argv[1].lower() == b"ack" and argv[3].lower() == b"fack":
+        durable = parse_int(argv[4])
+        if durable is not None and durable > link.durable:
+            link.durable = durable
+        return _ack(ctx, link, argv[2])
     for option, value in zip(argv[1::2], argv[2::2], strict=True):
         name = option.lower()
         if name == b"listening-port":

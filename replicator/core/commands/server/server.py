@@ -85,24 +85,6 @@ def bgsave(ctx: Client, argv: list[bytes]) -> bytes:
 
 
 @command(
-    "bgrewriteaof",
-    arity=1,
-    flags=ADMIN | NO_SCRIPT | NO_ASYNC_LOADING,
-    group=GROUP,
-    since="1.0.0",
-    complexity="O(1)",
-    summary="Asynchronously rewrites the append-only file to disk.",
-    categories="admin dangerous",
-)
-def bgrewriteaof(ctx: Client, argv: list[bytes]) -> bytes:
-    """BGREWRITEAOF"""
-    try:
-        return reply.simple(ctx.server.append_only.rewrite())
-    except ValueError as problem:
-        raise CommandError(str(problem)) from None
-
-
-@command(
     "lastsave",
     arity=1,
     flags=LOADING | STALE | FAST,
