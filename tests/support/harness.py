@@ -91,7 +91,7 @@ class Harness:
         self.table = {name.encode(): entry.copy() for name, entry in REGISTRY.items()}
         self.keyspace.now_ms = START.unix_ms
         self.server.evictor = Evictor(self.keyspace, self.server.config, self.server.random)
-        self.server.services = SimpleNamespace(memory_overheads=dict)
+        self.server.report = SimpleNamespace(overheads=dict)
         self.meter_us = 0  # what server.meter reads
         self.logged: list[tuple[int, bytes]] = []  # by redis.log
         self.server.meter = lambda: self.meter_us

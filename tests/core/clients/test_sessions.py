@@ -429,7 +429,7 @@ def test_nothing_that_a_client_sends_ends_the_node_or_breaks_its_rules(directive
     for client in clients:
         client.close()
     inner = node.node
-    assert not inner.sessions and not inner.by_id and not inner.executor.blocked and not inner.executor.resumed
+    assert not inner.roll.sessions and not inner.roll.by_id and not inner.waiting.blocked and not inner.waiting.resumed
     assert not any(db.awaited or db.watched for db in inner.keyspace.databases)
     assert not inner.pubsub.channels and not inner.pubsub.patterns and not inner.pubsub.shard_channels
 
