@@ -16,8 +16,8 @@ from replicator.core.effects import Level
 from replicator.core.sentinel.file import DEFAULT_PORT, separate
 from replicator.core.sentinel.machine import Sentinel, Surroundings
 from replicator.core.sentinel.report import VERSION
+from replicator.process_facts import cpu_seconds, tls_settings
 from replicator.runtime.process import ServeOptions, Services, serve
-from replicator.server import cpu_seconds, tls_settings
 
 _EXTRA_DESCRIPTORS = 32
 NO_FILE = "Sentinel needs config file on disk in order to save state. Exiting..."

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import resource
 import sys
 from collections.abc import Callable
-from dataclasses import fields
 from random import Random
 from typing import Any
 
@@ -17,13 +15,11 @@ from replicator.core.effects import Level
 from replicator.core.limits import TLS_HANDSHAKES
 from replicator.core.node import Node
 from replicator.core.surroundings import REDIS_VERSION, Surroundings
+from replicator.process_facts import TLS_NAMES, cpu_seconds, tls_settings
 from replicator.runtime.observe import read_memory_bound
 from replicator.runtime.process import ServeOptions, Services, serve
-from replicator.runtime.tls.context import TlsSettings
 
 _EXTRA_DESCRIPTORS = 32  # log, snapshots, listeners ... beside the clients
-# The directives tls-* that make contexts, as TlsSettings spells them.
-TLS_NAMES = tuple(field.name for field in fields(TlsSettings) if field.name != "wanted")
 
 
 def run(config: Config) -> int:
@@ -47,6 +43,7 @@ def _options(config: Config) -> ServeOptions:
         port=config["port"],
         bus_port=_bus_port(config),
         addresses=tuple(config["bind"]),
+        locked_file=config["cluster-config-file"] if config["cluster-enabled"] else "",
         tls_port=config["tls-port"],
         tls=tls_settings(config),
         backlog=config["tcp-backlog"],
@@ -69,12 +66,6 @@ def _bus_port(config: Config) -> int:
         return 0
     port: int = config["cluster-port"] or config["tls-port" if config["tls-cluster"] else "port"] + 10000
     return port
-
-
-def tls_settings(config: Config) -> TlsSettings:
-    """The directives tls-* as the runtime takes them."""
-    values = {name: config[f"tls-{name.replace('_', '-')}"] for name in TLS_NAMES}
-    return TlsSettings(wanted=bool(config["tls-port"] or config["tls-replication"] or config["tls-cluster"]), **values)
 
 
 def _surroundings(config: Config, services: Services) -> Surroundings:
@@ -113,13 +104,6 @@ class _TextFile:
     def write(self, text: str) -> None:
         """Replace it, durably and as a whole."""
         self._store.write(text)
-
-
-def cpu_seconds() -> tuple[float, float, float, float]:
-    """What this process and its children have used: system, user, children's system, children's user."""
-    own = resource.getrusage(resource.RUSAGE_SELF)
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return own.ru_stime, own.ru_utime, children.ru_stime, children.ru_utime
 
 
 def _connect_settings(config: Config, services: Services) -> None:

@@ -51,7 +51,7 @@ for _room in ("sessions", "server", "scripts", "about"):
 ALLOWED["commands.catalog"] = {"commands", *(room for room in ALLOWED if room.startswith("commands."))}
 ALLOWED["commands.about"] |= {"commands.catalog"}  # the manual is of all commands
 # The cluster's bus, joined to data, replication and clients.
-ALLOWED["membership"] = {"cluster", *CLIENTS}
+ALLOWED["membership"] = {"cluster", "scripting", *CLIENTS}
 ALLOWED["node"] = {*ALLOWED, "package"} - {"sentinel"}
 CORE = set(ALLOWED)
 ALLOWED |= {

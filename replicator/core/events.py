@@ -147,11 +147,13 @@ class FileChunk:
 
 @dataclass(frozen=True, slots=True)
 class FileFailed:
-    """A file operation failed. missing: the file does not exist."""
+    """A file operation failed. missing: the file does not exist. syncing: what was to be made durable is not, and
+    nobody knows how much of it is; it had been appended well."""
 
     name: str
     why: str
     missing: bool
+    syncing: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,8 @@ MAX_SENTINEL_RUNNING_SCRIPTS = 16
 # Replicas and Sentinels that a Sentinel remembers of one primary: they come from INFO and from a channel on which
 # anybody may publish. Stock has no bound; ours is far above what one primary can feed.
 MAX_SENTINEL_KNOWN = 1000
+# Hello messages that a Sentinel knows by heart: one of each Sentinel and primary, until their words change.
+MAX_SENTINEL_HELLOS = 10_000
 # A request to a Sentinel that is not whole yet: SENTINEL SET with all its options takes far less.
 MAX_SENTINEL_REQUEST = 1024 * 1024
 # A TLS handshake that takes longer is cut: a peer that connects and says nothing must not keep a descriptor.

@@ -19,6 +19,7 @@ from replicator.core.cluster.slots import iterate, key_slot
 from replicator.core.cluster.station import Station
 from replicator.core.cluster.topology import Topology
 from replicator.core.cluster.views import Views
+from replicator.core.command_table.registry import Command
 from replicator.core.config.config import Config
 from replicator.core.effects import Effect, Exit, Level, ReadFile
 from replicator.core.errors import Redirect
@@ -39,6 +40,7 @@ from replicator.core.keyspace.index import Index, SlotIndex
 from replicator.core.now import Now
 from replicator.core.replication.outgoing import Outgoing
 from replicator.core.replication.replica import Replica
+from replicator.core.scripting.api import ALLOW_CROSS_SLOT_KEYS, Run
 from replicator.core.wire import reply
 
 _CHUNK = 1 << 20
@@ -87,6 +89,7 @@ class Membership:
         self.outgoing = outgoing
         self._load: Callable[[], None] = lambda: None
         self._fresh_of: tuple[str, int] | None = None  # the primary whose stream we have followed
+        self.slot: int | None = None  # of the keys of the command that runs
         self._text = bytearray()  # of nodes.conf, while it is read
         self.bus_port = config["cluster-port"] or config["tls-port" if config["tls-cluster"] else "port"] + 10000
         self.file = str(config["cluster-config-file"])
@@ -249,6 +252,12 @@ class Membership:
         """End a turn: what the bus has to do, what must be durable first."""
         return self.bus.settle()
 
+    def before_leaving(self) -> None:
+        """A key is about to be sent to another node: that its slot moves must outlive this process."""
+        self.station.catch_up()
+        for effect in self.bus.saved():
+            self._emit(effect)
+
     # -- commands ----------------------------------------------------------------------------------------------------
 
     def check(self, session: Session, asked: Asked) -> None:
@@ -262,7 +271,12 @@ class Membership:
             calls: Sequence[Call] = () if transaction is None else transaction.commands
         else:
             calls = ((asked.command, asked.argv),)
-        self.redirects.check(calls, asking=asking, readonly=session.readonly)
+        self.slot = self.redirects.check(calls, asking=asking, readonly=session.readonly)
+
+    def check_in_script(self, run: Run, command: Command, argv: Sequence[bytes]) -> None:
+        """Raise CommandError if a script's command does not belong here, or not to the slot of the script's keys."""
+        cross_slot = run.legacy or bool(run.flags & ALLOW_CROSS_SLOT_KEYS)
+        self.slot = self.redirects.check_in_script((command, argv), self.slot, cross_slot=cross_slot)
 
     def _redirect_blocked(self) -> None:
         """Clients that wait for keys of a slot that is not ours any more are sent on."""

@@ -215,6 +215,7 @@ class Node:
             unpark=self.waiting.unpark, unblock=self.waiting.unblock, blocked=lambda: self.waiting.blocked,
             hold=lambda on: self.gates.set("moved keys", ANY if on else 0), may_delete=lambda: not self.replica.active,
             in_cluster=config["cluster-enabled"],
+            before_leaving=lambda: None if self.cluster is None else self.cluster.before_leaving(),
         )  # fmt: skip
         redirects: tuple[tuple[str, admission.Check], ...] = ()
         if config["cluster-enabled"]:
@@ -257,6 +258,7 @@ class Node:
         self.scripting.host = ScriptHost(
             turn, self.surroundings.meter or standing_still, config, self.keyspace, self.table, self.calling,
             self.users, self.roll, self.monitors, self.tracker, self.memory, self.scripting, self.role,
+            None if self.cluster is None else self.cluster.check_in_script,
         )  # fmt: skip
 
     def _make_roles(self) -> None:

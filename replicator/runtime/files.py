@@ -7,6 +7,7 @@ name are refused until the machine has been told (FileFailed), so that no record
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Callable
 
@@ -55,18 +56,38 @@ class Files:
         self._handles: dict[str, _Handle] = {}
         self._broken: dict[str, str] = {}  # names whose trouble the machine has not been told of yet
         self.reading: dict[str, _Reading] = {}
+        self._locked: dict[str, int] = {}  # names that no other process may use, by the descriptor that holds the lock
+
+    def lock(self, name: str) -> bool:
+        """Keep the file, made if it is missing, from other processes that ask so; False if one of them has it."""
+        fd = os.open(self.path(name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(fd)
+            return False
+        self._locked[name] = fd
+        return True
+
+    def _keep_locked(self, name: str, fd: int) -> None:
+        """The file behind this descriptor will take a locked name: it is locked first, so that nobody comes between."""
+        old = self._locked.get(name)
+        if old is not None:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            self._locked[name] = os.dup(fd)
+            os.close(old)
 
     def path(self, name: str) -> str:
         """Where the name lies now."""
         return os.path.join(self.directory, name)
 
-    def _failed(self, name: str, error: OSError) -> bool:
+    def _failed(self, name: str, error: OSError, *, syncing: bool = False) -> bool:
         """Trouble with what was to be written: nothing of that name is done until the machine has been told."""
         self._broken[name] = text_of(error)
-        return self._tell_failed(name, error)
+        return self._tell_failed(name, error, syncing=syncing)
 
-    def _tell_failed(self, name: str, error: OSError) -> bool:
-        self._tell(told.FileFailed(name, text_of(error), isinstance(error, FileNotFoundError)))
+    def _tell_failed(self, name: str, error: OSError, *, syncing: bool = False) -> bool:
+        self._tell(told.FileFailed(name, text_of(error), isinstance(error, FileNotFoundError), syncing))
         return False
 
     def _refused(self, name: str) -> bool:
@@ -139,12 +160,15 @@ class Files:
             return False
         try:
             handle = self._handle(name)
+        except OSError as error:
+            return self._failed(name, error)
+        try:
             os.fsync(handle.fd)
             if entry and not handle.entry_durable:
                 sync_directory(handle.path)
                 handle.entry_durable = True
         except OSError as error:
-            return self._failed(name, error)
+            return self._failed(name, error, syncing=True)
         return True
 
     def sync_later(self, name: str, ticket: int) -> None:
@@ -177,6 +201,7 @@ class Files:
         handle = self._handles.pop(name)
         final = self.path(final_name)
         try:
+            self._keep_locked(final_name, handle.fd)
             os.rename(handle.path, final)
             if durable:
                 sync_directory(final)
@@ -252,4 +277,7 @@ class Files:
             self.stop_reading(name)
         for name in list(self._handles):
             self._forget(name)
+        for fd in self._locked.values():
+            os.close(fd)
+        self._locked.clear()
         self._syncer.shut()

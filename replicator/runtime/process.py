@@ -62,6 +62,7 @@ class ServeOptions:
     daemonize: bool = False
     descriptors: int = 10_032
     watchdog_ms: int = 0
+    locked_file: str = ""  # that no other process may use; "" for none
 
 
 @dataclass(slots=True)
@@ -283,6 +284,14 @@ def _run(machine: Machine, services: Services, listeners: list[Listener], announ
         petted=services.watchdog.petted,
         tls=services.tls,
     )
+    if options.locked_file and not hub.files.lock(options.locked_file):
+        log.write(
+            Level.WARNING,
+            f"Sorry, the cluster configuration file {options.locked_file} is already used by a different Redis Cluster "
+            "node. Please make sure that different nodes use different cluster configuration files.",
+        )
+        _close_all(listeners)
+        return 1
     hub.listen(listeners)
     if options.pid_path:
         _write_pid(options.pid_path, log)

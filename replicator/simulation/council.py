@@ -49,6 +49,7 @@ class Council:
             present: list[object] = [sentinel.settings.current_epoch]
             for one in sentinel.roster.primaries.values():
                 present += (one.leader, one.leader_epoch, one.config_epoch, one.failover_state, one.current)
+                present += [(peer.leader, peer.leader_epoch) for peer in one.sentinels.values()]
             if (key := tuple(present)) == seen:
                 return
             seen = key
@@ -67,10 +68,10 @@ class Council:
     def _look_at(self, name: str, sentinel: Sentinel, primary: Primary) -> None:
         title = primary.name
         if primary.leader:
-            vote = (name, title, primary.leader_epoch)
-            before = self._votes.setdefault(vote, primary.leader)
-            if before != primary.leader:
-                self.object_to(f"{name}: voted for {before} and for {primary.leader} in epoch {primary.leader_epoch}")
+            self._voted(sentinel.settings.my_id, name, title, primary.leader_epoch, primary.leader)
+        for peer in primary.sentinels.values():
+            if peer.leader:  # what others have heard has been said, durable or not
+                self._voted(peer.run_id, f"{peer.run_id} (heard by {name})", title, peer.leader_epoch, peer.leader)
         if primary.failover_state in _LEADING:
             place = (title, primary.failover_epoch)
             if primary.forced:
@@ -84,6 +85,11 @@ class Council:
             self.object_to(f"{name}: its configuration's epoch went back from {highest} to {config_epoch}")
         self._config_epochs[(name, title)] = config_epoch
         self._believe(name, title, config_epoch, f"{primary.current.ip}:{primary.current.port}")
+
+    def _voted(self, run_id: str, who: str, title: str, epoch: int, leader: str) -> None:
+        before = self._votes.setdefault((run_id, title, epoch), leader)
+        if before != leader:
+            self.object_to(f"{who}: voted for {before} and for {leader} in epoch {epoch}")
 
     def _believe(self, name: str, title: str, config_epoch: int, address: str) -> None:
         place = (title, config_epoch)

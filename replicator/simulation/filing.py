@@ -27,7 +27,7 @@ class Filing:
         """The machine is being told of the trouble: what it does next with the name counts again."""
         self._broken.pop(name, None)
 
-    def attempt(self, name: str, work: Callable[[], object]) -> bool:
+    def attempt(self, name: str, work: Callable[[], object], *, syncing: bool = False) -> bool:
         """A file operation; trouble is told, and nothing behind it leaves before the machine knows."""
         why = self._broken.get(name)
         if why is not None:
@@ -38,7 +38,7 @@ class Filing:
             work()
         except DiskError as problem:
             self._broken[name] = problem.why
-            self._process.tell(told.FileFailed(name, problem.why, problem.missing))
+            self._process.tell(told.FileFailed(name, problem.why, problem.missing, syncing))
             self._process.withheld = True
             return False
         return True
@@ -50,7 +50,7 @@ class Filing:
     def sync(self, effect: do.SyncFile) -> None:
         """effects.SyncFile."""
         self._process.flush_dirty()
-        self.attempt(effect.name, lambda: self._synced(effect.name))
+        self.attempt(effect.name, lambda: self._synced(effect.name), syncing=True)
 
     def _synced(self, name: str) -> None:
         self._process.disk.sync(name)
@@ -80,14 +80,17 @@ class Filing:
         """effects.CommitFile."""
         self._process.flush_dirty()
 
-        def work() -> None:
-            if effect.durable:
-                self._synced(effect.name)
-            self._process.disk.rename(effect.name, effect.final_name)
+        name = effect.name
+
+        def rename() -> None:
+            self._process.disk.rename(name, effect.final_name)
             if effect.durable:
                 self._process.disk.sync_directory()
 
-        if self.attempt(effect.name, work):
+        there = name in self._process.disk.entries and name not in self._broken
+        if effect.durable and there and not self.attempt(name, lambda: self._synced(name), syncing=True):
+            return
+        if self.attempt(name, rename):
             self._process.tell(told.FileCommitted(effect.name, effect.final_name))
 
     def stop_reading(self, effect: do.StopReading) -> None:

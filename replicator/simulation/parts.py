@@ -33,3 +33,5 @@ class Costs:
     short_reads: float = 0.02
     read_us: int = 50
     read_bytes: int = 1 << 30
+    script_us: int = 20_000
+    script_code: int = 0  # with which scripts end

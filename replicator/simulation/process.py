@@ -31,6 +31,7 @@ from replicator.simulation.kernel import Kernel
 from replicator.simulation.local import Local
 from replicator.simulation.network import Network, Socket, draw_short
 from replicator.simulation.parts import Costs, Hooks
+from replicator.simulation.scripts import Scripts
 from replicator.simulation.snapshots import Snapshots
 from replicator.simulation.wire import Feed, Wire
 
@@ -47,7 +48,7 @@ class Process:
         "_alarm", "_calls", "_carry", "_dirty", "_draw", "_files", "_handle", "_last_conn", "_number",
         "_short_reads", "_stepped", "_told", "_waiting", "_waking_us", "address",
         "busy_until_us", "chance", "clock", "costs", "disk", "ended", "hooks", "kernel", "locals", "machine",
-        "name", "net", "now", "pid", "snapshots", "stopped", "streams", "wires", "withheld",
+        "name", "net", "now", "pid", "scripts", "snapshots", "stopped", "streams", "wires", "withheld",
     )  # fmt: skip
 
     def __init__(
@@ -78,6 +79,7 @@ class Process:
         self._files = Filing(self)
         self._last_conn = 0
         self.snapshots = Snapshots(self)
+        self.scripts = Scripts(self)
         self._carry: dict[type[Any], Callable[[Any], None]] = {
             do.Send: self._send,
             do.Close: self._close,
@@ -100,6 +102,8 @@ class Process:
             do.Announce: self._announce,
             do.Listen: self._listen,
             do.Sleep: self._sleep,
+            do.RunScript: self.scripts.run,
+            do.KillScript: self.scripts.kill,
             do.Exit: self._exit,
         }
 

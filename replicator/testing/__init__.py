@@ -1,15 +1,15 @@
 """Failovers in tests: a topology of real nodes as a context manager or a pytest fixture.
 
-    from replicator.testing import topology
+from replicator.testing import topology
 
-    def test_my_application_survives_a_crash():
-        with topology(replicas=2) as ha:
-            client = ha.record(ha.client())
-            client.set("order:1", "paid")
-            ha.wait_synced()
-            ha.primary.kill()
-            ha.wait_for_failover()
-            assert not ha.lost_writes()
+def test_my_application_survives_a_crash():
+    with topology(replicas=2) as ha:
+        client = ha.record(ha.client())
+        client.set("order:1", "paid")
+        ha.wait_synced()
+        ha.primary.kill()
+        ha.wait_for_failover()
+        assert not ha.lost_writes()
 """
 
 from __future__ import annotations

@@ -28,7 +28,8 @@ def from_sentinels(library: str, sentinels: Sequence[tuple[str, int]], name: str
     """A client that asks the Sentinels where the primary is, before each connection."""
     if library not in LIBRARIES:
         raise ValueError(f"there is no client library {library!r} here; allowed: {', '.join(LIBRARIES)}")
-    asked = import_module(f"{library}.sentinel").Sentinel(list(sentinels), socket_timeout=1)
+    own = {key: value for key, value in options.items() if key.startswith("ssl")}
+    asked = import_module(f"{library}.sentinel").Sentinel(list(sentinels), sentinel_kwargs={"socket_timeout": 1, **own})
     return asked.master_for(name, **options)
 
 

@@ -64,6 +64,13 @@ class Grounds(ProcessStage):
             return self._through.get(near, ("", None))[0]
         return next((node for node in self._nodes if self.address(node) == far), "")
 
+    def _met_at(self) -> list[str]:
+        return [*super()._met_at(), self.door[0]]
+
+    def tls_file(self, name: str) -> str:
+        """The path of a file of this run's papers."""
+        return str(self._folder / "tls" / name)
+
     def pid(self, node: str) -> int | None:
         """The process id of a node that was started."""
         process = self._processes.get(node)

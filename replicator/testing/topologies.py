@@ -251,7 +251,7 @@ class Topology:
         Sentinels where they are. It is closed with the topology."""
         options.setdefault("socket_timeout", 5)
         if self._script.topology.tls:
-            raise TopologyError("clients over TLS are yours to make: ha.address and the authority in ha.stage")
+            options = {"ssl": True, **{f"ssl_{name}": path for name, path in self.tls_files.items()}, **options}
         if self.sentinel_count:
             names = [name for name in self.ward.observer.views if name not in self._script.upstreams()]
             addresses = [self.stage.address(name) for name in names]
@@ -260,6 +260,12 @@ class Topology:
             made_one = clients.make(library, self.address, options)
         self._clients.append(made_one)
         return made_one
+
+    @property
+    def tls_files(self) -> dict[str, str]:
+        """With tls=True: paths of ca_certs (whom to trust), certfile and keyfile (what to show)."""
+        names = {"ca_certs": "ca.crt", "certfile": "client.crt", "keyfile": "client.key"}
+        return {name: self.stage.tls_file(file) for name, file in names.items()}
 
     def record(self, client: Any) -> Any:
         """The same client; its writes are accounted for from now on (see lost_writes)."""

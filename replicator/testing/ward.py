@@ -162,9 +162,7 @@ class Ward(Player):
 
     def _cut_off(self, node: str) -> bool:
         primary = self.directory.primary
-        return any(
-            self.rules[pair].mode != "pass" for pair in ((node, primary), (primary, node)) if pair in self.rules
-        )
+        return any(self.rules[pair].mode != "pass" for pair in ((node, primary), (primary, node)) if pair in self.rules)
 
     def _led(self) -> list[str]:
         """Who may be promoted: replicas that have had data of this topology."""

@@ -274,3 +274,44 @@ def test_a_full_copy_counts_as_replication_and_tells_how_long_it_took(pairs: dic
 
     ours, stock = both(pairs, ask)
     assert ours == stock == (True, True)
+
+
+@pytest.mark.parametrize("mode", ["disabled", "on-empty-db", "swapdb"])
+def test_a_full_copy_tells_clients_once_to_forget_all(pairs: dict[str, Pair], mode: str) -> None:
+    def ask(pair: Pair) -> Any:
+        pair.replica.call("CONFIG", "SET", "repl-diskless-load", mode)
+        pair.replica.call("REPLICAOF", "NO", "ONE")
+        pair.replica.call("SET", "own", "history")
+        reads, hears = Wire(pair.replica.port), Wire(pair.replica.port)
+        for wire, option in ((reads, ()), (hears, ("BCAST",))):
+            wire.call("HELLO", 3)
+            wire.call("CLIENT", "TRACKING", "ON", *option)
+            wire.call("GET", "own")
+            wire.call("GET", "none")
+        before = int(pair.primary.info("stats")["sync_full"])
+        pair.replica.follow(pair.primary)
+        until(lambda: pair.replica.linked() and pair.replica.call("EXISTS", "own") == 0, "the copy is there")
+        assert int(pair.primary.info("stats")["sync_full"]) == before + 1
+        told = []
+        for wire in (reads, hears):
+            wire.send("PING")
+            while (answer := wire.read()) != b"PONG":
+                told.append(answer)
+            wire.close()
+        return told
+
+    ours, stock = both(pairs, ask)
+    assert ours == stock == [[b"invalidate", None]] * 2
+
+
+def test_a_history_continues_for_who_writes_its_id_in_capitals(pairs: dict[str, Pair]) -> None:
+    def ask(pair: Pair) -> Any:
+        info = pair.primary.info("replication")
+        wire = Wire(pair.primary.port)
+        wire.call("REPLCONF", "capa", "psync2")
+        answer = wire.call("PSYNC", info["master_replid"].upper(), int(info["master_repl_offset"]) + 1)
+        wire.close()
+        return answer
+
+    for pair in pairs.values():
+        assert ask(pair).startswith(b"CONTINUE")

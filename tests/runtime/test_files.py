@@ -64,7 +64,8 @@ def test_a_sync_that_fails_is_told_and_holds_back_the_commit(tmp_path: Path, mon
     assert not files.sync("log")
     monkeypatch.undo()
     assert not files.commit("log", "final")
-    assert heard == [told.FileFailed("log", "Input/output error", False)] * 2
+    why = "Input/output error"
+    assert heard == [told.FileFailed("log", why, False, syncing=True), told.FileFailed("log", why, False)]
     assert os.listdir(tmp_path) == ["log"]
     files.shut()
 

@@ -32,6 +32,7 @@ from replicator.core.roles.failover import Failover
 from replicator.core.roles.payload import Payload
 from replicator.core.roles.role import Role
 from replicator.search.run import Seed, prepared, try_seed
+from tests.simulation.sentinel_mutants import SENTINEL_MUTANTS
 from tests.support.arenas import ARENAS
 
 # Seeds that are tried before a mutant counts as not caught.
@@ -44,7 +45,7 @@ class Mutant:
 
     name: str
     wrong: str
-    owner: type[Any]
+    owner: Any  # a class, or a module for its function
     method: str
     old: str
     new: str
@@ -125,6 +126,9 @@ MUTANTS: list[Mutant] = [
            "_recover_history", "history.restart(identity, offset, size)",
            "history.restart(identity, offset + 300, size)"),
 ]  # fmt: skip
+
+
+MUTANTS += [Mutant(*fields) for fields in SENTINEL_MUTANTS]
 
 
 @contextmanager

@@ -21,7 +21,9 @@ def test_a_mutant_is_caught(name: str) -> None:
     assert hunt(mutant, 4) is not None
 
 
-@pytest.mark.parametrize("arena", ["chain", "wait", "handover", "lag", "ttl", "flood", "storm", "transactions"])
+@pytest.mark.parametrize(
+    "arena", ["crash", "lonely", "chain", "wait", "handover", "lag", "ttl", "flood", "storm", "transactions"]
+)
 def test_the_sound_node_is_not(arena: str) -> None:
     for seed in range(2):
         found = try_seed(prepared(ARENAS[arena], seed), arena, "", seed)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from replicator.scenario.script.load import loads
 from replicator.scenario.script.script import Script
+from tests.support.sentinel_arenas import SENTINEL_ARENAS
 
 _HEAD = 'title = "{0}"\nabout = "an arena for mutants"\n'
 
@@ -300,7 +301,7 @@ equal_digests = true
 """
 )
 
-ARENAS: dict[str, Script] = {
+ARENAS: dict[str, Script] = SENTINEL_ARENAS | {
     name: loads(text, name)[0]
     for name, text in {
         "storm": _storm() + _FAULTS, "transactions": _transactions() + _BROKEN_LINKS, "loads": _LOADS, "swap": _SWAP,

@@ -220,3 +220,18 @@ def test_what_cannot_be_had_is_refused_with_a_sentence() -> None:
                 refused()
     with pytest.raises(TopologyError, match="has ended"):
         ha["a"].kill()
+
+
+def test_sentinels_decide_where_there_are_any_over_tls_as_well() -> None:
+    with topology(replicas=1, sentinels=3, engine="replicator", tls=True, down_after="1s") as ha:
+        client = ha.record(ha.client())
+        client.set("a", 1)
+        ha.wait_synced()
+        ha.primary.kill()
+        assert ha.wait_for_failover().promoted == "b"
+        written(client, "b", 1)
+        assert ha.lost_writes() == []
+        with redis.Redis(
+            *ha.address, ssl=True, **{f"ssl_{name}": path for name, path in ha.tls_files.items()}
+        ) as plain:
+            assert plain.get("b") == b"1"

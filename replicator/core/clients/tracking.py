@@ -36,6 +36,7 @@ class Tracker:
         self.prefixes: dict[bytes, dict[Session, None]] = {}
         self.changed: dict[bytes, dict[bytes, Session | None]] = {}  # prefix -> key -> who changed it
         self.flushed = False  # everything has changed
+        self.all_told = False  # everybody was told to forget all, and nobody has read since
         self._count = 0  # clients that track
         keyspace.on_replaced.append(self._replaced)
 
@@ -76,6 +77,7 @@ class Tracker:
                 wanted.prefixes[prefix] = None
                 self.prefixes.setdefault(prefix, {})[session] = None
         session.tracking = wanted
+        self.all_told = False
         if there is None:
             self._count += 1
             self._hook()
@@ -121,6 +123,8 @@ class Tracker:
         tracking = session.tracking
         if tracking is None:
             return
+        if command.flags & READONLY:
+            self.all_told = False
         self.remember(session, command, argv)
         if session.transaction is None and command.parent != "client":
             tracking.caching = None
@@ -156,13 +160,15 @@ class Tracker:
                 self._tell(session, [key])
 
     def _replaced(self, db: Database) -> None:
-        if self._count:
+        # A full copy drops the old data and adopts the new; nobody can have read anything in between.
+        if self._count and not (self.all_told and self.node.loading is not None):
             self.flushed = True
 
     def settle(self) -> None:
         """A turn ends: tell what was gathered."""
         if self.flushed:
             self.flushed = False
+            self.all_told = True
             self.readers.clear()
             self.changed.clear()
             for session in list(self.roll.by_id.values()):

@@ -143,16 +143,21 @@ class Bus:
         if station.changed and self.running:
             station.changed = False
             self.failures.update_state()
-        saved: list[Effect] = []
-        if station.unsaved and self.running:
-            durable = station.promised
-            station.unsaved = station.promised = False
-            station.dated = station.dated and not durable
-            text = nodes_conf.write(station.topology, station.now).encode()
-            saved = [AppendFile(self.temporary, text, True), CommitFile(self.temporary, self.file, durable)]
+        saved = self.saved()
         effects = station.effects
         station.effects = []
         return saved + effects
+
+    def saved(self) -> list[Effect]:
+        """What writes nodes.conf, if it has to be written."""
+        station = self.station
+        if not station.unsaved or not self.running:
+            return []
+        durable = station.promised
+        station.unsaved = station.promised = station.late = False
+        station.dated = station.dated and not durable
+        text = nodes_conf.write(station.topology, station.now).encode()
+        return [AppendFile(self.temporary, text, True), CommitFile(self.temporary, self.file, durable)]
 
     def could_not_save(self, why: str) -> None:
         """nodes.conf was not written: nothing that depends on it may leave this process."""
@@ -214,6 +219,7 @@ class Bus:
         self.migration.go_on()
         if second and station.dated:
             station.save()
+        station.catch_up()
         self.failures.update_state()
 
     def _look_at(self, node: ClusterNode, now_ms: int) -> None:
@@ -296,11 +302,11 @@ class Bus:
         topology = station.topology
         if message.current_epoch > topology.current_epoch:
             topology.current_epoch = message.current_epoch
-            station.save_soon()
+            station.save_late()
         if message.config_epoch > sender.config_epoch:
             sender.config_epoch = message.config_epoch
             topology.current_epoch = max(topology.current_epoch, message.config_epoch)
-            station.save_soon()
+            station.save_late()
         sender.offset = message.offset
 
     def _take_ping(self, link: Link, message: Message, sender: ClusterNode | None) -> None:
@@ -325,7 +331,7 @@ class Bus:
         self.gossip.take(message, sender)
         if message.host_name is not None and message.host_name != sender.host_name:
             sender.host_name = message.host_name
-            station.dated = True
+            station.save_late()
         if message.shard_id:
             sender.shard_id = message.shard_id
 
@@ -334,7 +340,7 @@ class Bus:
         if host and host != me.host:
             me.host = host
             self.station.log(Level.WARNING, f"IP address for this node updated to {host}")
-            self.station.dated = True
+            self.station.save_late()
 
     def _welcome(self, link: Link, message: Message) -> None:
         """MEET of somebody unknown: he is to become a member, under the name that he tells when we greet him."""
@@ -378,7 +384,7 @@ class Bus:
             node.flags |= NO_ADDRESS
             node.host, node.port, node.bus_port = "", 0, 0
             self.links.drop(node, "another node answered")
-            station.dated = True
+            station.save_late()
             return False
         if message.type == PONG:
             node.pong_received_ms = station.now.mono_ms
@@ -449,7 +455,7 @@ class Bus:
             topology.make_primary(node)
         node.config_epoch = message.node_epoch
         topology.current_epoch = max(topology.current_epoch, node.config_epoch)
-        self.station.save_soon()
+        self.station.save_late()
         self.claims.take(node, message.node_epoch, message.node_slots)
 
     def _published(self, message: Message, sender: ClusterNode) -> None:

@@ -43,7 +43,7 @@ class Claims:
                 del topology.migrating[slot]
         topology.assign(won, claimant)
         station.announce("cluster.slots-taken", ("by", claimant.id), ("epoch", epoch), ("slots", won.bit_count()))
-        station.save_soon()
+        station.save_late()
         if before & won and not mine.slots and station.settings["cluster-allow-replica-migration"]:
             station.log(
                 Level.WARNING, f"Configuration change detected. Reconfiguring myself as a replica of {claimant.id}"

@@ -68,7 +68,7 @@ class Failures:
         station = self.station
         station.log(Level.VERBOSE, f"*** NODE {node.id} possibly failing")
         station.announce("cluster.pfail", ("node", node.id))
-        station.dated = station.changed = True
+        station.save_late()
         self.judge(node)
 
     def judge(self, node: ClusterNode) -> bool:
@@ -91,14 +91,14 @@ class Failures:
         node.flags = node.flags & ~PFAIL | FAILED
         node.failed_ms = station.now.mono_ms
         station.announce("cluster.fail", ("node", node.id))
-        station.save_soon()
+        station.save_late()
 
     def answered(self, node: ClusterNode) -> None:
         """The node answers: whatever we thought of it, it is alive."""
         station = self.station
         if node.flags & PFAIL:
             node.flags &= ~PFAIL
-            station.dated = station.changed = True
+            station.save_late()
         elif node.failed:
             self._absolve(node)
 
@@ -113,7 +113,7 @@ class Failures:
         station.log(Level.NOTICE, f"Clear FAIL state for node {node.id}: {why}.")
         node.flags &= ~FAILED
         station.announce("cluster.unfail", ("node", node.id))
-        station.save_soon()
+        station.save_late()
 
     # -- the cluster -------------------------------------------------------------------------------------------------
 

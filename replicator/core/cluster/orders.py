@@ -229,7 +229,8 @@ class Orders:
             self._give(slot, self.node(argv[4]), mine)
         else:
             raise CommandError(_BAD_SETSLOT)
-        self._changed(durable=False)
+        self.station.save_late()
+        self.station.host.slots_changed()
         return reply.OK
 
     def _partner(self, word: bytes) -> ClusterNode:
@@ -259,6 +260,7 @@ class Orders:
                     Level.WARNING, f"configEpoch updated after importing slot {slot}: {me.config_epoch}"
                 )
             del topology.importing[slot]
+            station.save_soon()
             # Everybody hears of it now, so that the old owner's clients are sent on at once.
             self.bus.gossip.pong_to(list(topology.nodes.values()))
         if had_slots and not me.slots and station.settings["cluster-allow-replica-migration"]:
@@ -315,11 +317,8 @@ class Orders:
         self.station.save()
         return reply.OK
 
-    def _changed(self, *, durable: bool = True) -> None:
-        if durable:
-            self.station.save()
-        else:
-            self.station.save_soon()
+    def _changed(self) -> None:
+        self.station.save()
         self.station.host.slots_changed()
 
     # -- keys --------------------------------------------------------------------------------------------------------

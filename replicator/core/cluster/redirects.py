@@ -67,10 +67,11 @@ class Redirects:
                 served[slot] = 0
         self.served[:] = served
 
-    def check(self, calls: Sequence[Call], *, asking: bool, readonly: bool) -> None:
-        """Raise Redirect if these commands (one, or those of a transaction) do not belong here."""
+    def check(self, calls: Sequence[Call], *, asking: bool, readonly: bool) -> int | None:
+        """The slot of the keys of these commands (one, or those of a transaction), None without keys; raises Redirect
+        if they do not belong here."""
         try:
-            self.judge(calls, asking=asking, readonly=readonly)
+            return self.judge(calls, asking=asking, readonly=readonly)
         except NotHere as found:
             raise Redirect(self._words(found)) from None
 

@@ -81,7 +81,8 @@ class Station:
         self.effects: list[Effect] = []  # of this turn; what is to be durable goes before them
         self.unsaved = False  # nodes.conf must be written before anything is said
         self.promised = False  # and it must be durable
-        self.dated = False  # nodes.conf should be written some time
+        self.late = False  # it must be written within a tick, or before a key leaves
+        self.dated = False  # what was written last must become durable within a second
         self.changed = False  # the state of the cluster must be looked at
         self.sent = [0] * (PUBLISHSHARD + 1)  # messages by type
         self.received = [0] * (PUBLISHSHARD + 1)
@@ -127,6 +128,17 @@ class Station:
         the machine, and not only this process, is seen to within a second."""
         self.unsaved = self.dated = True
         self.changed = True
+
+    def save_late(self) -> None:
+        """What the others would teach us again, or what matters only once a key has moved, is written down within a
+        tick."""
+        self.late = self.dated = True
+        self.changed = True
+
+    def catch_up(self) -> None:
+        """Write down what `save_late` has put off."""
+        if self.late:
+            self.save_soon()
 
     def random_id(self) -> str:
         """Forty random hex digits."""

@@ -60,7 +60,9 @@ class ScriptHost:
         memory: Memory,
         scripting: Scripting,
         role: Role,
+        redirect: Callable[[Run, Command, list[bytes]], None] | None,
     ) -> None:
+        """redirect: in a cluster, raises CommandError for a command that does not belong to this node."""
         self.turn = turn
         self.meter = meter
         self.config = config
@@ -74,6 +76,7 @@ class ScriptHost:
         self.memory = memory
         self.scripting = scripting
         self.role = role
+        self.redirect = redirect
 
     def run_script_command(self, ctx: Context, run: Run, argv: list[bytes]) -> bytes:
         """One command of the running script; its encoded reply, an error among them."""
@@ -107,6 +110,8 @@ class ScriptHost:
         assert entry is not None
         if not ctx.is_primary_link:
             self._check_access(ctx, entry, argv)
+            if self.redirect is not None:
+                self.redirect(run, entry, argv)
             if entry.flags & WRITE:
                 if self.role.is_read_only():
                     raise CommandError(api.READ_ONLY_REPLICA)
@@ -145,7 +150,7 @@ class ScriptHost:
             cannot_write=cannot_write,
             stale=self.role.is_stale(),
             out_of_memory=not self.memory.has_room(),
-            cluster=bool(self.config["cluster-enabled"]),
+            cluster=self.redirect is not None,
         )
 
     def busy_threshold_ms(self) -> int:

@@ -83,7 +83,8 @@ class Transfer:
 
 
 class Transfers(Owner):
-    """All of one node. may_delete(): whether this node still decides about its data."""
+    """All of one node. may_delete(): whether this node still decides about its data. before_leaving(): whatever must be
+    written down before a key is at another node."""
 
     def __init__(
         self,
@@ -99,6 +100,7 @@ class Transfers(Owner):
         hold: Callable[[bool], None],
         may_delete: Callable[[], bool],
         in_cluster: bool,
+        before_leaving: Callable[[], None],
     ) -> None:
         self.outgoing = outgoing
         self.turn = turn
@@ -111,6 +113,7 @@ class Transfers(Owner):
         self.hold = hold
         self.may_delete = may_delete
         self.restore = b"RESTORE-ASKING" if in_cluster else b"RESTORE"
+        self.before_leaving = before_leaving
         self.lines: dict[int, Line] = {}
         self.under_way: list[Transfer] = []
         self.keys: set[tuple[int, bytes]] = set()  # of all transfers under way: (database, key)
@@ -165,6 +168,7 @@ class Transfers(Owner):
         """All requests in one packet."""
         order, line = transfer.order, transfer.line
         transfer.begun = True
+        self.before_leaving()
         data: list[bytes] = []
         if order.login:
             data.append(encode((b"AUTH", *order.login)))

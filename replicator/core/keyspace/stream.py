@@ -431,10 +431,24 @@ class Stream:
         return None
 
     def lag(self, group: Group) -> int | None:
-        """How many entries the group has still to read, or None where that cannot be known."""
+        """How many entries the group has still to read, or None where stock cannot know it.
+
+        Where its counters give a number, that number forgets entries that were deleted behind the group; so the entries
+        are counted.
+        """
         if not self.entries_added:
             return 0
-        if group.entries_read is not None and not self.has_gap_after(group.last_id):
-            return self.entries_added - group.entries_read
-        read = self.read_up_to(group.last_id)
-        return None if read is None else self.entries_added - read
+        counted = group.entries_read is not None and not self.has_gap_after(group.last_id)
+        if not counted and self.read_up_to(group.last_id) is None:
+            return None
+        return self.count_after(group.last_id)
+
+    def count_after(self, id: Id) -> int:
+        """How many entries there are behind this id; takes the time of as many nodes."""
+        start = (id[0], id[1] + 1)
+        count = 0
+        for node in reversed(self.nodes):
+            count += len(node.ids) - bisect_left(node.ids, start)
+            if node.master < start:
+                break
+        return count

@@ -113,7 +113,7 @@ class AppendOnly:
         """Whether the file is ours."""
         if self.replay is not None and self.replay.file_failed(event.name, event.why, missing=event.missing):
             return True
-        return self.rewriter.file_failed(event.name, event.why, missing=event.missing)
+        return self.rewriter.file_failed(event.name, event.why, missing=event.missing, syncing=event.syncing)
 
     def file_committed(self, event: FileCommitted) -> bool:
         """Whether the file is ours."""

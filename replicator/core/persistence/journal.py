@@ -86,7 +86,8 @@ class Journal:
         self._trying = False  # the failed write has been made again, and nothing is known of it yet
         self._stamped_s = -1
         self._ticket = 0
-        self._sync_began = (0, 0)  # size and offset that the sync under way will make durable
+        self._sync_began = (0, 0, 0)  # size and offset that the sync under way will make durable, and when it began
+        self.durable_ms = 0  # what had been written by then is durable (mono ms)
         self._written_offset = 0
         self._synced_offset = 0
 
@@ -188,7 +189,7 @@ class Journal:
         self._turn.emit(SyncFile(self.name))
         self._synced_behind = True
         self._durable_before = self.durable_size
-        self.last_sync_ms = self._turn.now.mono_ms
+        self.last_sync_ms = self.durable_ms = self._turn.now.mono_ms
         self.durable_size = self.size
         self._synced_offset = self._written_offset
         self.on_durable()
@@ -208,7 +209,7 @@ class Journal:
         self._ticket += 1
         self.syncing = True
         self.last_sync_ms = self._turn.now.mono_ms
-        self._sync_began = (self.size, self._written_offset)
+        self._sync_began = (self.size, self._written_offset, self._turn.now.mono_ms)
         self._turn.emit(SyncLater(self.name, self._ticket))
 
     def synced(self, name: str, ticket: int, why: str) -> None:
@@ -219,7 +220,7 @@ class Journal:
         if why:
             self._sync_failed(why)
             return
-        size, offset = self._sync_began
+        size, offset, self.durable_ms = self._sync_began
         self.durable_size = max(self.durable_size, size)
         self._synced_offset = max(self._synced_offset, offset)
         self.on_durable()
@@ -251,14 +252,14 @@ class Journal:
 
     # -- trouble -------------------------------------------------------------------------------------------------------
 
-    def failed(self, why: str) -> None:
-        """The last write, or the sync behind it, has failed (events.FileFailed of our file)."""
+    def failed(self, why: str, *, syncing: bool) -> None:
+        """The last write, or (syncing) the sync behind it, has failed (events.FileFailed of our file)."""
         if self._synced_behind:
             self._synced_behind = False
             self.durable_size = self._durable_before
-            if self._config["appendfsync"] != "always":
-                self._sync_failed(why)
-                return
+        if syncing:
+            self._sync_failed(why)
+            return
         if self.state is State.ON and self._config["appendfsync"] == "always":
             self._turn.log(Level.WARNING, f"Error writing to the AOF file: {why}")
             self._turn.log(
@@ -333,12 +334,14 @@ class Journal:
         self._postponed_ms = None
         self._stamped_s = -1
         self._synced_offset = self._written_offset = self._offset()
+        self.durable_ms = self._turn.now.mono_ms
 
     def renamed(self, name: str, state: State) -> None:
         """The file that is written is durable under another name."""
         self.name, self.state = name, state
         self.durable_size = self.size
         self._synced_offset = self._written_offset
+        self.durable_ms = self._turn.now.mono_ms
 
     def drop_pending(self) -> None:
         """What is pending need not be written: the data itself is about to be."""

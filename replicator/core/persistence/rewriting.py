@@ -44,6 +44,8 @@ from replicator.core.wire.aof import Manifest, ManifestError, Part, parse_manife
 # After so many rewrites that failed one behind the other, the next waits: a minute, two, four ... an hour.
 FAILURES_UNLIMITED = 3
 _LONGEST_PAUSE_MIN = 60
+# A file that is only coming into use is tried again so soon.
+_RETRY_WAITING_MS = 1000
 
 Chunks = Callable[[], Iterator[bytes | tuple[bytes, int]]]
 
@@ -146,7 +148,7 @@ class Rewriter:
             found[0]()
         return found is not None
 
-    def file_failed(self, name: str, why: str, *, missing: bool) -> bool:
+    def file_failed(self, name: str, why: str, *, missing: bool, syncing: bool) -> bool:
         """events.FileFailed; whether the file was ours."""
         found = self._after_commit.pop(name, None)
         if found is not None:
@@ -158,7 +160,7 @@ class Rewriter:
         if self.journal.takes and name == self.journal.name:
             if self.phase is Phase.SWITCHING:
                 self._rewrite_failed(why)
-            self.journal.failed(why)
+            self.journal.failed(why, syncing=syncing)
             return True
         if self._increment is not None and name == self.path(self._increment.name):
             if self.phase is Phase.SWITCHING:
@@ -346,11 +348,15 @@ class Rewriter:
         return self.wanted or self._fork_due
 
     def _is_limited(self) -> bool:
-        return self.failures >= FAILURES_UNLIMITED and self._turn.now.mono_ms < self._next_ms
+        return self._pauses and self._turn.now.mono_ms < self._next_ms
+
+    @property
+    def _pauses(self) -> bool:
+        return self.failures >= FAILURES_UNLIMITED or (self.failures > 0 and self.journal.state is State.WAITING)
 
     def deadline_ms(self) -> int | None:
         """When a rewrite that has to wait may begin (mono ms)."""
-        if self.wanted and self.phase is Phase.IDLE and self.failures >= FAILURES_UNLIMITED:
+        if self.wanted and self.phase is Phase.IDLE and self._pauses and self._next_ms > self._turn.now.mono_ms:
             return self._next_ms
         return None
 
@@ -470,7 +476,10 @@ class Rewriter:
         self.last_ok = False
         self.failures += 1
         self.last_duration_s = (self._turn.now.mono_ms - self.began_ms) // 1000
-        if self.failures >= FAILURES_UNLIMITED:
+        if self.journal.state is State.WAITING:
+            # Clients wait for it, and no file that a manifest names comes of an attempt.
+            self._next_ms = self._turn.now.mono_ms + _RETRY_WAITING_MS
+        elif self.failures >= FAILURES_UNLIMITED:
             minutes = min(_LONGEST_PAUSE_MIN, 1 << min(self.failures - FAILURES_UNLIMITED, 6))
             self._next_ms = self._turn.now.mono_ms + minutes * 60_000
             self._turn.log(

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from replicator.core import limits
 from replicator.core.sentinel.belief import (
     Address,
     FailoverState,
     Instance,
+    Peer,
     Primary,
     Reconf,
     Replica,
@@ -55,6 +57,8 @@ class Discovery:
         self._store = store
         self._tilted = tilted
         self._reconfigured = reconfigured
+        self._heard: dict[bytes, Peer] = {}  # hellos that have been acted on, each with its Sentinel
+        self._ours: dict[bytes, None] = {}  # our own, which come back
 
     # -- INFO --------------------------------------------------------------------------------------------------------
 
@@ -176,9 +180,24 @@ class Discovery:
     # -- hello -------------------------------------------------------------------------------------------------------
 
     def hello(self, data: bytes) -> None:
-        """A message of the hello channel, from anybody."""
+        """A message of the hello channel, from anybody.
+
+        Nearly all repeat what was said before: of such a one nothing is to be learnt as long as its Sentinel is known.
+        """
+        peer = self._heard.get(data)
+        if peer is not None and not peer.gone:
+            peer.heard_ms = self._turn.now.mono_ms
+        elif data not in self._ours:
+            self._new_hello(data)
+
+    def _new_hello(self, data: bytes) -> None:
         hello = parse_hello(data)
-        if hello is None or not _is_id(hello.run_id) or hello.run_id == self._settings.my_id:
+        if hello is None or not _is_id(hello.run_id):
+            return
+        if hello.run_id == self._settings.my_id:
+            if len(self._ours) >= limits.MAX_SENTINEL_HELLOS:
+                self._ours.clear()
+            self._ours[data] = None
             return
         primary = self._roster.primaries.get(hello.primary_name)
         if primary is None:
@@ -194,6 +213,9 @@ class Discovery:
             self._newer_configuration(primary, hello)
         if peer is not None:
             peer.heard_ms = self._turn.now.mono_ms
+            if len(self._heard) >= limits.MAX_SENTINEL_HELLOS:
+                self._heard.clear()
+            self._heard[data] = peer
 
     def _found_sentinel(self, primary: Primary, hello: Hello, address: Address) -> None:
         known = primary.sentinels.get(hello.run_id)
@@ -216,6 +238,7 @@ class Discovery:
         if taken is not None and address.port:
             # Two Sentinels cannot listen there: the one that was known has another address by now, or is no more.
             self._bulletin.tell(NOTICE, "+sentinel-invalid-addr", taken)
+            self._heard.clear()
             for other in self._roster.primaries.values():
                 stale = other.sentinels.get(taken.run_id)
                 if stale is not None:

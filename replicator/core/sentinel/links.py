@@ -20,6 +20,8 @@ from replicator.core.turn import Turn
 from replicator.core.wire.answers import AnswerError, Asks, Then
 
 HELLO_CHANNEL = b"__sentinel__:hello"
+# How a hello message begins on the wire; nearly all that comes on these connections does.
+_HEAD = b"*3\r\n$7\r\nmessage\r\n$18\r\n" + HELLO_CHANNEL + b"\r\n$"
 
 
 @dataclass(slots=True)
@@ -309,6 +311,19 @@ class Links:
                 self._turn.log(Level.VERBOSE, f"Bad answer from {where}: {problem}")
 
     def _messages(self, link: Link, wire: Wire, data: bytes) -> None:
+        at = 0
+        while not wire.asks.decoder.pending and data.startswith(_HEAD, at):
+            begin = data.find(b"\r\n", at + len(_HEAD), at + len(_HEAD) + 8)
+            digits = data[at + len(_HEAD) : begin]
+            if begin < 0 or not digits.isdigit() or data[begin + 2 + int(digits) :][:2] != b"\r\n":
+                break
+            end = begin + 2 + int(digits)
+            link.channel_heard_ms = self._turn.now.mono_ms
+            self._heard(data[begin + 2 : end])
+            at = end + 2
+        if at == len(data):
+            return
+        data = data[at:]
         for message in wire.asks.decoder.feed(data):
             if not isinstance(message, list) or len(message) != 3 or message[0] != b"message":
                 continue

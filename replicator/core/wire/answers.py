@@ -58,6 +58,8 @@ class AnswerDecoder:
     def feed(self, data: bytes) -> list[Any]:
         """The answers that are whole with these bytes, in order. Raises AnswerError."""
         buffer = self._buffer
+        if not buffer and data == b"+PONG\r\n":
+            return [b"PONG"]
         buffer += data
         answers = []
         begin = 0

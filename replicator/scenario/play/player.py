@@ -154,7 +154,9 @@ class Player:
                 self.observer.logged(node, message, self.at())
                 if node not in self.upstream:
                     self.watchers.heard(node, message)
-            case NodeEnded(node=node, how=how):
+            case NodeEnded(node=node, how=how, unsynced_ms=unsynced_ms):
+                if unsynced_ms is not None:
+                    self.history.milestone(self.at(), "unsynced", node, since_ms=self.at() - unsynced_ms)
                 self._ended(node, how)
         return self._turn(now)
 

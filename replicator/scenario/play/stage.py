@@ -147,10 +147,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class NodeEnded:
-    """The node's process is gone. how: "exit 0", "signal 9"."""
+    """The node's process is gone. how: "exit 0", "signal 9". unsynced_ms: its machine lost power, and what it had
+    written to its append-only file for so long was not synced; None: nobody knows, or there is none."""
 
     node: str
     how: str
+    unsynced_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

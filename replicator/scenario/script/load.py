@@ -259,8 +259,6 @@ def _check_sentinels(script: Script, nodes: dict[str, str | None]) -> None:
             raise _Wrong(f"topology.{name}", "must be above 0")
     if topology.parallel_syncs < 1:
         raise _Wrong("topology.parallel_syncs", "must be at least 1")
-    if names and topology.tls:
-        raise _Wrong("topology.tls", "goes with no Sentinels")
     for name in names:
         if name in nodes:
             raise _Wrong(f"nodes.{name}", "is the name of a Sentinel")

@@ -239,6 +239,7 @@ class Expect(Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True
     acknowledged: int | str | None = None
     kept: int | str | None = None
     lost: int | str | None = None
+    lost_within: Milliseconds | None = None
     failed: int | str | None = None
     unknown: int | str | None = None
     unknown_kept: int | str | None = None

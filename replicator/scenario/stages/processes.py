@@ -193,7 +193,8 @@ class ProcessStage:
         self.secure: ssl.SSLContext | None = None  # what clients trust, and are known by
         self._tls = script.topology.tls
         if self._tls:
-            check_tls(engine)
+            for program in filter(None, (engine, self._other)):
+                check_tls(program)
 
     def _listen(self) -> tuple[dict[str, Any], int]:
         """The announced addresses of all nodes, on the first port that nobody holds on all addresses."""
@@ -225,15 +226,16 @@ class ProcessStage:
         private = self.block.private(self._nodes.index(node))
         host, port = self.address(node)
         program = self._program(node)
+        ports = self._papers or (("port", (str(port),)),)
         if node in self._sentinels:
             return (
-                ("port", (str(port),)), ("bind", (private,)), ("dir", (str(self._folder / node / "data"),)),
+                *ports, ("bind", (private,)), ("dir", (str(self._folder / node / "data"),)),
                 ("protected-mode", ("no",)), ("sentinel", ("announce-ip", host)),
                 ("sentinel", ("announce-port", str(port))),
                 *((("bind-source-addr", (private,)),) if program.binds_source else ()),
             )  # fmt: skip
         found = [
-            *(self._papers or (("port", (str(port),)),)), ("bind", (private,)),
+            *ports, ("bind", (private,)),
             ("protected-mode", ("no",)), ("dir", (str(self._folder / node / "data"),)),
             ("replica-announce-ip", (host,)), ("replica-announce-port", (str(port),)),
         ]  # fmt: skip
@@ -280,9 +282,7 @@ class ProcessStage:
         """An authority of this run, one certificate for all nodes and one for the clients."""
         folder = self._folder / "tls"
         authority = Authority()
-        indices = range(len(self._nodes))
-        hosts = [host(index) for host in (self.block.announced, self.block.private) for index in indices]
-        cert, key = authority.issue("node", hosts).save(folder, "node")
+        cert, key = authority.issue("node", self._met_at()).save(folder, "node")
         own_cert, own_key = authority.issue("client").save(folder, "client")
         trusted = folder / "ca.crt"
         trusted.write_text(authority.cert)
@@ -292,6 +292,11 @@ class ProcessStage:
         )  # fmt: skip
         self.secure = ssl.create_default_context(cadata=authority.cert)
         self.secure.load_cert_chain(own_cert, own_key)
+
+    def _met_at(self) -> list[str]:
+        """All addresses at which a node is met."""
+        indices = range(len(self._nodes))
+        return [host(index) for host in (self.block.announced, self.block.private) for index in indices]
 
     # The loop.
 

@@ -46,6 +46,7 @@ from replicator.simulation.clocks import Clock
 from replicator.simulation.council import Council
 from replicator.simulation.disk import Disk
 from replicator.simulation.kernel import Kernel
+from replicator.simulation.ledger import Ledger
 from replicator.simulation.local import Local
 from replicator.simulation.monitor import Monitor
 from replicator.simulation.network import Conduct, Network
@@ -200,6 +201,8 @@ class SimulatedStage:
         self.findings: list[str] = []  # what the monitors and the machines themselves objected to
         self.monitor = Monitor(self.findings.append) if monitored else None
         self.council = Council(self.findings.append) if monitored and script.sentinels() else None
+        self._dark: set[str] = set()  # machines that are losing their power just now
+        self.ledgers: dict[str, Ledger] = {}  # of machines whose nodes keep an append-only file
         self.machines: dict[str, Machine] = {}
         self.clients: dict[str, Process] = {}
         self.counts: dict[str, int] = {}
@@ -406,6 +409,8 @@ class SimulatedStage:
         self.net.power(request.node, on=True)
         if request.wipe:
             machine.disk.wipe()
+            if request.node in self.ledgers:
+                self.ledgers[request.node].wiped()
         machine.lives += 1
         life = f"node/{machine.name}/{machine.lives}"
         node = self._sentinel(request, machine, life) if request.sentinel else self._node(request, machine, life)
@@ -420,6 +425,9 @@ class SimulatedStage:
                 hooks.stepped = self.council.watch(machine.name, node)
         elif self.monitor is not None:
             hooks.stepped = self.monitor.watch(machine.name, node, machine.address)
+            if node.config["appendonly"]:
+                ledger = self.ledgers.setdefault(machine.name, Ledger(machine.name, self.findings.append))
+                hooks.stepped = ledger.watch(node, machine.disk, hooks.stepped)
         machine.process = Process(
             self.kernel, self.net, machine.name, machine.address, node,
             clock=machine.clock, disk=machine.disk, chance=self.kernel.random(f"{life}/process"), hooks=hooks,
@@ -448,13 +456,24 @@ class SimulatedStage:
         process = self._process(node)
         if power_loss:
             self.net.power(node, on=False)
+            self._dark.add(node)
             process.lose_power()
+            self._dark.discard(node)
             machine.disk.lose_power()
         else:
+            if node in self.ledgers:
+                self.ledgers[node].killed()
             process.kill()
 
     def _ended(self, machine: Machine, how: str) -> None:
-        self.report(NodeEnded(machine.name, how))
+        unsynced_ms = None
+        process = machine.process
+        if process is not None and isinstance(ended := process.machine, Node):
+            if machine.name in self.ledgers:
+                self.ledgers[machine.name].ended(ended, how, machine.disk)
+            if machine.name in self._dark and ended.append_only.promises:
+                unsynced_ms = machine.clock.now().mono_ms - ended.journal.durable_ms
+        self.report(NodeEnded(machine.name, how, unsynced_ms))
 
     def _logged(self, machine: Machine, level: Level, message: str) -> None:
         if level is not Level.DEBUG and level is not Level.VERBOSE:

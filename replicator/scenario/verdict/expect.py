@@ -100,6 +100,11 @@ def _other(check: str, wanted: Any, outcome: Outcome) -> tuple[str, str, str, bo
             ok = bool(took) and None not in took and longest is not None and longest <= wanted
             actual = "never" if None in took else ("no failover" if longest is None else human_ms(longest))
             return title, f"within {human_ms(wanted)}", actual, ok
+        case "lost_within":
+            oldest = oldest_lost_ms(outcome)
+            title = "age of what is lost, at the fault"
+            shown_age = "nothing is lost" if oldest is None else f"up to {human_ms(oldest)}"
+            return title, f"at most {human_ms(wanted)}", shown_age, oldest is None or oldest <= wanted
         case "promoted":
             names = [failover.promoted for failover in outcome.failovers]
             return "promoted", wanted, ", ".join(names) or "nobody", names[-1:] == [wanted]
@@ -119,6 +124,17 @@ def _other(check: str, wanted: Any, outcome: Outcome) -> tuple[str, str, str, bo
             return _log(wanted, outcome)
         case _:
             raise AssertionError(check)
+
+
+def oldest_lost_ms(outcome: Outcome) -> int | None:
+    """How long the oldest lost write had been confirmed when its node was next killed or lost power."""
+    ends = [one for one in outcome.history.milestones if one.kind in ("kill", "power-loss")]
+    ages = []
+    for lost in outcome.verdict.lost:
+        confirmed = lost.acknowledged_at_ms
+        later = [one.at_ms for one in ends if one.node == lost.acknowledged_by and one.at_ms >= confirmed]
+        ages.append(min(later, default=confirmed) - confirmed)
+    return max(ages, default=None)
 
 
 def _took(failover: Any, field: str) -> int | None:

@@ -250,6 +250,13 @@ class Explainer:
 
     def _by_restart(self, operation: Operation, milestone: Milestone, bounds: tuple[int | None, int | None]) -> Cause:
         node = milestone.node
+        unsynced = self._unsynced(operation, milestone)
+        if unsynced is not None and unsynced.since_ms is not None:
+            why = (
+                f"{node} lost power {unsynced.at_ms - unsynced.since_ms} ms after the last fsync of its append-only "
+                "file had begun, and this was confirmed behind it"
+            )
+            return Cause(why, "appendfsync always, or WAITAOF 1 0", None, bounds)
         why = (
             f"{node} came back without it after a restart, and no replica had been promoted for it: the replicas took "
             "over its data set"
@@ -262,6 +269,18 @@ class Explainer:
         if milestone.kind == "restart":
             prevented += "; or an append-only file with appendfsync always, on a server that has one"
         return Cause(why, prevented, None, bounds)
+
+    def _unsynced(self, operation: Operation, restart: Milestone) -> Milestone | None:
+        """What is known of the node's append-only file when its machine lost power before this restart, if the write
+        was confirmed behind the last fsync."""
+        found = None
+        for one in self.history.milestones:
+            if one.node == restart.node and one.kind == "unsynced" and one.at_ms <= restart.at_ms:
+                found = one
+        ended = operation.end_ms
+        if found is None or found.since_ms is None or ended is None or not found.since_ms <= ended <= found.at_ms:
+            return None
+        return found
 
     def _reached(
         self, operation: Operation, bounds: tuple[int | None, int | None], but: str, until: int | None = None

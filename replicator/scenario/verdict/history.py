@@ -104,11 +104,15 @@ class Promotion:
 
 @dataclass(frozen=True, slots=True)
 class Milestone:
-    """Something that was done to a node: "kill", "power-loss", "stop", "continue", "restart", "wipe", "repoint" ..."""
+    """Something that was done to a node: "kill", "power-loss", "stop", "continue", "restart", "wipe", "repoint" ...
+
+    "unsynced": it lost power, and what its append-only file had been given from since_ms on was not synced.
+    """
 
     at_ms: int
     kind: str
     node: str
+    since_ms: int | None = None
 
 
 @dataclass(slots=True)
@@ -175,8 +179,8 @@ class History:
         self.promotions.append(promotion)
         self._put("promotion", promotion)
 
-    def milestone(self, at_ms: int, kind: str, node: str) -> None:
-        self.milestones.append(Milestone(at_ms, kind, node))
+    def milestone(self, at_ms: int, kind: str, node: str, since_ms: int | None = None) -> None:
+        self.milestones.append(Milestone(at_ms, kind, node, since_ms))
         self._put("milestone", self.milestones[-1])
 
     def digested(self, digest: Digest) -> None:

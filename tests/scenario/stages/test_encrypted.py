@@ -63,6 +63,21 @@ def test_a_failover_is_played_over_tls_alone(tmp_path: Path, on: str) -> None:
     assert "Error accepting a client connection" not in (folder / "b" / "log").read_text()
 
 
+def test_sentinels_and_the_clients_that_ask_them_speak_tls_too(tmp_path: Path) -> None:
+    file = tmp_path / "sentinels.toml"
+    text = CRASH.replace("tls = true", 'tls = true\nsentinels = 3\ndown_after = "1s"').replace(
+        'promote = "best"', 'note = ""'
+    )
+    file.write_text(text.replace("failovers = 1", 'failovers = ">= 1"'))
+    result = CliRunner().invoke(
+        scenario, ["run", str(file), "--json", "-", "--quiet", "--keep", str(tmp_path / "kept")]
+    )
+    assert result.exit_code == 0, result.output
+    (folder,) = (tmp_path / "kept").iterdir()
+    conf = (folder / "s1" / "data" / "sentinel.conf").read_text()
+    assert "port 0" in conf and "tls-replication yes" in conf and "known-sentinel" in conf
+
+
 def test_a_simulated_run_of_the_same_file_speaks_plainly(tmp_path: Path) -> None:
     assert played(tmp_path, "--on", "sim")["ok"]
 

@@ -136,8 +136,9 @@ def ltrim(ctx: Context, argv: list[bytes]) -> bytes:
         return reply.OK
     first, count = span(len(value), start, stop)
     removed = len(value) - count
-    if not removed:
-        ctx.replicate_nothing()  # watchers and listeners are told all the same, as stock does
+    if not removed:  # nothing changes: as in later versions no watcher is told, listeners are
+        ctx.db.notify(NOTIFY_LIST, b"ltrim", argv[1])
+        return reply.OK
     value.keep(first, count)
     shrunk(ctx.db, argv[1], value, b"ltrim", removed)
     return reply.OK

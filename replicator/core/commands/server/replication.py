@@ -121,7 +121,7 @@ def _sync(ctx: Client, argv: list[bytes]) -> bytes:
     asked_id, position = "?", -2
     failover = False
     if len(argv) > 1:
-        asked_id = argv[1].decode("ascii", "replace")
+        asked_id = argv[1].decode("ascii", "replace").lower()  # of ids the case does not matter
         offset = parse_int(argv[2])
         if offset is None:
             server.syncing.log_wrong_offset(ctx)

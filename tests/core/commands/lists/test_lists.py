@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from replicator.core.keyspace.digest import digest_keyspace
 from replicator.core.keyspace.values import List
 from tests.support.harness import PENDING, Harness
+from tests.support.nodes import LocalNode
 from tests.support.observed import replay
 
 
@@ -340,3 +341,21 @@ def test_effects_of_waiting_and_plain_commands_rebuild_the_lists(node: Harness) 
         else:
             node.call("BLPOP", *chance.sample("abc", 2), 0, ctx=ctx)
     assert digest_keyspace(replay(node.drain_effects()).keyspace) == digest_keyspace(node.keyspace)
+
+
+def test_a_trim_that_keeps_everything_breaks_no_watch_and_is_announced() -> None:
+    node = LocalNode("--notify-keyspace-events", "KEA")
+    client, other, listener = node.open(), node.open(), node.open()
+    client.send("RPUSH", "l", "a", "b", "c")
+    listener.send("PSUBSCRIBE", "__keyevent@*")
+    for range_ in ((0, -1), (0, 100), (-100, -1)):
+        client.send("WATCH", "l")
+        assert other.send("LTRIM", "l", *range_) == b"OK"
+        client.send("MULTI")
+        client.send("PING")
+        assert client.send("EXEC") == [b"PONG"]
+    assert [message[3] for message in listener.read()] == [b"l"] * 3  # as stock tells it
+    client.send("WATCH", "l")
+    other.send("LTRIM", "l", 0, 1)
+    client.send("MULTI")
+    assert client.send("EXEC") is None

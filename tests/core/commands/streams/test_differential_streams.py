@@ -29,6 +29,8 @@ def timeless(answer: Any) -> Any:
     for at, item in enumerate(left[:-1]):
         if isinstance(item, bytes) and item in TIMES:
             left[at + 1] = "time"
+        if item == b"lag" and left[at + 1] is not None:
+            left[at + 1] = "a number"  # stock's may be wrong, even negative
         if item == b"pending" and isinstance(left[at + 1], list):
             # [id, consumer, time, count] of a group, [id, time, count] of a consumer
             left[at + 1] = [[*entry[:-2], "time", entry[-1]] for entry in left[at + 1]]

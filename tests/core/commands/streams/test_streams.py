@@ -11,6 +11,7 @@ import pytest
 from replicator.core.keyspace.digest import digest_keyspace
 from tests.core.commands.streams.test_differential_streams import timeless
 from tests.support.harness import PENDING, START, Harness
+from tests.support.nodes import LocalNode
 from tests.support.stream_commands import Commands
 
 NOW = START.unix_ms
@@ -210,3 +211,46 @@ def test_a_replica_obeys_a_limit_with_exact_trimming_that_a_client_may_not_send(
     node.first.is_primary_link = True
     assert node.call(*command) == b"9-1"
     assert node.call("XLEN", "s") == 2
+
+
+def test_a_lag_is_what_there_is_to_read_or_unknown() -> None:
+    known = 0
+    for seed in range(60):
+        chance = Random(seed)
+        client = LocalNode(seed=seed).open()
+        client.send("XADD", "s", "1-1", "f", "v")
+        client.send("XGROUP", "CREATE", "s", "g", chance.choice(["0", "$", "1-1"]))
+        newest = 1
+        for _ in range(chance.randint(3, 25)):
+            some = f"{chance.randint(1, newest)}-1"
+            step = chance.choice(["add", "add", "read", "read", "delete", "delete", "length", "before", "set"])
+            if step == "add":
+                newest += 1
+                client.send("XADD", "s", f"{newest}-1", "f", "v")
+            elif step == "read":
+                client.send("XREADGROUP", "GROUP", "g", "c", "COUNT", chance.randint(1, 4), "STREAMS", "s", ">")
+            elif step == "delete":
+                client.send("XDEL", "s", some)
+            elif step == "length":
+                client.send("XTRIM", "s", "MAXLEN", chance.randint(0, newest))
+            elif step == "before":
+                client.send("XTRIM", "s", "MINID", some)
+            else:
+                client.send("XGROUP", "SETID", "s", "g", chance.choice(["0", "$", some]))
+            (group,) = client.send("XINFO", "GROUPS", "s")
+            told = dict(zip(group[::2], group[1::2], strict=True))
+            left = client.send("XRANGE", "s", b"(" + told[b"last-delivered-id"], "+")
+            assert told[b"lag"] in (None, len(left))
+            known += told[b"lag"] is not None
+    assert known > 300
+
+
+def test_a_lag_of_deleted_entries_is_not_what_was_added_and_not_read() -> None:
+    client = LocalNode().open()
+    for number in range(1, 5):
+        client.send("XADD", "s", f"{number}-1", "f", "v")
+    client.send("XGROUP", "CREATE", "s", "g", "0")
+    client.send("XREADGROUP", "GROUP", "g", "c", "COUNT", 2, "STREAMS", "s", ">")
+    client.send("XDEL", "s", "1-1", "2-1", "3-1")
+    (group,) = client.send("XINFO", "GROUPS", "s")
+    assert group[group.index(b"lag") + 1] in (None, 1)  # Redis 7.0: 2
