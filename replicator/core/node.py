@@ -180,7 +180,7 @@ class Node:
         self.pubsub = PubSub()
         roll.on_gone.append(self.pubsub.drop)
         self.output = Output(turn, config, roll, self.clients, primary)
-        self.tracker = Tracker(config, self.keyspace, roll)
+        self.tracker = Tracker(config, self.keyspace, roll, self._is_loading)
 
     def _make_snapshots(self) -> None:
         """Snapshots and loads; scripts, for their libraries lie in snapshots."""

@@ -11,7 +11,7 @@ Source: https://redis.io/docs/latest/develop/reference/client-side-caching/
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from replicator.core.clients.roll import Roll
 from replicator.core.clients.session import Session, Tracking
@@ -27,10 +27,11 @@ CHANNEL = b"__redis__:invalidate"
 class Tracker:
     """The keys that clients of one node hold."""
 
-    def __init__(self, config: Config, keyspace: Keyspace, roll: Roll) -> None:
+    def __init__(self, config: Config, keyspace: Keyspace, roll: Roll, is_loading: Callable[[], bool]) -> None:
         self.config = config
         self.keyspace = keyspace
         self.roll = roll
+        self.is_loading = is_loading
         roll.on_gone.append(self.disable)
         self.readers: dict[bytes, dict[int, None]] = {}  # key -> ids of the clients that have read it
         self.prefixes: dict[bytes, dict[Session, None]] = {}
@@ -161,7 +162,7 @@ class Tracker:
 
     def _replaced(self, db: Database) -> None:
         # A full copy drops the old data and adopts the new; nobody can have read anything in between.
-        if self._count and not (self.all_told and self.node.loading is not None):
+        if self._count and not (self.all_told and self.is_loading()):
             self.flushed = True
 
     def settle(self) -> None:
