@@ -24,6 +24,7 @@ LAZY_COMMANDS = {
     "scenario": ("replicator.scenario.cli", "scenario", "Play scripted failovers, list them, check their files."),
     "simulate": ("replicator.search.cli", "simulate", "Search seeds for a run in which an expectation fails."),
     "history": ("replicator.scenario.cli", "history", "Read the history that a scenario run has left."),
+    "cluster": ("replicator.cluster_tool", "cluster", "Start and stop a cluster on this machine."),
     "rdb": ("replicator.rdb_tool", "rdb", "Look into snapshot files."),
 }
 # What tools that look for redis-server's version find; the data formats and messages are those of this version.

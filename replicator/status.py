@@ -20,6 +20,8 @@ import hiredis
 if TYPE_CHECKING:
     from rich.console import Console, Group
 
+    from replicator.cluster_status import ClusterView
+
 Address = tuple[str, int]
 
 # A chain of primaries longer than this is a loop of nodes that follow each other.
@@ -189,6 +191,7 @@ class Walk:
         self._sni = sni
         self._sample_seconds = sample_seconds
         self._count = 0
+        self.cluster: ClusterView | None = None  # where the asked node is a member of one
         self.asked: NodeView  # the node that was asked
         self.root: NodeView  # the top of the tree: the primary, or the highest node that could be found
 
@@ -197,6 +200,8 @@ class Walk:
         address, info = self._start, self._info(self._start)
         met: set[str] = set()  # run ids on the way up
         self.asked = _untold(address, info) if isinstance(info, Unreachable) else node_view(address, info)
+        if isinstance(info, dict) and info.get("cluster_enabled") == "1":
+            self.cluster = self._look_at_cluster()
         lost: NodeView | None = None
         while isinstance(info, dict) and info.get("role") == "slave" and info.get("run_id", "") not in met:
             met.add(info.get("run_id", ""))
@@ -213,6 +218,20 @@ class Walk:
             lost.replicas.append(tree)
         self._find_asked()
         return self
+
+    def _look_at_cluster(self) -> ClusterView | None:
+        from replicator.cluster_status import look_at_cluster
+
+        try:
+            client = self._connect(self._start)
+        except Unreachable:
+            return None
+        try:
+            return look_at_cluster(client, self._connect, Unreachable)
+        except Unreachable:
+            return None
+        finally:
+            client.close()
 
     def _find_asked(self) -> None:
         """Let `asked` be the node of the tree; a replica that its primary does not list is put there."""
@@ -391,7 +410,13 @@ def plain(walk: Walk) -> dict[str, Any]:
         fields["replicas"] = [replica.address for replica in node.replicas]
         nodes.append(fields)
     top = walk.root
-    return {"asked": walk.asked.address, "primary": top.address if top.role == "primary" else None, "nodes": nodes}
+    primary = top.address if top.role == "primary" else None
+    told: dict[str, Any] = {"asked": walk.asked.address, "primary": primary, "nodes": nodes}
+    if walk.cluster is not None:
+        from replicator.cluster_status import plain as plain_cluster
+
+        told["cluster"] = plain_cluster(walk.cluster)
+    return told
 
 
 def size_text(count: float) -> str:
@@ -425,6 +450,10 @@ def render(walk: Walk, *, wide: bool = True) -> Group:
     from rich.table import Table
     from rich.text import Text
 
+    if walk.cluster is not None:
+        from replicator.cluster_status import render as render_cluster
+
+        return render_cluster(walk.cluster)
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for title in ("node", "role", "link", *(["id"] if wide else [])):
         table.add_column(title, no_wrap=True)

@@ -13,7 +13,8 @@ MAX_BULK = 512 * 1024 * 1024
 MAX_MANIFEST_BYTES = 1024 * 1024
 # One of its lines, and a comment between commands: stock's own bound.
 MAX_MANIFEST_LINE = 1024
-# One argument in an append-only file: proto-max-bulk-len could be raised when it was written. More is a damaged length.
+# One argument in an append-only file, or in the stream of our primary: proto-max-bulk-len could be raised when it was
+# written. More is a damaged length.
 MAX_AOF_BULK = 2**32
 # An inline command, or the length line of a request: longer lines without an end are no protocol.
 MAX_INLINE = 64 * 1024

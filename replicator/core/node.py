@@ -13,6 +13,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from replicator.core.clients.listing import Clients
+from replicator.core.clients.memory import Memory
 from replicator.core.clients.monitors import Monitors
 from replicator.core.clients.output import Output
 from replicator.core.clients.pubsub import PubSub
@@ -54,7 +55,6 @@ from replicator.core.execution.busy import Busy
 from replicator.core.execution.calling import Calling
 from replicator.core.execution.connections import Connections
 from replicator.core.execution.executor import Executor, Parts
-from replicator.core.execution.memory import Memory
 from replicator.core.execution.replaying import Replayer
 from replicator.core.execution.scripts import ScriptHost
 from replicator.core.execution.transactions import Transactions
@@ -209,7 +209,9 @@ class Node:
     def _make_execution(self) -> None:
         """From the bytes of a client to its replies."""
         config, turn, outgoing = self.config, self.turn, self.outgoing
-        self.memory = Memory(turn, config, self.keyspace, outgoing, self.evictor, self._may_exceed_memory)
+        self.memory = Memory(
+            turn, self.evictor, self.roll.sessions, self.primary.links, self._memory_is_free, self._commit_apart
+        )
         self.transfers = Transfers(
             turn, outgoing, allocate=self.peers.new, release=self.peers.drop, park=self.waiting.park,
             unpark=self.waiting.unpark, unblock=self.waiting.unblock, blocked=lambda: self.waiting.blocked,
@@ -229,7 +231,7 @@ class Node:
                 ("access", self.users.admit),
                 *redirects,
                 ("monitor", admission.check_monitor),
-                ("memory", self.memory.check),
+                ("memory", self.memory.admit),
                 ("role", self.role.check),
                 ("subscriber", admission.check_subscriber),
                 ("stale", self.role.check_stale),
@@ -249,7 +251,7 @@ class Node:
             self.primary.links,
         )  # fmt: skip
         self.expiry = Expiry(
-            self.keyspace, lambda: outgoing.commit(together=False), lambda: self.pauses.of_writes, self._is_loading
+            self.keyspace, self._commit_apart, lambda: self.pauses.of_writes, self._is_loading
         )
         self.counters = Counters(
             turn, self.keyspace, self.roll, self.calling, self.statistics, self.connections, self.table,
@@ -316,10 +318,11 @@ class Node:
         self._limit_memory()
         self.users.install()
         self.statistics.install(config)
-        for name in ("maxmemory", "maxmemory-policy"):
+        for name in ("maxmemory", "maxmemory-policy", "replica-ignore-maxmemory"):
             config.on_change(name, lambda _value: self._limit_memory())
         config.on_change("notify-keyspace-events", lambda _value: self._set_notifications())
         config.on_change("repl-backlog-size", self._resize_window)
+        config.on_change("proto-max-bulk-len", self._bound_bulks)
         self._set_notifications()
         for old, new in config.renames:
             if not self.table.rename(old.lower(), new):
@@ -355,9 +358,14 @@ class Node:
     def _limit_memory(self) -> None:
         self.evictor.reconfigure()
         self.gates.set("memory", DENY_OOM if self.config["maxmemory"] else 0)
+        self.memory.reconfigured(self.turn.now)
 
     def _set_notifications(self) -> None:
         configure(self.keyspace, self.pubsub.publish, str(self.config["notify-keyspace-events"]))
+
+    def _bound_bulks(self, size: int) -> None:
+        for session in self.roll.sessions.values():
+            session.decoder.max_bulk = size
 
     def _resize_window(self, size: int) -> None:
         if self.history.window is not None:
@@ -366,10 +374,16 @@ class Node:
     def _is_loading(self) -> bool:
         return self.loads.loading is not None
 
-    def _may_exceed_memory(self) -> bool:
-        return self.loads.loading is not None or (
-            self.replica.active and bool(self.config["replica-ignore-maxmemory"])
-        )
+    def _memory_is_free(self) -> bool:
+        """Whether maxmemory does not hold now."""
+        if self.loads.loading is not None or self.pauses.of_writes:
+            return True
+        return self.replica.active and bool(self.config["replica-ignore-maxmemory"])
+
+    def _commit_apart(self) -> None:
+        """Deletions that nobody asked for, each by itself."""
+        if self.keyspace.recorded:
+            self.outgoing.commit(together=False)
 
     # -- the surface -------------------------------------------------------------------------------------------------
 
@@ -396,6 +410,8 @@ class Node:
         self.pauses.advance()
         self.failover.advance()
         self.shutdown.advance()
+        if self.evictor.limit:
+            self.memory.advance(now)
         if now.mono_ms >= self.cron_ms:
             self.cron_ms = now.mono_ms + _CRON_MS
             if not self.server.cron_paused:
@@ -426,6 +442,8 @@ class Node:
             soonest = other
         if self.keyspace.scheduled and (other := self.expiry.deadline_ms(self.turn.now)) is not None:
             soonest = min(soonest, other)
+        if self.evictor.limit and (other := self.memory.due_ms) is not None and other < soonest:
+            soonest = other
         if self.primary.waiting and (other := self.snapshots.deadline_ms()) is not None and other < soonest:
             soonest = other
         if self.journal.takes and (other := self.append_only.deadline_ms()) is not None and other < soonest:

@@ -46,6 +46,10 @@ class LocalClient:
         self.node.handle(Received(self.conn, hiredis.pack_command(tuple(argv))))
         return self.reader.gets()
 
+    def receive(self, data: bytes) -> None:
+        """Bytes as they are, a half request among them."""
+        self.node.handle(Received(self.conn, data))
+
     def pipeline(self, *commands: Sequence[bytes | str | int | float]) -> list[Any]:
         """Several commands in one read; all that came back."""
         self.node.handle(Received(self.conn, b"".join(hiredis.pack_command(tuple(argv)) for argv in commands)))

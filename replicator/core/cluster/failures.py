@@ -14,6 +14,8 @@ Source: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spe
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from replicator.core.cluster.links import Links
 from replicator.core.cluster.station import Station
 from replicator.core.cluster.topology import ClusterNode
@@ -31,6 +33,7 @@ class Failures:
         self.station = station
         self.links = links
         self.started_ms = 0  # when the bus began to run
+        self.tell_fail: Callable[[ClusterNode], None] = lambda node: None  # everybody, by FAIL (see Gossip)
         self._minority_ms = -_MOST_REJOIN_MS  # when we last belonged to a minority
 
     # -- reports -----------------------------------------------------------------------------------------------------
@@ -82,6 +85,7 @@ class Failures:
             return False
         station.log(Level.NOTICE, f"Marking node {node.id} as failing (quorum reached).")
         self.condemn(node)
+        self.tell_fail(node)
         return True
 
     def condemn(self, node: ClusterNode) -> None:

@@ -18,6 +18,7 @@ from replicator.core.cluster.topology import ClusterNode
 from replicator.core.limits import MAX_CLUSTER_NODES
 from replicator.core.wire.bus import (
     EXTENSIONS,
+    FAIL,
     FAILED,
     FORCE_ACK,
     HANDSHAKE,
@@ -45,6 +46,7 @@ class Gossip:
         self.station = station
         self.links = links
         self.failures = failures
+        failures.tell_fail = self._tell_fail
         self.handing_over = False  # a manual failover of ours is under way, and clients wait
 
     # -- saying ------------------------------------------------------------------------------------------------------
@@ -101,6 +103,12 @@ class Gossip:
         message = self.compose(UPDATE)
         message.node, message.node_epoch, message.node_slots = owner.id, owner.config_epoch, owner.slots
         self.links.send(link, message)
+
+    def _tell_fail(self, node: ClusterNode) -> None:
+        """A majority calls the node failing: everybody is to know at once."""
+        message = self.compose(FAIL)
+        message.node = node.id
+        self.links.broadcast(message)
 
     def ask_vote(self, kind: int, *, force: bool) -> None:
         """FAILOVER_AUTH_REQUEST to everybody."""

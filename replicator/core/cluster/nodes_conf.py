@@ -60,6 +60,7 @@ def read(text: str, now: Now) -> Topology:
     if len(own) != 1:
         raise BadNodesConf("no line, or more than one, is marked as this node's own")
     topology = Topology(_identity(own[0][0]))
+    topology.me.flags = 0  # its own line says whether it is a primary
     numbered = None
     try:
         for numbered in lines:

@@ -234,6 +234,7 @@ class Topology:
             assert not node.slots & union, node.id
             union |= node.slots
             assert not node.slots or node.is_primary, node.id
+            assert not (node.is_primary and node.is_replica), node.id
             assert node.primary is None or node in node.primary.replicas, node.id
             assert node.config_epoch <= self.current_epoch or node.is_replica, (node.id, node.config_epoch)
         assert union == self.owned

@@ -51,6 +51,7 @@ class Connections:
         """A client came."""
         self.received_total += 1
         session = self.roll.new(Session, event.conn)
+        session.decoder.max_bulk = self.config["proto-max-bulk-len"]
         session.peer = address(event.peer_host, event.peer_port)
         session.local = address(event.local_host, event.local_port)
         self.roll.sessions[event.conn] = session

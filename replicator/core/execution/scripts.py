@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from replicator.core.clients.access import AccessDenied
+from replicator.core.clients.memory import Memory
 from replicator.core.clients.monitors import Monitors
 from replicator.core.clients.roll import Roll
 from replicator.core.clients.session import Caller
@@ -18,7 +19,6 @@ from replicator.core.config.config import Config
 from replicator.core.effects import Level
 from replicator.core.errors import CommandError
 from replicator.core.execution.calling import Calling
-from replicator.core.execution.memory import Memory
 from replicator.core.keyspace.database import Keyspace
 from replicator.core.scripting import api
 from replicator.core.scripting.api import Run
@@ -77,6 +77,7 @@ class ScriptHost:
         self.scripting = scripting
         self.role = role
         self.redirect = redirect
+        self._had_room = True  # maxmemory held when the running script began
 
     def run_script_command(self, ctx: Context, run: Run, argv: list[bytes]) -> bytes:
         """One command of the running script; its encoded reply, an error among them."""
@@ -119,7 +120,7 @@ class ScriptHost:
             if self.role.is_stale() and not entry.flags & STALE:
                 raise CommandError(api.STALE_COMMAND)
         may_exceed = run.flags & api.ALLOW_OOM or run.wrote
-        if entry.flags & DENY_OOM and not may_exceed and not self.memory.has_room():
+        if entry.flags & DENY_OOM and not may_exceed and not self._had_room:
             raise CommandError(api.OUT_OF_MEMORY)
 
     def _check_access(self, ctx: Caller, entry: Command, argv: list[bytes]) -> None:
@@ -137,6 +138,7 @@ class ScriptHost:
 
     def script_refusal(self, ctx: Context, flags: int, legacy: bool) -> str | None:
         """Why a script with these flags may not start now."""
+        self._had_room = self.memory.has_room(self.turn.now)
         cannot_write: str | None = None
         if not ctx.is_primary_link:
             try:
@@ -149,7 +151,7 @@ class ScriptHost:
             read_only_replica=self.role.is_read_only() and not ctx.is_primary_link,
             cannot_write=cannot_write,
             stale=self.role.is_stale(),
-            out_of_memory=not self.memory.has_room(),
+            out_of_memory=not self._had_room,
             cluster=self.redirect is not None,
         )
 

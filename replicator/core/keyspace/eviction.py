@@ -26,10 +26,10 @@ from replicator.core.keyspace.database import NOTIFY_EVICTED, Database, Keyspace
 from replicator.core.keyspace.sorted_set import SortedSet
 from replicator.core.keyspace.stream import Stream
 from replicator.core.keyspace.values import Hash, List, Set, Value
-from replicator.core.now import Now
 
-# What an interpreter with our modules takes before the first key, where the node has not measured it.
-BASELINE = 16 * 1024 * 1024
+# What a node without a key counts as used, against the limit too: what stock's takes. The interpreter with our modules
+# takes more (used_memory_rss tells it), but a limit is meant for the data, and was chosen with stock's figure in mind.
+BASELINE = 1024 * 1024
 # A bytes object beside its payload, and a key's share of the dictionary (entry and index at the usual fill).
 _BYTES = 33
 _ENTRY = 72
@@ -112,6 +112,7 @@ class Evictor:
         self.limit = 0  # maxmemory in force
         self.policy = "noeviction"
         self.counts_frequency = False  # an LFU policy is configured
+        self.buffers = 0  # bytes in the buffers of clients, as they were last counted
         self.total = 0  # estimated bytes of all keys, while there is a limit
         self.peak = 0
         self._clocked = False  # accesses are being recorded
@@ -292,7 +293,7 @@ class Evictor:
 
     def used_memory(self) -> int:
         """Estimated bytes in use: exact bookkeeping of estimates under a limit, an extrapolation without one."""
-        used = self.baseline + (self.total if self.limit else self.data_size())
+        used = self.baseline + self.buffers + (self.total if self.limit else self.data_size())
         self.peak = max(self.peak, used)
         return used
 
@@ -307,18 +308,21 @@ class Evictor:
         looked_at.update(dict.fromkeys(islice(reversed(values), _SURVEY)))
         return _average([key_size(db, key, values[key]) for key in looked_at], len(values))
 
-    def make_room(self, now: Now) -> bool:
+    def within_limit(self) -> bool:
+        """Whether the limit holds."""
+        return not self.limit or self.total + self.baseline + self.buffers <= self.limit
+
+    def make_room(self) -> bool:
         """Evict until the limit holds again. False: it does not hold and nothing may be evicted.
 
-        At most MAX_EVICTIONS keys go in one call; True then means that it is getting better. `now`: of the event.
+        At most MAX_EVICTIONS keys go in one call; True then means that it is getting better.
         """
-        limit = self.limit
-        if not limit or self.total + self.baseline <= limit:
+        if self.within_limit():
             return True
         if self.policy == "noeviction":
             return False
         evicted = 0
-        while self.total + self.baseline > limit and evicted < MAX_EVICTIONS:
+        while not self.within_limit() and evicted < MAX_EVICTIONS:
             victim = self._victim()
             if victim is None:
                 return False

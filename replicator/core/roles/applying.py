@@ -125,6 +125,7 @@ class Applying:
         session.is_primary_link = True
         session.authenticated = True
         session.decoder = RequestDecoder()
+        session.decoder.max_bulk = limits.MAX_AOF_BULK  # our primary may have taken more than we would
         session.peer = f"{self.replica.primary_host}:{self.replica.primary_port}"
         session.local = address(*self.replica.local)
         session.db = self.keyspace.databases[self.replica.stream_db]

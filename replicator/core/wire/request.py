@@ -57,13 +57,14 @@ class RequestDecoder:
     far (the offset arithmetic of a replication stream hangs on it), `pending` those of the unfinished one.
     """
 
-    __slots__ = ("_reader", "consumed", "error", "trusted", "unfinished")
+    __slots__ = ("_reader", "consumed", "error", "max_bulk", "trusted", "unfinished")
 
     def __init__(self, *, trusted: bool = True) -> None:
         self._reader = hiredis.Reader()
         self.unfinished: CarefulDecoder | None = None  # holds the frame that is not whole yet
         self.consumed = 0
         self.error: str | None = None
+        self.max_bulk = limits.MAX_BULK  # proto-max-bulk-len
         self.trusted = trusted  # not yet authenticated clients are held to small requests
 
     @property
@@ -79,7 +80,9 @@ class RequestDecoder:
     def feed(self, data: bytes) -> list[Argv]:
         """The commands that are whole with these bytes, in order (an empty request is no command)."""
         if self.unfinished is not None or not self.trusted or data[:3] not in _USUAL:
-            return self._feed(data, fast=self.trusted)
+            return self._feed(data, fast=self.trusted and len(data) <= self.max_bulk)
+        if len(data) > self.max_bulk:  # hiredis knows no such limit
+            return self._feed(data, fast=False)
         if 0x3E in data and _pushes_many(data):
             return self._feed(data, fast=True)
         alone = data.find(b"*", 3) < 0
@@ -99,6 +102,7 @@ class RequestDecoder:
         if careful is None:
             careful = self.unfinished = CarefulDecoder()
         careful.trusted = False
+        careful.max_bulk = self.max_bulk
         if data:
             careful.feed(data)
         argv: Argv | None = None
@@ -185,6 +189,7 @@ class RequestDecoder:
         if careful is None:
             careful = self.unfinished = CarefulDecoder()
         careful.trusted = self.trusted
+        careful.max_bulk = self.max_bulk
         careful.feed(rest)
         try:
             while (argv := careful.next()) is not None:
@@ -241,7 +246,9 @@ class RequestDecoder:
 class CarefulDecoder:
     """The plain decoder: slower, exact about every byte, with stock's limits, inline commands included."""
 
-    __slots__ = ("_argv", "_buffer", "_bulk", "_position", "_remaining", "_scanned", "_size", "consumed", "trusted")
+    __slots__ = (
+        "_argv", "_buffer", "_bulk", "_position", "_remaining", "_scanned", "_size", "consumed", "max_bulk", "trusted",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -253,6 +260,7 @@ class CarefulDecoder:
         self._size = 0  # bytes of the current command so far
         self.consumed = 0  # bytes of the commands handed out
         self.trusted = True
+        self.max_bulk = limits.MAX_BULK
 
     @property
     def pending(self) -> int:
@@ -329,7 +337,7 @@ class CarefulDecoder:
             if line[:1] != b"$":
                 raise ProtocolError(f"expected '$', got '{_shown(line)}'")
             length = _protocol_int(line[1:])
-            if length is None or length < 0 or length > limits.MAX_BULK:
+            if length is None or length < 0 or length > self.max_bulk:
                 raise ProtocolError("invalid bulk length")
             if not self.trusted and length > limits.UNAUTHENTICATED_BULK:
                 raise ProtocolError("unauthenticated bulk length")

@@ -29,7 +29,7 @@ def set_keys(node: Harness, *names: str, ttl: int | None = None) -> None:
 
 
 def evicted(node: Harness) -> list[bytes]:
-    assert node.server.evictor.make_room(node.server.now)
+    assert node.server.evictor.make_room()
     effects = node.drain_effects()
     assert all(argv[0] == b"DEL" for _, argv in effects)
     return [argv[1] for _, argv in effects]
@@ -46,19 +46,19 @@ def test_without_a_limit_nothing_is_installed_and_nothing_is_evicted() -> None:
     assert node.keyspace.on_access is None
     assert node.keyspace.on_change is None
     assert not node.first.db.hooked
-    assert node.server.evictor.make_room(node.server.now)
+    assert node.server.evictor.make_room()
     assert node.call("DBSIZE") == 50
 
 
 def test_noeviction_says_that_there_is_no_room_and_deletes_nothing() -> None:
     node = limited("noeviction", 5)
     set_keys(node, *"abcd")
-    assert node.server.evictor.make_room(node.server.now)
+    assert node.server.evictor.make_room()
     set_keys(node, *"efgh")
-    assert not node.server.evictor.make_room(node.server.now)
+    assert not node.server.evictor.make_room()
     assert node.call("DBSIZE") == 8
     node.call("DEL", *"abcd")
-    assert node.server.evictor.make_room(node.server.now)
+    assert node.server.evictor.make_room()
 
 
 def test_lru_takes_the_keys_that_were_not_used_for_the_longest_time() -> None:
@@ -100,7 +100,7 @@ def test_volatile_policies_take_only_keys_with_an_expiry() -> None:
         assert gone, policy
         assert all(name.startswith(b"go:") for name in gone), policy
         set_keys(node, *(f"more:{i}" for i in range(30)))
-        assert not node.server.evictor.make_room(node.server.now), policy
+        assert not node.server.evictor.make_room(), policy
         assert node.call("DBSIZE") == 50, policy
 
 
@@ -118,7 +118,7 @@ def test_random_policies_take_from_all_databases_until_it_fits() -> None:
     set_keys(node, *(f"k{i}" for i in range(30)))
     node.call("SELECT", 3)
     set_keys(node, *(f"k{i}" for i in range(30)))
-    assert node.server.evictor.make_room(node.server.now)
+    assert node.server.evictor.make_room()
     databases = {index for index, _ in node.drain_effects()}
     assert databases == {0, 3}
     assert node.server.evictor.used_memory() <= node.server.config["maxmemory"]
