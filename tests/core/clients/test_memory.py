@@ -147,7 +147,7 @@ def test_keys_go_before_a_transaction_or_a_script_and_never_within() -> None:
     world.settle(2000)
     for number in range(3):
         primary.call("SET", f"old{number}", "x" * 100_000)
-    used = primary.node.used_memory()
+    used = primary.node.evictor.used_memory()
     primary.call("CONFIG", "SET", "maxmemory", used + 50_000, "maxmemory-policy", "allkeys-lru")
     primary.pipeline([("MULTI",), ("SET", "a", "x" * 100_000), ("SET", "b", "x" * 100_000), ("EXEC",)])
     begin = primary.node.outgoing.offset()
