@@ -508,8 +508,9 @@ class Node:
         self.ping_ms = now.mono_ms
         self.snapshots.last_save_s = now.unix_ms // 1000
         self.turn.log(Level.WARNING, "Server initialized")
-        for name in self.config.ineffective():
-            self.turn.log(Level.NOTICE, f"The directive {name} is accepted and kept but has no effect here")
+        names = self.config.ineffective()
+        if names:
+            self.turn.log(Level.NOTICE, f"Accepted and kept, but without effect here: {', '.join(names)}")
         if self.cluster is not None:
             self.cluster.begin(self.loads.at_start)
         else:

@@ -254,6 +254,8 @@ def serve(
                 )
             if options.unix_path:
                 listeners.append(listen_unix(options.unix_path, options.unix_permissions, options.backlog))
+            if not listeners:
+                raise ListenError("Configured to not listen anywhere, exiting.")
         except ListenError:
             _close_all(listeners)
             raise

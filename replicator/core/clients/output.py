@@ -7,6 +7,7 @@ from replicator.core.clients.roll import Roll
 from replicator.core.clients.session import Session
 from replicator.core.config.config import Config
 from replicator.core.effects import Level
+from replicator.core.limits import WEIGHED_BYTES, WEIGHED_COMMANDS
 from replicator.core.replication.primary import Primary
 from replicator.core.turn import Turn
 
@@ -21,7 +22,17 @@ class Output:
         self.clients = clients
         self.primary = primary
         self.over_soft: dict[Session, None] = {}  # clients with more output than a soft limit allows for long
+        self.weighed_commands = WEIGHED_COMMANDS  # that run before their replies are weighed; 0: each is weighed
         roll.on_gone.append(self._forget)
+        config.on_change("client-output-buffer-limit", lambda _value: self._bound())
+        self._bound()
+
+    def _bound(self) -> None:
+        """Replies are weighed one by one where ordinary clients have a limit, and messages at the least of all."""
+        limits = self.config["client-output-buffer-limit"]
+        self.weighed_commands = 0 if any(limits["normal"][:2]) else WEIGHED_COMMANDS
+        bounds = [bound for kind in ("normal", "pubsub") for bound in limits[kind][:2] if bound]
+        self.roll.weighed_bytes = min([WEIGHED_BYTES, *bounds])
 
     def _forget(self, session: Session) -> None:
         self.over_soft.pop(session, None)
@@ -45,7 +56,7 @@ class Output:
                 Level.WARNING,
                 f"Client {self.clients.line(session)} {how} for overcoming of output buffer limits.",
             )
-            session.out.clear()
+            session.out = []  # another one: what the command that runs answers is not sent either
             session.close("output buffer limit", after_reply=False)
 
     def close_idle(self) -> None:

@@ -12,6 +12,7 @@ from typing import TypeVar
 from replicator.core.clients.session import Blocked, Session
 from replicator.core.command_table.context import Server
 from replicator.core.keyspace.database import Keyspace
+from replicator.core.limits import WEIGHED_BYTES
 from replicator.core.turn import Turn
 
 Made = TypeVar("Made", bound=Session)
@@ -22,7 +23,7 @@ class Roll:
 
     __slots__ = (
         "behind", "by_id", "current", "keyspace", "last_id", "on_gone", "server", "sessions", "touched", "turn",
-        "wait_for_keys", "weigh", "writes",
+        "wait_for_keys", "weigh", "weighed_bytes", "writes",
     )  # fmt: skip
 
     server: Server
@@ -39,6 +40,7 @@ class Roll:
         self.behind: list[bytes] = []  # messages for `current`; the list stays the same one
         self.on_gone: list[Callable[[Session], None]] = []
         self.last_id = 0
+        self.weighed_bytes = WEIGHED_BYTES  # of output, before it is held against the limits (Output)
         self.writes = 0  # turns in which a client was sent something
         turn.on_close = self._closing
 

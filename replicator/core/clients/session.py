@@ -17,7 +17,6 @@ from replicator.core.command_table.registry import Command
 from replicator.core.effects import Close
 from replicator.core.gates import ANY
 from replicator.core.keyspace.database import Keyspace
-from replicator.core.limits import WEIGHED_BYTES
 from replicator.core.replication.primary import Link
 from replicator.core.turn import Turn
 from replicator.core.wire.request import Argv, RequestDecoder
@@ -120,6 +119,7 @@ class Host(Protocol):
 
     turn: Turn
     touched: dict[Session, None]
+    weighed_bytes: int  # of output, before it is held against the limits
 
     def weigh(self, session: Session, /) -> None:
         """Close the session if more waits for it than may."""
@@ -243,7 +243,7 @@ class Session(Caller):
             self.pushed = 0
         self.out.append(data)
         self.pushed += len(data)
-        if self.pushed > WEIGHED_BYTES:
+        if self.pushed > self.host.weighed_bytes:
             self.pushed = 0
             self.host.weigh(self)
 

@@ -7,6 +7,7 @@ Source: https://redis.io/docs/latest/operate/oss_and_stack/management/config/ an
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -258,12 +259,12 @@ class Config:
         extra: whole lines of directives that other components keep, by name ({"user": ["user alice on ...", ...]});
         they replace what this configuration would write for them.
         """
-        present = {canonical(line.name) for line in _readable(old_text)}
+        present = Counter(canonical(line.name) for line in _readable(old_text))
         lines: list[tuple[str, list[str]]] = []
         for spec in (*DIRECTIVES, *LATER):
             if not extra or spec.name not in extra:
                 value = self._values[spec.name]
-                lines.append((spec.name, spec.kind.lines(spec.name, value, spec.default, spec.name in present)))
+                lines.append((spec.name, spec.kind.lines(spec.name, value, spec.default, present[spec.name])))
         if not extra or "user" not in extra:
             lines.append(("user", [f"user {' '.join(_word(word) for word in words)}" for words in self.users]))
         for name, given in (extra or {}).items():
@@ -333,12 +334,13 @@ class _Loader:
             self._statement(directive, depth)
             return
         config, words = self.config, list(directive.args)
-        if not words or (len(words) > 1 and not spec.kind.several):
+        if (not words and spec.name != "save") or (len(words) > 1 and not spec.kind.several):
             raise ConfigError(WRONG_NUMBER)
         if len(words) == 1 and spec.kind.several:
             words = words[0].split(" ")
         value = config._read(spec, words)
-        if spec.name == "save" and value and self.saves_given:
+        adds = value or not directive.args  # 'save ""' takes back what was said before, "save" alone does not
+        if spec.name == "save" and adds and self.saves_given:
             value = config["save"] + value
         self.saves_given |= spec.name == "save"
         if spec.name == "logfile" and value:

@@ -64,8 +64,8 @@ class Kind:
         """As CONFIG GET prints it."""
         return str(value)
 
-    def lines(self, name: str, value: Any, default: Any, present: bool) -> list[str]:
-        """The lines for the configuration file; none for the default, unless the old file speaks of it (present)."""
+    def lines(self, name: str, value: Any, default: Any, present: int) -> list[str]:
+        """The lines for the configuration file; none for the default, unless the old file has some (present)."""
         return [f"{name} {self.words(value)}"] if present or value != default else []
 
     def words(self, value: Any) -> str:
@@ -256,7 +256,7 @@ class ReplicaOf(Kind):
     def text(self, value: Any) -> str:
         return " ".join(value)
 
-    def lines(self, name: str, value: Any, default: Any, present: bool) -> list[str]:
+    def lines(self, name: str, value: Any, default: Any, present: int) -> list[str]:
         return [f"{name} {' '.join(value)}"] if value else []
 
 
@@ -281,7 +281,7 @@ class SavePoints(Kind):
     def text(self, value: Any) -> str:
         return " ".join(f"{seconds} {changes}" for seconds, changes in value)
 
-    def lines(self, name: str, value: Any, default: Any, present: bool) -> list[str]:
+    def lines(self, name: str, value: Any, default: Any, present: int) -> list[str]:
         if value == default and not present:
             return []
         return [f"{name} {seconds} {changes}" for seconds, changes in value] or [f'{name} ""']
@@ -319,12 +319,12 @@ class OutputBufferLimits(Kind):
             f"{shown.get(name, name)} {hard} {soft} {seconds}" for name, (hard, soft, seconds) in value.items()
         )
 
-    def lines(self, name: str, value: Any, default: Any, present: bool) -> list[str]:
-        return [
-            f"{name} {client} {size_words(hard)} {size_words(soft)} {seconds}"
-            for client, (hard, soft, seconds) in value.items()
-            if value[client] != default[client] or (present and client == "normal")
-        ]
+    def lines(self, name: str, value: Any, default: Any, present: int) -> list[str]:
+        lines: list[str] = []
+        for client, (hard, soft, seconds) in value.items():
+            if value[client] != default[client] or present > len(lines):
+                lines.append(f"{name} {client} {size_words(hard)} {size_words(soft)} {seconds}")
+        return lines
 
 
 _EVENT_CLASSES = "g$lshzxetd"

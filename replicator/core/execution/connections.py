@@ -12,7 +12,6 @@ from replicator.core.config.config import Config
 from replicator.core.effects import Level
 from replicator.core.events import Closed, Connected, ConnectFailed, Opened, OutputPending, Received
 from replicator.core.execution.executor import Executor
-from replicator.core.limits import WEIGHED_COMMANDS
 from replicator.core.peers import Peers
 from replicator.core.replication.primary import Link
 from replicator.core.turn import Turn
@@ -106,7 +105,7 @@ class Connections:
         if decoder.trusted:
             batch = decoder.feed(data)
             if batch:
-                if len(batch) <= WEIGHED_COMMANDS:
+                if len(batch) <= self.output.weighed_commands:
                     self.executor.run(session, batch)
                 else:
                     self.executor.run_weighed(session, batch)

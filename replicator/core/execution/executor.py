@@ -30,7 +30,7 @@ from replicator.core.execution.script_flags import flags_of
 from replicator.core.execution.transfers import Transfers
 from replicator.core.gates import Gates
 from replicator.core.keyspace.database import Keyspace, WrongType
-from replicator.core.limits import OUTPUT_HELD_BYTES, OUTPUT_RETRY_MS, WEIGHED_BYTES, WEIGHED_COMMANDS
+from replicator.core.limits import OUTPUT_HELD_BYTES, OUTPUT_RETRY_MS
 from replicator.core.replication.outgoing import Outgoing
 from replicator.core.replication.primary import Link
 from replicator.core.scripting.state import Scripting
@@ -166,13 +166,14 @@ class Executor:
 
     def run_weighed(self, session: Session, batch: Sequence[Argv]) -> None:
         """`run` for many commands: some at a time, and what is behind waits when the client has too much to read."""
-        for at in range(0, len(batch), WEIGHED_COMMANDS):
-            behind = at + WEIGHED_COMMANDS
+        step = self.output.weighed_commands or 1
+        for at in range(0, len(batch), step):
+            behind = at + step
             self.run(session, batch[at:behind])
-            if session.closing or behind >= len(batch):
+            if session.closing or (behind >= len(batch) and self.output.weighed_commands):
                 return
             waiting = session.pending_output + sum(map(len, session.out))
-            if waiting > WEIGHED_BYTES:
+            if waiting > self.roll.weighed_bytes:
                 self.output.weigh(session)
                 if session.closing:
                     return

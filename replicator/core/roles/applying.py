@@ -338,7 +338,8 @@ class Applying:
             f"== CRITICAL == This replica is sending an error to its master: '{why}' after processing the command "
             f"'{argv[0].decode('utf-8', 'backslashreplace').lower()}'",
         )
-        if self.config["propagation-error-behavior"] != "ignore":
+        # A replica that takes writes of its own has other data anyway.
+        if self.config["propagation-error-behavior"] != "ignore" and self.config["replica-read-only"]:
             self.turn.log(
                 Level.WARNING, "Replica cannot apply its primary's command: it must not go on with other data."
             )
