@@ -217,6 +217,7 @@ class Node:
             unpark=self.waiting.unpark, unblock=self.waiting.unblock, blocked=lambda: self.waiting.blocked,
             hold=lambda on: self.gates.set("moved keys", ANY if on else 0), may_delete=lambda: not self.replica.active,
             in_cluster=config["cluster-enabled"],
+            encrypts=lambda: bool(config["tls-cluster"]),
             before_leaving=lambda: None if self.cluster is None else self.cluster.before_leaving(),
         )  # fmt: skip
         redirects: tuple[tuple[str, admission.Check], ...] = ()
