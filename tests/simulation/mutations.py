@@ -19,12 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-<<<<<<< HEAD
 from replicator.core.keyspace.expiry import Expiry
-=======
-from replicator.core.node import Node
 from replicator.core.persistence.journal import Journal
->>>>>>> main
 from replicator.core.persistence.loads import Loads
 from replicator.core.persistence.replay import Replay
 from replicator.core.persistence.rewriting import Rewriter
