@@ -1,8 +1,4 @@
-"""What the simulation makes of the scenario files, as one line a run: equal before and after a change of structure.
-
-    PYTHONHASHSEED=0 python -m tests.simulation.hashes --library > before.txt     every file, variant and seed 0-9
-    python -m tests.simulation.hashes scenarios/primary-crash.toml                 one file
-"""
+"""Prints the trace hash of each seed of a range: run in a process of its own, with a PYTHONHASHSEED of its own."""
 
 from __future__ import annotations
 
@@ -11,25 +7,21 @@ from pathlib import Path
 
 from replicator.search.run import prepared, scripts_of, try_seed
 
-SEEDS = range(10)
-LIBRARY = Path(__file__).parents[2] / "scenarios"
-
-
-def lines(file: Path) -> list[str]:
-    """File, variant, seed, hash of the trace, and how many objections there were."""
-    found = []
-    for variant, script in scripts_of(file, None):
-        for seed in SEEDS:
-            run = try_seed(prepared(script, seed), str(file), variant, seed)
-            found.append(f"{file.name} {variant} {seed} {run.trace_hash} {len(run.objections)}")
-    return found
+SHORT = Path(__file__).parent / "short.toml"
 
 
 def main() -> None:
-    """See the module's head."""
-    files = sorted(LIBRARY.glob("*.toml")) if sys.argv[1:] == ["--library"] else [Path(name) for name in sys.argv[1:]]
-    for file in files:
-        print("\n".join(lines(file)), flush=True)
+    begin, end, stride = map(int, sys.argv[1:4])
+    ((variant, script),) = scripts_of(SHORT, None)
+    order = list(range(begin, end))
+    if stride < 0:
+        order.reverse()  # what ran before in this process does not matter either
+    found = {}
+    for seed in order:
+        result = try_seed(prepared(script, seed), str(SHORT), variant, seed)
+        found[seed] = f"{result.trace_hash} {len(result.objections)}"
+    for seed in range(begin, end):
+        print(seed, found[seed])
 
 
 if __name__ == "__main__":
