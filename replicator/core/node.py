@@ -300,7 +300,8 @@ class Node:
             self.turn, config, self.surroundings, Now(0, 0), self.run_id, self.keyspace, self.evictor, self.table,
             self.statistics, self.calling, self.counters, self.roll, self.waiting, self.connections, self.pubsub,
             self.tracker, self.scripting, self.history, self.outgoing, self.primary, self.replica, self.clients,
-            self.snapshots, self.append_only, self.loads, self.applying, self.failover, self.shutdown, self.cluster,
+            self.snapshots, self.append_only, self.loads, self.applying, self.failover, self.shutdown, self.transfers,
+            self.cluster,
         )  # fmt: skip
         self.server = Server(
             config=config, random=self.random, turn=self.turn, meter=self.surroundings.meter or standing_still,

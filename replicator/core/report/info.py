@@ -17,6 +17,7 @@ from replicator.core.command_table.table import Table
 from replicator.core.config.config import Config
 from replicator.core.execution.calling import Calling
 from replicator.core.execution.connections import Connections
+from replicator.core.execution.transfers import Transfers
 from replicator.core.keyspace.database import Keyspace
 from replicator.core.keyspace.eviction import Evictor
 from replicator.core.now import Now
@@ -81,6 +82,7 @@ class Sources:
     applying: Applying
     failover: Failover
     shutdown: Shutdown
+    transfers: Transfers
     cluster: Cluster | None = None
 
     def info(self, sections: list[str]) -> bytes:
@@ -329,7 +331,7 @@ def _stats(of: Sources) -> Fields:
         ("pubsubshard_channels", len(of.pubsub.shard_channels)),
         ("latest_fork_usec", of.snapshots.last_fork_us),
         ("total_forks", of.snapshots.total_forks),
-        ("migrate_cached_sockets", 0),
+        ("migrate_cached_sockets", len(of.transfers.lines)),
         ("slave_expires_tracked_keys", len(of.keyspace.own_volatile)),
         ("active_defrag_hits", 0),
         ("active_defrag_misses", 0),
