@@ -79,6 +79,7 @@ from replicator.core.report.counters import Counters
 from replicator.core.report.info import Sources
 from replicator.core.roles.acknowledgements import Acknowledgements
 from replicator.core.roles.applying import Applying
+from replicator.core.roles.cron import Cron
 from replicator.core.roles.durability import Durability
 from replicator.core.roles.failover import Failover
 from replicator.core.roles.pauses import Pauses
@@ -105,9 +106,9 @@ class Node:
     # Behind thirty attributes an instance's dictionary is no longer shared, and all access to it slower.
     __slots__ = (
         "_handlers", "acknowledgements", "admission", "append_only", "applying", "calling", "clients", "cluster",
-        "config", "connections", "counters", "cron_ms", "durability", "evictor", "executor", "expiry", "failover",
-        "gates", "held", "history", "journal", "keyspace", "loads", "memory", "monitors", "outgoing", "output",
-        "pauses", "peers", "ping_ms", "primary", "pubsub", "random", "replica", "report", "role", "roll", "run_id",
+        "config", "connections", "counters", "cron", "cron_ms", "durability", "evictor", "executor", "expiry",
+        "failover", "gates", "held", "history", "journal", "keyspace", "loads", "memory", "monitors", "outgoing",
+        "output", "pauses", "peers", "primary", "pubsub", "random", "replica", "report", "role", "roll", "run_id",
         "saving", "scripting", "server", "shutdown", "snapshots", "statistics", "surroundings", "syncing", "table",
         "tracker", "transfers", "turn", "users", "waiting",
     )  # fmt: skip
@@ -121,7 +122,7 @@ class Node:
         self.gates = Gates()
         self.gates.hold("blocking commands", BLOCKING)
         self.gates.hold("start", ANY)
-        self.cron_ms = self.ping_ms = 0
+        self.cron_ms = 0
         self.held = False  # replies wait for the end of the driver's turn, and for the write that comes before them
         self.cluster: Membership | None = None
         self._make_data()
@@ -281,6 +282,7 @@ class Node:
             turn, config, self.surroundings.pid, self.keyspace, self.roll, self.table, self.calling, self.executor,
             self.waiting, self.monitors, outgoing, self.journal, primary, replica, self.failover, self.pauses,
         )  # fmt: skip
+        self.cron = Cron(turn, config, outgoing, primary, replica, self.pauses, self.loads, self.output)
         payload = Payload(
             turn, config, self.random, self.surroundings, self.keyspace, primary, replica, self.loads, self.failover
         )
@@ -417,7 +419,8 @@ class Node:
         if now.mono_ms >= self.cron_ms:
             self.cron_ms = now.mono_ms + _CRON_MS
             if not self.server.cron_paused:
-                self._cron()
+                self.counters.tick()
+                self.cron.run()
         if self.cluster is not None:
             self.cluster.advance(now)
         return self._finish(may_wait=False)
@@ -507,7 +510,7 @@ class Node:
         now = self.turn.now
         self.report.started = now
         self.cron_ms = now.mono_ms + _CRON_MS
-        self.ping_ms = now.mono_ms
+        self.cron.ping_ms = now.mono_ms
         self.snapshots.last_save_s = now.unix_ms // 1000
         self.turn.log(Level.WARNING, "Server initialized")
         names = self.config.ineffective()
@@ -527,25 +530,6 @@ class Node:
         if self.cluster is not None:
             self.cluster.ready(self.turn.now)
         self.turn.log(Level.NOTICE, "Ready to accept connections")
-
-    def _cron(self) -> None:
-        """Once a second."""
-        now, primary, is_primary = self.turn.now, self.primary, not self.replica.active
-        self.counters.tick()
-        if primary.links:
-            period = 1000 * self.config["repl-ping-replica-period"]
-            if is_primary and now.mono_ms - self.ping_ms >= period and not self.pauses.of_writes:
-                self.ping_ms = now.mono_ms
-                self.outgoing.tell_replicas((b"PING",))
-            primary.keep_alive()
-            primary.check_timeouts(now)
-            primary.check_limits(now)
-        primary.forget_backlog_if_alone(now, is_primary=is_primary)
-        if self.history.window is None:
-            self.outgoing.follow_window(is_primary=is_primary)
-        self.snapshots.cron(loading=self.loads.loading is not None)
-        self.append_only.cron()
-        self.output.close_idle()
 
     # -- what is told ------------------------------------------------------------------------------------------------
 
