@@ -56,7 +56,7 @@ from replicator.core.execution.calling import Calling
 from replicator.core.execution.connections import Connections
 from replicator.core.execution.executor import Executor, Parts
 from replicator.core.execution.replaying import Replayer
-from replicator.core.execution.scripts import ScriptHost
+from replicator.core.execution.scripts import ScriptHost, built_functions
 from replicator.core.execution.transactions import Transactions
 from replicator.core.execution.transfers import Transfers
 from replicator.core.gates import ANY, Gates
@@ -288,6 +288,7 @@ class Node:
         )
         replica.attach(self.applying, payload)
         self.loads.on_ready = self._ready
+        self.loads.functions_of = lambda codes, end: built_functions(self.scripting, codes, end)
         self.loads.replayer = lambda: Replayer(self.table, self.keyspace, self.roll, turn.log).apply
         self.roll.on_gone.append(self._replica_gone)
         Busy(

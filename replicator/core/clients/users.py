@@ -16,6 +16,7 @@ from replicator.core.clients.access import (
     User,
     merge_selectors,
 )
+from replicator.core.clients.failed_logins import FailedLogins
 from replicator.core.clients.listing import Clients
 from replicator.core.clients.roll import Roll
 from replicator.core.clients.session import Asked, Caller, Session
@@ -106,6 +107,7 @@ class Users:
         self.clients = clients
         self.table = CommandBits({entry.name: entry for entry in commands.commands.values()})
         self.refusals: list[Refusal] = []  # the latest first
+        self._failed = FailedLogins()
         self.users: dict[bytes, User] = {}
         self.default = self._default()
         self.users[b"default"] = self.default
@@ -346,6 +348,9 @@ class Users:
         if user is None or not user.enabled or not user.check_password(password):
             command = session.argv[0] if session.argv else b"AUTH"
             self._record("auth", session, name, command[:64])
+            line = self._failed.line(session.peer, name, self.turn.now.mono_ms)
+            if line is not None:
+                self.turn.log(Level.WARNING, line)
             return False
         session.user = user
         session.authenticated = True

@@ -106,5 +106,5 @@ class BusyScript:
             raise CommandError(error)
         current = self.roll.current
         words = [] if current is None else [word.lower() for word in current.argv[1:]]
-        if command.name == "shutdown" and b"nosave" not in words:
+        if command.name == "shutdown" and b"nosave" not in words and words != [b"abort"]:
             raise CommandError(error)

@@ -125,8 +125,14 @@ class Connections:
         """Run the commands of a client until it has authenticated; what it sent behind that."""
         decoder = session.decoder
         argv = decoder.next_small(data)
+        held, seen = session.pending_output, 0
         while argv is not None:
             self.executor.run(session, [argv])
+            held += sum(map(len, session.out[seen:]))
+            seen = len(session.out)
+            if held > limits.UNAUTHENTICATED_OUTPUT and not decoder.trusted:
+                self._close_silent(session)
+                return b""
             if session.blocked is not None:
                 session.keep_unread(decoder.trust())
                 return b""
@@ -136,6 +142,15 @@ class Connections:
                 return decoder.trust()
             argv = decoder.next_small()
         return b""
+
+    def _close_silent(self, session: Session) -> None:
+        """Cut a client that asks and asks, does not say who it is, and reads no reply."""
+        self.turn.log(
+            Level.WARNING,
+            f"Closing unauthenticated client that does not read its replies: id={session.id} addr={session.peer}",
+        )
+        session.out.clear()
+        session.close("unauthenticated output", after_reply=False)
 
     def _close_greedy(self, session: Session) -> None:
         self.turn.log(

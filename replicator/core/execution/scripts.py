@@ -22,11 +22,23 @@ from replicator.core.execution.calling import Calling
 from replicator.core.keyspace.database import Keyspace
 from replicator.core.scripting import api
 from replicator.core.scripting.api import Run
-from replicator.core.scripting.state import Scripting
+from replicator.core.scripting.state import ScriptError, Scripting
 from replicator.core.turn import Turn
+from replicator.core.wire.rdb import RdbError
 
 _NO_ACCESS = {"command": api.NO_ACCESS_COMMAND, "key": api.NO_ACCESS_KEY, "channel": api.NO_ACCESS_CHANNEL}
 _LEVELS = (Level.DEBUG, Level.VERBOSE, Level.NOTICE, Level.WARNING)
+
+
+def built_functions(scripting: Scripting, codes: list[bytes], offset: int) -> Callable[[], None]:
+    """Build the libraries of a snapshot; what puts them in place of ours. Raises RdbError, which names the one that
+    does not load. offset: where the snapshot ends.
+    """
+    try:
+        built = scripting.built_libraries(codes)
+    except ScriptError as problem:
+        raise RdbError(f"functions cannot be loaded: {problem}", offset) from None
+    return lambda: scripting.adopt_libraries(built)
 
 
 class Role(Protocol):

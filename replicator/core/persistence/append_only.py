@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from replicator.core.clients.session import Session
-from replicator.core.command_table.registry import WRITE
 from replicator.core.config.config import Config
 from replicator.core.effects import Level
 from replicator.core.errors import CommandError
 from replicator.core.events import FileChunk, FileCommitted, FileFailed, FileSynced
-from replicator.core.gates import Gates
+from replicator.core.gates import ANY, Gates
 from replicator.core.persistence.journal import Journal, State
 from replicator.core.persistence.replay import Replay
 from replicator.core.persistence.rewriting import Phase, Rewriter
@@ -62,7 +61,7 @@ class AppendOnly:
                 outgoing.open(record)
             else:
                 outgoing.close(record)
-        self._gates.set("append-only file", WRITE if self.journal.refuses else 0)
+        self._gates.set("append-only file", ANY if self.journal.refuses else 0)
 
     def _stream_anew(self) -> None:
         """What has been done so far is recorded; what comes begins with its database."""

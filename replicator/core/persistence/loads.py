@@ -18,6 +18,7 @@ from replicator.core.keyspace.database import Keyspace
 from replicator.core.keyspace.eviction import Evictor
 from replicator.core.persistence.append_only import AppendOnly
 from replicator.core.persistence.loading import LOAD_CHUNK, Loading, RdbError, Source, start_load
+from replicator.core.persistence.place import place_of, stream_database
 from replicator.core.persistence.rdb import KeyspaceLoader
 from replicator.core.persistence.replay import Replay
 from replicator.core.persistence.snapshots import Snapshots
@@ -46,12 +47,14 @@ class Loads:
     """Begins, feeds and ends what `loading` holds.
 
     on_ready: called when our own data is loaded, or there is none. on_payload: with the name of a payload's file that
-    has been loaded. replayer: makes what runs the commands of an append-only file. is_member_replica: whether a
-    cluster makes this node a replica.
+    has been loaded. functions_of: builds the libraries of a snapshot that ends there, and returns what adopts them;
+    raises RdbError. replayer: makes what runs the commands of an append-only file. is_member_replica: whether a cluster
+    makes this node a replica.
     """
 
     on_ready: Callable[[], None]
     on_payload: Callable[[str], None]
+    functions_of: Callable[[list[bytes], int], Callable[[], None]]
     replayer: Callable[[], Callable[[list[Argv]], None]]
 
     def __init__(
@@ -149,13 +152,14 @@ class Loads:
         return keyspace
 
     def _adopt_base(self, loader: KeyspaceLoader) -> None:
-        """The base of the append-only file is whole."""
+        """The base of the append-only file is whole. Raises RdbError for functions that do not load."""
+        adopt_functions = self.functions_of(loader.functions, 0)
         self._describe(loader.aux)
         if loader.aux.get(b"aof-base") == b"1":
             self.turn.log(Level.NOTICE, "RDB is base AOF")
         loader.finish()
         self.keyspace.adopt(loader.keyspace)
-        self.functions.load_libraries(loader.functions)
+        adopt_functions()
         self.snapshots.last_keys_loaded = loader.keys
         self.snapshots.last_keys_expired = loader.expired
         self.turn.log(Level.NOTICE, f"Done loading RDB, keys loaded: {loader.keys}, keys expired: {loader.expired}.")
@@ -214,7 +218,8 @@ class Loads:
         self.keyspace.adopt(loading.keyspace)
         self.evictor.adopt_uses(loading.loader.uses)
         self.snapshots.saved_changes = self.keyspace.changes
-        self.functions.load_libraries(loading.loader.functions)
+        assert loading.adopt_functions is not None, "adopted before it was whole"
+        loading.adopt_functions()
         self.snapshots.last_keys_loaded = loading.loader.keys
         self.snapshots.last_keys_expired = loading.loader.expired
         self._describe(loading.loader.aux)
@@ -276,12 +281,22 @@ class Loads:
         elif self._take(loading, b"") and loading.resume_ms is None and not loading.at_end:
             self.read(loading.name, loading.read_to)
 
+    def feed(self, loading: Loading, data: bytes) -> bytes | None:
+        """More bytes of the payload; what stands behind its end once it is there, else None. Raises RdbError, also for
+        a library of functions that does not load: nothing of the payload has been adopted yet.
+        """
+        rest = loading.feed(data, self.turn.now, self.config["key-load-delay"])
+        if rest is not None and loading.adopt_functions is None:
+            end = loading.read - len(rest)
+            loading.adopt_functions = self.functions_of(loading.loader.functions, end)
+        return rest
+
     def _take(self, loading: Loading, data: bytes) -> bool:
         """Bytes of a file; whether the load goes on."""
         if loading.source is Source.PAYLOAD:
             self.replica.show_life(self.turn.now)
         try:
-            rest = loading.feed(data, self.turn.now, self.config["key-load-delay"])
+            rest = self.feed(loading, data)
             if loading.resume_ms is not None or not loading.at_end:
                 return True
             if rest is None:
@@ -318,10 +333,10 @@ class Loads:
         took = (self.turn.now.mono_ms - loading.started_ms) / 1000
         self.turn.log(Level.NOTICE, f"DB loaded from disk: {took:.3f} seconds")
         aux = loading.loader.aux
-        identity, offset = aux.get(b"repl-id", b""), aux.get(b"repl-offset", b"")
-        if len(identity) == 40 and offset.isdigit():
-            stream_db = int(aux.get(b"repl-stream-db", b"0") or 0)
-            self._recover_history(identity.decode(), int(offset), stream_db, loading.loader.dropped)
+        place = place_of(aux)
+        if place is not None:
+            stream_db = stream_database(aux, len(self.keyspace.databases))
+            self._recover_history(place.id, place.offset, stream_db, loading.loader.dropped)
         self.on_ready()
 
     def _recover_history(self, identity: str, offset: int, stream_db: int, dropped: list[tuple[int, bytes]]) -> None:
@@ -331,7 +346,7 @@ class Loads:
         if self.is_replica_by_config():
             history.restart(identity, offset, size)
             self.replica.resumable = True
-            self.replica.stream_db = stream_db if 0 <= stream_db < len(self.keyspace.databases) else 0
+            self.replica.stream_db = stream_db
         else:
             own = history.id
             history.restart(identity, offset, size)

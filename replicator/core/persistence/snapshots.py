@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
 
-from replicator.core.command_table.registry import WRITE
 from replicator.core.command_table.statistics import Statistics
 from replicator.core.config.config import Config
 from replicator.core.effects import (
@@ -22,7 +21,7 @@ from replicator.core.effects import (
     StartSnapshot,
 )
 from replicator.core.events import SnapshotDone, SnapshotFailed, SnapshotStarted
-from replicator.core.gates import Gates
+from replicator.core.gates import ANY, Gates
 from replicator.core.keyspace.database import Keyspace
 from replicator.core.keyspace.eviction import Evictor
 from replicator.core.persistence.commands_base import command_chunks
@@ -319,8 +318,8 @@ class Snapshots:
             self.turn.emit(RemoveFile(str(config["dbfilename"])))
 
     def _settle(self) -> None:
-        """While saves fail, writes are looked at closely (stop-writes-on-bgsave-error)."""
-        self.gates.set("failed save", 0 if self.last_ok else WRITE)
+        """While saves fail, writes are refused, and PING tells of it (stop-writes-on-bgsave-error)."""
+        self.gates.set("failed save", 0 if self.last_ok else ANY)
 
     def saved_in_foreground(self) -> None:
         """The data was saved within a turn. (Had it failed, who asked is told; writes go on.)"""

@@ -116,7 +116,7 @@ def render(of: Sources, sections: list[str]) -> bytes:
             title, fields = section
             lines = [f"{key}:{value}" for key, value in fields(of)]
             parts.append("\r\n".join([f"# {title}", *lines, ""]))
-    return "\r\n".join(parts).encode("utf-8", "replace")
+    return "\r\n".join(parts).encode("utf-8", "surrogateescape")
 
 
 def human(size: int) -> str:

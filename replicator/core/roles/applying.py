@@ -98,14 +98,14 @@ class Applying:
         config = self.config
         lines: list[tuple[bytes, ...]] = []
         if config["masterauth"]:
-            password = str(config["masterauth"]).encode()
-            user = str(config["masteruser"]).encode()
+            password = _bytes(config["masterauth"])
+            user = _bytes(config["masteruser"])
             lines.append((b"AUTH", user, password) if user else (b"AUTH", password))
         own_port = config["tls-port"] if config["tls-replication"] and config["tls-port"] else config["port"]
         port = config["replica-announce-port"] or own_port
         lines.append((b"REPLCONF", b"listening-port", b"%d" % port))
         if config["replica-announce-ip"]:
-            lines.append((b"REPLCONF", b"ip-address", str(config["replica-announce-ip"]).encode()))
+            lines.append((b"REPLCONF", b"ip-address", _bytes(config["replica-announce-ip"])))
         lines.append((b"REPLCONF", b"capa", b"eof", b"capa", b"psync2", b"capa", b"rdb11"))
         return lines
 
@@ -222,6 +222,7 @@ class Applying:
         queue = self.queue
         session.deny_blocking = True
         pausing = self.pauses.of_clients
+        behind, behind_from = 0, -1  # bytes of the batch from that command on: one sum, however many ask for it
         for at, argv in enumerate(batch):
             command = known.get(argv[0]) or self.table.find(argv[0])
             if pausing and command is not None and self._is_held(session, command, argv):
@@ -257,7 +258,11 @@ class Applying:
             if name == "replconf":
                 command.calls += 1
                 # GETACK asks for the offset before itself: what stands behind it in this batch is not applied yet.
-                behind = sum(map(encoded_size, batch[at:]))
+                if behind_from < 0:
+                    behind = sum(map(encoded_size, batch[at:]))
+                else:
+                    behind -= sum(map(encoded_size, batch[behind_from:at]))
+                behind_from = at
                 position = self.history.end + len(self.unapplied) - session.decoder.pending - behind
                 if len(argv) > 1 and argv[1].lower() == b"getack":
                     self.replica.acknowledge(self.turn.now, position)
@@ -344,3 +349,8 @@ class Applying:
                 Level.WARNING, "Replica cannot apply its primary's command: it must not go on with other data."
             )
             self.turn.crash()
+
+
+def _bytes(value: object) -> bytes:
+    """A value of the configuration as it was given: any bytes."""
+    return str(value).encode("utf-8", "surrogateescape")

@@ -10,6 +10,7 @@ from replicator.core.effects import Announce, Level, PauseReading, RemoveFile, S
 from replicator.core.keyspace.database import Keyspace
 from replicator.core.persistence.loading import RdbError, Source
 from replicator.core.persistence.loads import Loads
+from replicator.core.persistence.place import stream_database
 from replicator.core.replication.primary import Primary
 from replicator.core.replication.replica import Replica
 from replicator.core.replication.transfer import LoadError
@@ -57,6 +58,11 @@ class Payload:
     def full_sync_begins(self) -> None:
         """A payload will come; until our old data goes, our replicas are served and our history can be continued."""
         self.failover.succeeded()
+
+    def disk_room(self) -> int | None:
+        """Bytes free where the payload is written; None: nobody knows."""
+        room = self.surroundings.disk_room
+        return None if room is None else room()
 
     def before_dump_is_replaced(self) -> None:
         """A child that saves our old data would put it under the payload's name: it is killed."""
@@ -116,7 +122,7 @@ class Payload:
             raise LoadError(f"{share} is in use, with {loading.read} bytes of the payload read")
         waited = loading.resume_ms is not None
         try:
-            rest = loading.feed(data, self.turn.now, self.config["key-load-delay"])
+            rest = self.loads.feed(loading, data)
         except RdbError as problem:
             self.loads.end()
             raise LoadError(str(problem)) from None
@@ -152,8 +158,7 @@ class Payload:
     def _adopt(self) -> None:
         loading = self.loads.loading
         assert loading is not None
-        text = loading.loader.aux.get(b"repl-stream-db", b"0")
-        stream_db = int(text) if text.isdigit() and int(text) < len(self.keyspace.databases) else 0
+        stream_db = stream_database(loading.loader.aux, len(self.keyspace.databases))
         if self.replica.resumable:  # swapdb: nothing was flushed
             self._leave_history()
         self.loads.adopt()

@@ -196,15 +196,23 @@ class Role:
         """Raise what forbids a write now, if the command is one (execution.admission.Check)."""
         if asked.flags & WRITE:
             self.check_write()
+        elif asked.command.name == "ping":
+            self.check_persistence()
+
+    def check_persistence(self) -> None:
+        """Raise MISCONF while a failure to persist forbids writes; PING tells of it as well."""
+        if self.replica.active:
+            return
+        config = self.config
+        if not self.snapshots.last_ok and config["stop-writes-on-bgsave-error"] and config["save"]:
+            raise CommandError(_CANNOT_PERSIST)
+        if trouble := self.append_only.journal.refuses:
+            raise CommandError(f"MISCONF Errors writing to the AOF file: {trouble}")
 
     def check_write(self) -> None:
         """Raise what forbids a write now."""
         config, is_primary = self.config, not self.replica.active
-        saves_fail = not self.snapshots.last_ok
-        if saves_fail and config["stop-writes-on-bgsave-error"] and config["save"] and is_primary:
-            raise CommandError(_CANNOT_PERSIST)
-        if (trouble := self.append_only.journal.refuses) and is_primary:
-            raise CommandError(f"MISCONF Errors writing to the AOF file: {trouble}")
+        self.check_persistence()
         wanted, max_lag = config["min-replicas-to-write"], config["min-replicas-max-lag"]
         counts = wanted and max_lag and is_primary
         if counts and self.primary.good_replicas(self.turn.now, max_lag) < wanted:
