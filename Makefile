@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 COMPILED := $(VENV)/.compiled
 PYTEST_OPTIONS ?=
 
-.PHONY: demo test check bench fidelity interop sim soak fuzz lock clean help
+.PHONY: demo test check bench fidelity interop sim soak safety lock clean help fuzz
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -72,6 +72,10 @@ SCENARIOS ?= $(wildcard scenarios/*.toml)
 sim: $(COMPILED)
 	$(BIN)/replicator simulate $(SCENARIOS) --seeds $(SEEDS)
 	$(BIN)/python -m tests.simulation.mutations
+
+# What settings against lost writes cost and save, as docs/safety.md: SEEDS runs of each cell of the grid (1000 unless given).
+safety: $(COMPILED)
+	$(BIN)/python -m benchmarks.safety $(if $(filter-out file,$(origin SEEDS)),--seeds $(SEEDS)) --jobs $$(nproc)
 
 # The same tests with their long searches.
 soak: $(COMPILED)

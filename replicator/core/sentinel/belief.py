@@ -14,10 +14,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from replicator.core.sentinel.links import Link
+from replicator.core.sentinel.link import Link
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +120,8 @@ class Replica(Instance):
     """A replica of a primary."""
 
     __slots__ = (
-        "announced", "conf_change_ms", "following_host", "following_port", "link_down_ms", "link_ok", "offset",
-        "priority", "promoted", "reconf", "reconf_sent_ms",
+        "announced", "conf_change_ms", "following_host", "following_port", "keys", "link_down_ms", "link_ok",
+        "offset", "priority", "promoted", "reconf", "reconf_sent_ms",
     )  # fmt: skip
 
     kind = "slave"
@@ -136,6 +134,7 @@ class Replica(Instance):
         self.following_host = ""
         self.following_port = 0
         self.link_ok = False
+        self.keys: int | None = None  # how many it has, as it says
         self.link_down_ms = 0  # for how long its link to its primary has been down, as it says
         self.conf_change_ms = now_ms
         self.promoted = False
@@ -182,10 +181,34 @@ class Primary(Instance):
     """A monitored primary."""
 
     __slots__ = (
-        "auth_pass", "auth_user", "client_script", "config_epoch", "coordinated", "failover_delay_logged_ms",
-        "failover_epoch", "failover_start_ms", "failover_state", "failover_timeout_ms", "forced", "leader",
-        "leader_epoch", "notification_script", "odown", "odown_ms", "parallel_syncs", "promoted", "quorum",
-        "reboot_down_after_ms", "renames", "replicas", "safety", "sentinels", "state_changed_ms",
+        "auth_pass",
+        "auth_user",
+        "client_script",
+        "config_epoch",
+        "coordinated",
+        "emptied",
+        "failover_delay_logged_ms",
+        "failover_epoch",
+        "failover_start_ms",
+        "failover_state",
+        "failover_timeout_ms",
+        "forced",
+        "fragile",
+        "had_data",
+        "leader",
+        "leader_epoch",
+        "notification_script",
+        "odown",
+        "odown_ms",
+        "parallel_syncs",
+        "promoted",
+        "quorum",
+        "reboot_down_after_ms",
+        "renames",
+        "replicas",
+        "safety",
+        "sentinels",
+        "state_changed_ms",
     )  # fmt: skip
 
     kind = "master"
@@ -204,6 +227,9 @@ class Primary(Instance):
         self.client_script = ""
         self.renames: dict[str, str] = {}
         self.safety = Safety()
+        self.had_data = False  # the primary had keys when it was last asked, before it restarted
+        self.emptied = False  # it restarted without them
+        self.fragile = ""  # why one failure more would be one too many, as last told
         self.odown = False
         self.odown_ms: int | None = None
         self.replicas: dict[str, Replica] = {}
@@ -281,6 +307,20 @@ def objectively_down(primary: Primary) -> tuple[bool, int]:
     return count >= primary.quorum, count
 
 
+def fragility(primary: Primary) -> str:
+    """Why one failure more would be one too many; "": it would not be."""
+    sentinels = len(primary.sentinels) + 1
+    majority = sentinels // 2 + 1
+    reasons = []
+    if sentinels < 3:
+        reasons.append(f"fewer than three Sentinels ({sentinels})")
+    if primary.quorum > majority:
+        reasons.append(f"a quorum of {primary.quorum} above the majority of {sentinels} ({majority})")
+    if len(primary.replicas) < 2:
+        reasons.append(f"fewer than two replicas ({len(primary.replicas)})")
+    return ", ".join(reasons)
+
+
 def choose_replica(primary: Primary, timing: Timing, now_ms: int) -> Replica | None:
     """The replica to promote: of those that are well and fresh, by priority, then offset, then run id."""
     ping = timing.ping_period
@@ -303,8 +343,8 @@ def choose_replica(primary: Primary, timing: Timing, now_ms: int) -> Replica | N
     if primary.safety.highest_offset:
         most = max(replica.offset for replica in fit)
         fit = [replica for replica in fit if replica.offset == most]
-    if primary.safety.refuse_empty:
-        fit = [replica for replica in fit if replica.offset > 0]
+    if primary.safety.refuse_empty and primary.had_data:
+        fit = [replica for replica in fit if replica.keys != 0]
     return min(fit, key=rank, default=None)
 
 

@@ -15,6 +15,7 @@ from replicator.core.sentinel.belief import (
     Reconf,
     Replica,
     answering_for,
+    fragility,
     looks_sane,
 )
 from replicator.core.sentinel.bulletin import NOTICE, VERBOSE, WARNING, Bulletin
@@ -68,6 +69,7 @@ class Discovery:
         report = parse_info(text)
         instance.info = text
         instance.info_ms = now
+        self._note_data(instance, report)
         self._note_run_id(instance, report)
         if isinstance(instance, Primary):
             for host, port in report.replicas:
@@ -95,6 +97,24 @@ class Discovery:
             if instance.owner.reboot_down_after_ms:
                 instance.reboot_since_ms = self._turn.now.mono_ms
         instance.run_id = report.run_id
+
+    def _note_data(self, instance: Instance, report: InfoReport) -> None:
+        """Whether the primary has keys, and whether it has come back without them."""
+        if isinstance(instance, Replica):
+            instance.keys = report.keys
+            return
+        if not isinstance(instance, Primary) or report.keys is None or report.role != "master":
+            return
+        restarted = bool(instance.run_id and report.run_id and instance.run_id != report.run_id)
+        if restarted and instance.had_data and report.keys == 0 and instance.safety.refuse_empty:
+            instance.emptied = True
+            self._bulletin.tell(WARNING, "+restarted-empty", instance)
+        elif not instance.emptied:
+            instance.had_data = report.keys > 0
+        if instance.safety.warn and (why := fragility(instance)) != instance.fragile:
+            instance.fragile = why
+            sign, text = ("+", f"#{why}") if why else ("-", "")
+            self._bulletin.tell(WARNING, f"{sign}fragile-configuration", instance, text)
 
     def _found_replica(self, primary: Primary, host: str, port: int) -> None:
         try:

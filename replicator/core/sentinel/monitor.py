@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from replicator.core.sentinel.belief import Instance, Peer, Primary, Replica
+from replicator.core.sentinel.belief import FailoverState, Instance, Peer, Primary, Replica
 from replicator.core.sentinel.bulletin import WARNING, Bulletin
 from replicator.core.sentinel.discovery import Discovery
 from replicator.core.sentinel.failover import Failover
@@ -23,6 +23,9 @@ from replicator.core.sentinel.roster import Roster
 from replicator.core.sentinel.settings import Settings
 from replicator.core.sentinel.store import Store
 from replicator.core.turn import Turn
+
+# How often the replica that is to become the primary is asked whether it has.
+PROMOTION_INFO_MS = 100
 
 
 class Monitor:
@@ -135,6 +138,8 @@ class Monitor:
         timing = self._settings.timing
         if isinstance(instance, Replica):
             primary = instance.owner
+            if instance.promoted and primary.failover_state is FailoverState.WAIT_PROMOTION:
+                return min(PROMOTION_INFO_MS, timing.info_period)
             if primary.odown or primary.failing_over or instance.link_down_ms:
                 return min(1000, timing.info_period)
         return timing.info_period
@@ -169,7 +174,7 @@ class Monitor:
             demoted = instance.role == "slave" and now - instance.role_since_ms > patience
             since = instance.reboot_since_ms
             rebooted = since is not None and now - since > instance.reboot_down_after_ms
-            down = down or demoted or rebooted
+            down = down or demoted or rebooted or instance.emptied
         if down and not instance.sdown:
             instance.sdown = True
             instance.sdown_ms = now

@@ -25,6 +25,7 @@ class InfoReport:
     priority: int | None = None
     offset: int | None = None
     announced: int | None = None
+    keys: int | None = None  # of all databases; None: it says nothing of them
 
 
 def _number(text: str) -> int | None:
@@ -46,9 +47,19 @@ def parse_info(text: str) -> InfoReport:
             report.link_down_s = _number(line[31:])
         elif line.startswith("role:"):
             report.role = {"master": "master", "slave": "slave"}.get(line[5:], report.role)
+        elif line == "# Keyspace":
+            report.keys = 0
+        elif report.keys is not None and line.startswith("db"):
+            report.keys += _keys(line)
         elif report.role == "slave":
             _of_replica(line, report)
     return report
+
+
+def _keys(line: str) -> int:
+    """db0:keys=12,expires=0,avg_ttl=0"""
+    _, found, rest = line.partition(":keys=")
+    return (_number(rest.partition(",")[0]) or 0) if found else 0
 
 
 def _replica_line(line: str, report: InfoReport) -> None:

@@ -8,7 +8,8 @@ from ipaddress import ip_address
 from replicator.core import limits
 from replicator.core.sentinel.belief import Address, FailoverState, Instance, Peer, Primary, Reconf, Replica
 from replicator.core.sentinel.bulletin import NOTICE, WARNING, Bulletin
-from replicator.core.sentinel.links import Link, Links
+from replicator.core.sentinel.link import Link
+from replicator.core.sentinel.links import Links
 from replicator.core.sentinel.settings import Settings
 from replicator.core.sentinel.store import Store
 from replicator.core.turn import Turn
@@ -115,6 +116,7 @@ class Roster:
         primary.sdown_ms = primary.odown_ms = None
         primary.script_kill_sent = False
         primary.reboot_since_ms = None
+        primary.emptied = False
         primary.info_asked_ms = None
         primary.role, primary.role_since_ms = "master", now_ms
         primary.wake_ms = 0

@@ -313,6 +313,51 @@ def test_what_is_published_by_anybody_cannot_spoil_the_file() -> None:
     assert world.fields("SENTINEL", "MASTER", "mymaster")["ip"] == "10.0.0.1"
 
 
+def with_keys(answer: bytes, keys: int) -> bytes:
+    """The INFO answer with a section about keys."""
+    text = answer.split(b"\r\n", 1)[1][:-2] + b"# Keyspace\r\n" + (b"db0:keys=%d,expires=0\r\n" % keys if keys else b"")
+    return b"$%d\r\n%b\r\n" % (len(text), text)
+
+
+def test_by_directive_an_empty_replica_is_not_promoted_over_a_set_that_had_data() -> None:
+    for directive, chosen in (("", FIRST), ("sentinel refuse-empty-promotion mymaster yes\n", SECOND)):
+        world, servers = watched(CONF + directive)
+        servers.infos[PRIMARY] = with_keys(servers.infos[PRIMARY], 7)
+        servers.infos[FIRST] = with_keys(servers.infos[FIRST], 0)
+        servers.infos[SECOND] = with_keys(servers.infos[SECOND], 7)
+        servers.serve(11_000)
+        elect(world, servers, (world.call("SENTINEL", "MYID").decode(),))
+        assert world.logged(f"+selected-slave slave {chosen[0]}:6379"), directive
+
+
+def test_by_directive_a_primary_that_restarts_empty_counts_as_down() -> None:
+    world, servers = watched(CONF + "sentinel refuse-empty-promotion mymaster yes\n")
+    whole = servers.infos[PRIMARY]
+    servers.infos[PRIMARY] = with_keys(whole, 7)
+    servers.serve(11_000)
+    servers.infos[PRIMARY] = with_keys(whole.replace(b"1" * 40, b"9" * 40), 0)
+    world.lose(PRIMARY)
+    servers.serve(1500)
+    assert world.logged("+restarted-empty master mymaster") and world.logged("+sdown master mymaster")
+
+
+def test_by_directive_a_higher_offset_goes_before_a_better_priority() -> None:
+    world, servers = watched(CONF + "sentinel promote-highest-offset mymaster yes\n")
+    servers.infos[FIRST] = replica_info(run_id="2" * 40, offset=5, priority=1)
+    servers.infos[SECOND] = replica_info(run_id="3" * 40, offset=9, priority=100)
+    servers.serve(11_000)
+    elect(world, servers, (world.call("SENTINEL", "MYID").decode(),))
+    assert world.logged(f"+selected-slave slave {SECOND[0]}:6379")
+
+
+def test_by_directive_a_configuration_that_cannot_survive_one_failure_is_told() -> None:
+    world, servers = watched(CONF.replace(" 2\n", " 3\n") + "sentinel warn-on-fragile-configuration mymaster yes\n")
+    servers.infos[PRIMARY] = with_keys(servers.infos[PRIMARY], 1)
+    servers.serve(11_000)
+    why = "#a quorum of 3 above the majority of 3 (2)"
+    assert world.logged(f"+fragile-configuration master mymaster 10.0.0.1 6379 {why}")
+
+
 def test_no_state_is_left_without_a_way_out() -> None:
     assert set(TRANSITIONS) == set(FailoverState)
     for state, following in TRANSITIONS.items():
