@@ -10,8 +10,10 @@ from replicator.core.clients.session import Session
 from replicator.core.command_table.registry import DENY_OOM
 from replicator.core.effects import Level
 from replicator.core.keyspace.database import Keyspace
+from replicator.core.keyspace.encoding import encoding
 from replicator.core.keyspace.notifications import configure
 from replicator.core.keyspace.serialize import neutral_value
+from replicator.core.keyspace.values import Hash, Set
 from replicator.core.limits import WEIGHED_BYTES, WEIGHED_COMMANDS
 from replicator.core.persistence.rdb import KeyspaceLoader
 from replicator.core.report.info import render
@@ -21,6 +23,15 @@ from replicator.core.wire.rdb import RdbError, RdbReader, dump_payload
 
 if TYPE_CHECKING:
     from replicator.core.node import Node
+
+
+_COMPACT = (
+    "hash-max-listpack-entries",
+    "hash-max-listpack-value",
+    "set-max-intset-entries",
+    "zset-max-listpack-entries",
+    "zset-max-listpack-value",
+)
 
 
 class Services:
@@ -34,6 +45,7 @@ class Services:
         self._ops_sample = (0, 0)
         self.ops_per_second = 0
         self._ticked_ms = 0
+        self._thresholds: dict[str, int] = {}
         self.traffic = Traffic(node.sessions, node.primary, node.replica)
         self.over_soft: dict[Session, None] = {}  # clients with more output than a soft limit allows for long
 
@@ -62,6 +74,9 @@ class Services:
         config.on_change("proto-max-bulk-len", self._bound_bulks)
         config.on_change("client-output-buffer-limit", self._bound_output)
         self._bound_output(config["client-output-buffer-limit"])
+        for name in _COMPACT:
+            config.on_change(name, lambda _value: self._compact())
+        self._compact()
         self._set_notifications()
         for old, new in config.renames:
             if not node.executor.rename(old.lower(), new):
@@ -81,6 +96,17 @@ class Services:
     def _bound_bulks(self, size: Any) -> None:
         for session in self.node.sessions.values():
             session.decoder.max_bulk = size
+
+    def _compact(self) -> None:
+        """The thresholds of compact encodings: what has outgrown the old ones stays large under higher ones."""
+        config, keyspace = self.node.config, self.node.keyspace
+        before, self._thresholds = self._thresholds, {name: config[name] for name in _COMPACT}
+        keyspace.flat_bounds = (config["zset-max-listpack-entries"], config["zset-max-listpack-value"])
+        if any(before and before[name] < self._thresholds[name] for name in _COMPACT):
+            for database in keyspace.databases:
+                for value in database.values.values():
+                    if isinstance(value, (Hash, Set)):
+                        encoding(keyspace, value, before)
 
     def _bound_output(self, limits: Any) -> None:
         """Replies are weighed one by one where ordinary clients have a limit, and messages at the least of all."""
@@ -297,6 +323,7 @@ class Services:
         data = b"".join(chunk if isinstance(chunk, bytes) else chunk[0] for chunk in node.snapshots.chunks())
         keyspace = Keyspace(len(node.keyspace.databases))
         keyspace.now_ms = node.turn.now.unix_ms
+        keyspace.flat_bounds = node.keyspace.flat_bounds
         loader = KeyspaceLoader(keyspace, keep_expired=node.replica.active)
         reader = RdbReader(loader, check_crc=not self.skip_checksum)
         reader.feed(data)

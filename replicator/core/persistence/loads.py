@@ -88,6 +88,7 @@ class Loads:
     def _empty_keyspace(self) -> Keyspace:
         keyspace = Keyspace(len(self.node.keyspace.databases))
         keyspace.now_ms = self.node.turn.now.unix_ms
+        keyspace.flat_bounds = self.node.keyspace.flat_bounds
         return keyspace
 
     def _adopt_base(self, loader: KeyspaceLoader) -> None:
@@ -143,6 +144,7 @@ class Loads:
             mono_ms=self.node.turn.now.mono_ms,
             unix_ms=self.node.turn.now.unix_ms,
         )
+        self.node.loading.keyspace.flat_bounds = self.node.keyspace.flat_bounds
         self.node.regate()
 
     def is_replica_by_config(self) -> bool:
