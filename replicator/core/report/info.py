@@ -98,8 +98,10 @@ def _memory(node: Node) -> Fields:
     used = node.used_memory()
     peak = node.services.peak_memory(used)
     startup = node.evictor.baseline
-    replication = node.primary.buffer_memory
-    links = sum(link.pending for link in node.primary.links.values())
+    window = node.history.window
+    # What the window keeps beyond its size, it keeps for the slowest replica.
+    replication = 0 if window is None else min(window.memory, window.size)
+    links = node.primary.buffer_memory - replication + sum(link.pending for link in node.primary.links.values())
     normal = sum(node.clients.memory(one) for one in node.clients.all() if node.clients.kind(one) != "slave")
     overhead = startup + replication + links + normal + node.keyspace.tables_size()
     dataset = max(0, used - overhead)
