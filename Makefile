@@ -41,9 +41,24 @@ check: $(INSTALLED)
 bench: $(COMPILED)
 	$(BIN)/python -m benchmarks
 
-# Against the servers and clients on this machine that the ordinary tests do not need.
-interop: $(COMPILED)
+# Against the servers and clients on this machine that the ordinary tests do not need, and programs of others, which get an
+# environment of their own (for Node.js: a folder of modules, where npm is there).
+INTEROP := build/interop
+PROGRAMS := tests/interop/programs
+interop: $(COMPILED) $(INTEROP)/.installed $(INTEROP)/.node
 	nice $(BIN)/python -m tests.interop $(PYTEST_OPTIONS)
+
+$(INTEROP)/.installed: requirements-interop.txt
+	test -x $(INTEROP)/bin/python || $(PYTHON) -m venv $(INTEROP)
+	$(INTEROP)/bin/python -m pip install --quiet --only-binary :all: -r requirements-interop.txt
+	touch $@
+
+$(INTEROP)/.node: $(PROGRAMS)/package.json $(PROGRAMS)/package-lock.json
+	mkdir -p $(INTEROP)
+	if command -v npm >/dev/null; then \
+	    npm ci --prefix $(PROGRAMS) --no-audit --no-fund --ignore-scripts --loglevel=error; \
+	else echo "no npm here: the programs for Node.js will be left out"; fi
+	touch $@
 
 # A search over seeds in the simulation, then every mutant; the scenarios and the range can be set: make sim SEEDS=0:500
 SEEDS ?= 0:50

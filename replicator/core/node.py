@@ -222,15 +222,14 @@ class Node:
             self.outgoing,
             allocate=allocate,
             release=release,
-            park=executor.park,
-            unpark=executor.unpark,
-            unblock=executor.unblock,
+            park=executor.park, unpark=executor.unpark, unblock=executor.unblock,
             blocked=lambda: executor.blocked,
+            encrypts=lambda: bool(self.config["tls-cluster"]),
             hold=lambda on: self.regate(),
             may_delete=lambda: not self.replica.active,
             in_cluster=self.config["cluster-enabled"],
             before_leaving=lambda: None if self.cluster is None else self.cluster.before_leaving(),
-        )
+        )  # fmt: skip
 
     def _visible(self) -> Server:
         """What commands see."""

@@ -12,11 +12,12 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from replicator.scenario.play import actions
-from replicator.scenario.play.player import Player
-from replicator.scenario.play.stage import Stage
+from replicator.scenario.play.player import SETUP_MS, Player
+from replicator.scenario.play.stage import Stage, StageError
 from replicator.scenario.play.waiting import Wait
 from replicator.scenario.script.script import Promote, Repoint, Script, Step
 from replicator.scenario.verdict.history import History
+from replicator.testing.seeded import Seeded
 
 Doing = Generator[Wait, bool, Any]
 # How often the director looks at what it has seen.
@@ -67,6 +68,7 @@ class Ward(Player):
 
     def __init__(self, script: Script, stage: Stage, history: History, down_after_ms: int | None) -> None:
         super().__init__(script, stage, history)
+        self.watchers = Seeded(self)
         self.started = threading.Event()
         self.closing = False
         self._down_after_ms = down_after_ms
@@ -96,6 +98,35 @@ class Ward(Player):
         self.results.ended_at_ms = self.results.load_ended_at_ms = self.at()
         for one in self._running:
             one.doing.close()
+
+    def _set_up(self) -> Doing:
+        """Start all nodes at once and tell them then whom to follow: a replica that meets nobody would try again only a
+        second later, and most of a start is the same work in each of them."""
+        wanted = dict(self.upstream)
+        self.upstream.update(dict.fromkeys(wanted))
+        for node in wanted:
+            self.start(node, wipe=True)
+        yield from self._until_ready(list(wanted))
+        self.upstream.update(wanted)
+        told = []
+        for node, upstream in wanted.items():
+            if upstream is not None:
+                host, port = self.stage.address(upstream)
+                told.append(self.ask_later(node, ("REPLICAOF", host, str(port))))
+        yield Wait(lambda: all(reply.answer is not None for reply in told))
+        problem = yield from self.watchers.set_up()
+        if problem:
+            raise StageError(problem)
+        yield from self._until_ready(list(wanted))
+        self._begin_zero()
+        self.load("run")
+        self.record("play.begin", "", f"{len(wanted)} nodes in sync", 1)
+
+    def _until_ready(self, nodes: list[str]) -> Doing:
+        held = yield Wait(lambda: self._level_ready(nodes), self.now_ms + SETUP_MS)
+        ended = [node for node in nodes if self.view(node).ended]
+        if ended or not held:
+            raise StageError(self._why_no_start(ended or nodes))
 
     def _something(self) -> bool:
         return bool(self._inbox) or self.closing or any(one.wait.ready() for one in self._running)

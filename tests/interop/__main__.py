@@ -18,6 +18,13 @@ PAGE = Path(__file__).parents[2] / "docs" / "interop.md"
 NAMES = {"redis6": "Redis", "redis7": "Redis", "valkey9": "Valkey"}
 # What the page is about; clients have tests of their own beside these.
 SERVERS = ("tests/interop/test_matrix.py", "tests/interop/test_sentinel.py")
+# What stands below the matrix: the programs of test_programs.py and test_operators_tools.py.
+PROGRAMS = (
+    "Programs of others run unchanged: rq, celery, dramatiq, huey, arq, BullMQ, and queues made with redis-py,",
+    "valkey-py, coredis and ioredis each put in, retry, schedule and finish 200 jobs; Django's cache keeps 200",
+    "entries; HAProxy's check of the role follows a promotion; the exporter for Prometheus makes the metrics that it",
+    "makes of a stock server.",
+)
 PARAMETERS = ("redis6", "redis7", "valkey9")
 
 
@@ -70,6 +77,7 @@ def page(cells: Mapping[str, Mapping[str, str]], known: Mapping[str, str]) -> st
     for row, outcomes in sorted(cells.items()):
         figures = (outcomes.get(engine, "-") for engine in known)
         lines.append(f"| {row} | " + " | ".join(figures) + " |")
+    lines += ["", *PROGRAMS]
     return "\n".join(lines) + "\n"
 
 

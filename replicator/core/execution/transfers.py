@@ -84,7 +84,7 @@ class Transfer:
 
 class Transfers(Owner):
     """All of one node. may_delete(): whether this node still decides about its data. before_leaving(): whatever must be
-    written down before a key is at another node."""
+    written down before a key is at another node. encrypts(): whether other nodes are spoken to over TLS."""
 
     def __init__(
         self,
@@ -101,6 +101,7 @@ class Transfers(Owner):
         may_delete: Callable[[], bool],
         in_cluster: bool,
         before_leaving: Callable[[], None],
+        encrypts: Callable[[], bool],
     ) -> None:
         self.outgoing = outgoing
         self.turn = turn
@@ -114,6 +115,7 @@ class Transfers(Owner):
         self.may_delete = may_delete
         self.restore = b"RESTORE-ASKING" if in_cluster else b"RESTORE"
         self.before_leaving = before_leaving
+        self.encrypts = encrypts
         self.lines: dict[int, Line] = {}
         self.under_way: list[Transfer] = []
         self.keys: set[tuple[int, bytes]] = set()  # of all transfers under way: (database, key)
@@ -161,7 +163,7 @@ class Transfers(Owner):
                 return line
         conn = self.allocate(self)
         line = self.lines[conn] = Line(conn, place, used_ms=now.mono_ms)
-        self.turn.emit(Connect(conn, order.host, order.port, "", order.timeout_ms))
+        self.turn.emit(Connect(conn, order.host, order.port, "", order.timeout_ms, self.encrypts()))
         return line
 
     def _request(self, transfer: Transfer) -> None:

@@ -183,6 +183,9 @@ class Forwarder:
             sock.close()
             connection.reset()
             return
+        except BaseException:
+            sock.close()  # cancelled before anybody owned it
+            raise
         connection.far = far = trio.SocketStream(sock)
         near = connection.near
         near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

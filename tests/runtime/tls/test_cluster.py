@@ -10,7 +10,7 @@ import pytest
 from tests.support.clusters import Member, port_pair
 from tests.support.servers import until
 from tests.support.stock import binary
-from tests.support.tls import Papers
+from tests.support.tls import Papers, TwoPorts
 
 
 @pytest.mark.parametrize("engines", [("ours", "ours"), ("ours", "redis7"), ("redis7", "ours")])
@@ -38,3 +38,18 @@ def test_nodes_meet_over_an_encrypted_bus_and_one_that_speaks_plainly_stays_outs
         if second.engine == "ours":  # stock says so at a level that is not logged
             until(lambda: "Error accepting a client connection" in second.log(), "it is cut")
         assert set(first.nodes()) == {first.my_id(), second.my_id()}
+
+
+@pytest.mark.parametrize("target", ["ours", "redis7"])
+def test_migrate_goes_over_tls_where_the_bus_does(target: str, tmp_path: Path, papers: Papers) -> None:
+    if target != "ours" and binary(target) is None:
+        pytest.skip("Debian's redis-server is not installed")
+    here = TwoPorts("ours", tmp_path / "here", papers, "--tls-cluster", "yes")
+    there = TwoPorts(target, tmp_path / "there", papers)
+    with contextlib.ExitStack() as stack:
+        for server in (here, there):
+            stack.callback(server.kill)
+            server.start()
+        here.call("SET", "a", "1")
+        assert here.call("MIGRATE", "127.0.0.1", there.tls_port, "a", 0, 5000) == b"OK"
+        assert there.call("GET", "a") == b"1" and here.call("GET", "a") is None

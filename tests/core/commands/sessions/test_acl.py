@@ -247,7 +247,7 @@ def test_acl_answers_as_stock_does(node: LocalNode, dialogue: str) -> None:
 def test_categories_hold_the_commands_that_stocks_hold(node: LocalNode) -> None:
     client = node.open()
     ours = set(node.node.users.table.bit)
-    later = {b"client|setinfo", b"client|no-touch"}
+    later = {b"client|setinfo", b"client|no-touch", b"waitaof"}
     with running("redis7") as port:
         wire = Wire(port)
         for category in client.send("ACL", "CAT"):
