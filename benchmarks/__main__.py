@@ -16,16 +16,20 @@ from importlib.util import find_spec
 from statistics import median
 from typing import Any
 
-from benchmarks import commands, processes
+from benchmarks import append_only, commands, processes
 from benchmarks.commands import COMMANDS, Compared
 from benchmarks.servers import Missing, benchmark_binary, compile_package, stock_binary
 
-PARTS = ("commands", "tls", "replicas", "sync", "start", "idle", "pauses", "simulation")
+PARTS = ("commands", "tls", "append-only", "replicas", "sync", "start", "idle", "pauses", "simulation")
 HOT = ("set", "get", "incr", "lpush")  # the commands that have a target
 LEAST_RATIO = {1: 0.8, 16: 0.5}
 LEAST_WITH_TLS = 0.5
 LEAST_WITH_REPLICAS = 0.4
 MOST_START_S = 0.3
+LEAST_APPENDING = {("everysec", 16): 0.5, ("always", 1): 0.8}
+MOST_LOAD = 3.0
+MOST_REWRITE = 2.0
+MOST_REWRITE_WAIT = 2.0
 MOST_SYNC = 4.0
 MOST_WAIT_S = 0.25
 MOST_IDLE = 0.01
@@ -102,6 +106,32 @@ def _tls(report: Report, options: argparse.Namespace) -> None:
             if compared.name == "set" and pipeline == 16:
                 met = compared.ratio >= LEAST_WITH_TLS
                 report.target("set -P 16 over TLS", f">= {LEAST_WITH_TLS}", f"{compared.ratio:.2f}", met)
+
+
+def _append_only(report: Report, options: argparse.Namespace) -> None:
+    report.say(_HEADER)
+    for (policy, pipeline), least in LEAST_APPENDING.items():
+        requests = options.requests * 5 if pipeline > 1 else options.requests // 2
+        compared = append_only.measure(policy, pipeline, requests, options.pairs)
+        report.say(_row(compared))
+        report.results.setdefault("append-only", []).append(asdict(compared))
+        name = f"{compared.name} -P {pipeline}"
+        report.target(name, f">= {least}", f"{compared.ratio:.2f}", compared.ratio >= least)
+    took = append_only.load(2 * options.keys, options.size)
+    report.say(f"loading {2 * options.keys:,} SETs: " + ", ".join(f"{kind} {s:.2f} s" for kind, s in took.items()))
+    times = took["ours"] / took["stock"]
+    report.target("loading the file", f"<= {MOST_LOAD:.0f}x", f"{times:.1f}x", times <= MOST_LOAD)
+    made = {kind: append_only.rewrite(kind, options.keys, options.size) for kind in ("ours", "stock")}
+    report.say(
+        f"rewriting {options.keys:,} keys: "
+        + ", ".join(f"{kind} {one.took_s:.2f} s, longest wait {1000 * one.wait_s:.1f} ms" for kind, one in made.items())
+    )
+    report.results["append-only load"] = took
+    report.results["append-only rewrite"] = {kind: asdict(one) for kind, one in made.items()}
+    times = made["ours"].took_s / made["stock"].took_s
+    report.target("rewriting the file", f"<= {MOST_REWRITE:.0f}x", f"{times:.1f}x", times <= MOST_REWRITE)
+    times = made["ours"].wait_s / made["stock"].wait_s
+    report.target("wait meanwhile", f"<= {MOST_REWRITE_WAIT:.0f}x", f"{times:.1f}x", times <= MOST_REWRITE_WAIT)
 
 
 def _replicas(report: Report, options: argparse.Namespace) -> None:
@@ -217,6 +247,7 @@ def main() -> None:
         measures = {
             "commands": _commands,
             "tls": _tls,
+            "append-only": _append_only,
             "replicas": _replicas,
             "sync": _sync,
             "start": _start,
@@ -224,7 +255,7 @@ def main() -> None:
             "pauses": _pauses,
             "simulation": _simulation,
         }
-        if {"commands", "tls", "replicas"} & set(options.parts):
+        if {"commands", "tls", "append-only", "replicas"} & set(options.parts):
             benchmark_binary()
         for part in options.parts:
             report.say()

@@ -52,7 +52,8 @@ def _middle(runs: list[Run]) -> Run:
     return Run(median(run.per_s for run in runs), median(run.cpu_us for run in runs))
 
 
-def _compared(name: str, pipeline: int, pairs: list[tuple[Run, Run]]) -> Compared:
+def compared(name: str, pipeline: int, pairs: list[tuple[Run, Run]]) -> Compared:
+    """Medians and ratios of these pairs of runs (ours, stock)."""
     ratios = tuple(ours.per_s / stock.per_s for ours, stock in pairs)
     ours, stock = _middle([ours for ours, _ in pairs]), _middle([stock for _, stock in pairs])
     return Compared(name, pipeline, ours, stock, median(ratios), ratios)
@@ -70,7 +71,7 @@ def measure(tests: tuple[str, ...], pipeline: int, requests: int, pairs: int, *,
                 first, second = (ours, stock) if number % 2 == 0 else (stock, ours)
                 runs = {server.kind: benchmark(server, test, pipeline, requests) for server in (first, second)}
                 results[test].append((runs["ours"], runs["stock"]))
-    return [_compared(test, pipeline, found) for test, found in results.items()]
+    return [compared(test, pipeline, found) for test, found in results.items()]
 
 
 def _with_replicas(kind: str, count: int, requests: int, pipeline: int) -> Run:
@@ -98,4 +99,4 @@ def measure_with_replicas(count: int, requests: int, pairs: int, pipeline: int =
         order = ("ours", "stock") if number % 2 == 0 else ("stock", "ours")
         runs = {kind: _with_replicas(kind, count, requests, pipeline) for kind in order}
         found.append((runs["ours"], runs["stock"]))
-    return _compared(f"set, {count} replicas", pipeline, found)
+    return compared(f"set, {count} replicas", pipeline, found)

@@ -24,6 +24,7 @@ LAZY_COMMANDS = {
     "scenario": ("replicator.scenario.cli", "scenario", "Play scripted failovers, list them, check their files."),
     "simulate": ("replicator.search.cli", "simulate", "Search seeds for a run in which an expectation fails."),
     "history": ("replicator.scenario.cli", "history", "Read the history that a scenario run has left."),
+    "aof": ("replicator.aof_tool", "aof", "Look into append-only files."),
     "cluster": ("replicator.cluster_tool", "cluster", "Start and stop a cluster on this machine."),
     "rdb": ("replicator.rdb_tool", "rdb", "Look into snapshot files."),
 }

@@ -25,7 +25,7 @@ from replicator.core.wire.rdb import RdbError, RdbReader, RdbStream
 PORTION_BYTES = 1 << 20
 
 
-class _Sink:
+class Sink:
     """Tells an entry's database along with it; leaves out what nobody asks for."""
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ def _portions(path: Path) -> Iterator[bytes]:
             yield portion
 
 
-def _read(path: Path, sink: _Sink, check_crc: bool, progress: Callable[[int], None]) -> RdbReader:
+def _read(path: Path, sink: Sink, check_crc: bool, progress: Callable[[int], None]) -> RdbReader:
     """Read the whole file into the sink; the reader afterwards. Raises RdbError and OSError."""
     reader = RdbReader(sink, check_crc=check_crc)
     for portion in _portions(path):
@@ -98,7 +98,7 @@ class Report:
         return sum(self.keys.values())
 
 
-class _Counting(_Sink):
+class _Counting(Sink):
     def __init__(self, report: Report) -> None:
         super().__init__()
         self.report = report
@@ -247,7 +247,7 @@ class Output(Protocol):
     def write(self, text: str, /) -> Any: ...
 
 
-class _Printing(_Sink):
+class Printing(Sink):
     def __init__(self, out: Output) -> None:
         super().__init__()
         self.out = out
@@ -277,7 +277,7 @@ class _Printing(_Sink):
 
 def dump_json(path: Path | str, out: Output | TextIO, *, check_crc: bool = True) -> None:
     """Write a JSON object a line: the version, auxiliary fields, functions, every key. Raises RdbError, OSError."""
-    _read(Path(path), _Printing(out), check_crc, _ignore)
+    _read(Path(path), Printing(out), check_crc, _ignore)
 
 
 # -- the commands ------------------------------------------------------------------------------------------------------

@@ -14,6 +14,9 @@ from collections.abc import Callable
 from replicator.core import events as told
 from replicator.runtime.syncer import Syncer, sync_directory, text_of
 
+# Files beyond this are given up beside the loop.
+_LARGE_BYTES = 1 << 20
+
 
 class _Handle:
     """A file being appended to."""
@@ -217,8 +220,16 @@ class Files:
     def remove(self, name: str) -> bool:
         """Delete the file if it is there."""
         self._forget(name)
+        path = self.path(name)
         try:
-            os.unlink(self.path(name))
+            # What a large file takes to be given up is spent where the last descriptor is closed.
+            large = os.stat(path).st_size > _LARGE_BYTES
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC) if large else -1
+            try:
+                os.unlink(path)
+            finally:
+                if fd >= 0:
+                    self._syncer.release(fd)
         except FileNotFoundError:
             return True
         except OSError as error:

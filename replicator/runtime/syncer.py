@@ -14,7 +14,7 @@ from typing import Final
 # How long the end of the process waits for a sync under way.
 _LAST_SYNC_S: Final = 10.0
 
-_Job = tuple[int, str, Callable[[str], None]]
+_Job = tuple[int, str, Callable[[str], None] | None]
 
 
 def text_of(error: OSError) -> str:
@@ -41,14 +41,24 @@ class Syncer:
     def sync(self, fd: int, entry: str, done: Callable[[str], None]) -> None:
         """Sync the descriptor, which is closed afterwards, then the directory entry of the path `entry` (if given);
         then call done("") or done(reason), in the thread."""
+        self._put((fd, entry, done))
+
+    def release(self, fd: int) -> None:
+        """Close the descriptor: of a file that has no name any more, whose blocks are given back then."""
+        self._put((fd, "", None))
+
+    def _put(self, job: _Job) -> None:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="syncs", daemon=True)
             self._thread.start()
-        self._jobs.put((fd, entry, done))
+        self._jobs.put(job)
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
             fd, entry, done = job
+            if done is None:
+                os.close(fd)
+                continue
             why = ""
             try:
                 os.fsync(fd)

@@ -72,9 +72,13 @@ class Ledger:
         """The process was killed, and the machine is well: what it had written is there."""
         self._owed = self._written
 
+    def lost_power(self) -> None:
+        """What was not durable is torn."""
+        self._written = _Promise(self._durable.base, dict(self._durable.sizes))
+
     def ended(self, node: Node | None, how: str, disk: Disk) -> None:
         """A process has ended by itself."""
-        if node is not None and not node.ready and how.startswith("exit") and disk.errors == self._errors:
+        if node is not None and not node.ready and how == "exit 1" and disk.errors == self._errors:
             self._object_to(f"{self._name}: refuses to start from its own append-only file")
         self._recent.clear()
 

@@ -329,3 +329,25 @@ def test_clients_are_told_that_the_file_is_loading_and_how_far(written: Path, br
     assert wire.call("DBSIZE") == 5
     wire.close()
     brood.kill(pid)
+
+
+@pytest.mark.skipif(binary("valkey9") is None, reason="no Valkey 9 here")
+@pytest.mark.parametrize("primary,replica", [("ours", "valkey9"), ("valkey9", "ours")])
+def test_waitaof_counts_what_is_durable_on_the_other_engine(primary: str, replica: str, tmp_path: Path) -> None:
+    first = Server(primary, tmp_path / "primary", *options()).start()
+    second = Server(replica, tmp_path / "replica", *options()).start()
+    second.follow(first)
+    second.wait_linked()
+    until(lambda: first.call("WAITAOF", 1, 1, 100) == [1, 1], "the replica's file is in use")
+    for number in range(3):
+        first.call("SET", "key", number)
+        assert first.call("WAITAOF", 1, 1, 20_000) == [1, 1]
+    assert "between 0 and 1" in str(first.call("WAITAOF", 2, 0, 1))
+    assert "must be positive" in str(first.call("WAITAOF", 1, -1, 1))
+    assert "timeout is negative" in str(first.call("WAITAOF", 1, 1, -1))
+    assert "cannot be used with replica instances" in str(second.call("WAITAOF", 1, 0, 1))
+    assert first.call("WAITAOF", 0, 2, 50) == [1, 1]
+    assert first.call("CONFIG", "SET", "appendonly", "no") == b"OK"
+    assert "numlocal is set but appendonly is disabled" in str(first.call("WAITAOF", 1, 0, 1))
+    second.kill()
+    first.kill()

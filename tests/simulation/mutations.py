@@ -20,7 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from replicator.core.node import Node
+from replicator.core.persistence.journal import Journal
 from replicator.core.persistence.loads import Loads
+from replicator.core.persistence.replay import Replay
+from replicator.core.persistence.rewriting import Rewriter
 from replicator.core.replication.backlog import Window
 from replicator.core.replication.history import History
 from replicator.core.replication.outgoing import Outgoing
@@ -123,6 +126,40 @@ MUTANTS: list[Mutant] = [
     Mutant("the dump forgets newer bytes", "a restarted node claims more of the history than its dump holds", Loads,
            "_recover_history", "history.restart(identity, offset, size)",
            "history.restart(identity, offset + 300, size)"),
+    Mutant("fsync skipped", "appendfsync always does not sync", Journal, "sync",
+           "self._turn.emit(SyncFile(self.name))", "pass", "fsync always"),
+    Mutant("reply before fsync", "replies do not wait for the end of the turn, where the sync is", Journal, "holds",
+           "if may_wait:\n                return True", "if may_wait:\n                return False", "fsync always"),
+    Mutant("everysec never syncs", "no sync begins beside the loop", Journal, "_sync_if_due",
+           "self.begin_sync()", "self.last_sync_ms = self._turn.now.mono_ms", "fsync everysec"),
+    Mutant("manifest before base", "the manifest names a base that the child is still writing", Rewriter, "_fork_now",
+           "self.fork(self._chunks(self._rdb), self.path(self._base.name))",
+           "self.fork(self._chunks(self._rdb), self.path(self._base.name))\n"
+           "    early = self.manifest.rewritten(self._base, (self._increment,)) if self._increment else self.manifest\n"
+           "    self._commit_manifest(early, lambda: None, lambda why: None)", "fsync always"),
+    Mutant("old files go first", "the files that a rewrite replaces are removed before its manifest is durable",
+           Rewriter, "done",
+           "self.last_cow = cow_bytes\n",
+           "self.last_cow = cow_bytes\n"
+           "    for part in self.manifest.parts[:-1]:\n"
+           "        self._turn.emit(RemoveFile(self.path(part.name)))\n"
+           "    return\n", "fsync always"),
+    Mutant("the new increment is nowhere", "writes go to an increment that no manifest names", Rewriter, "_switch",
+           "self._commit_manifest(manifest, then, self._rewrite_failed)",
+           "self._commit_manifest(self.manifest, then, self._rewrite_failed)", "fsync always"),
+    Mutant("the fork comes too early", "the child is forked before the new increment is in use, and writes stay in the "
+           "old one", Rewriter, "_fork_now",
+           "journal.switch(self.path(self._increment.name), 0, State.ON)", "pass", "fsync always"),
+    Mutant("tail not truncated", "a start leaves half a command where it stands, and writes behind it", Replay, "_cut",
+           "self._turn.emit(TruncateFile(self._path(part.name), reader.sound))", "pass", "torn tail"),
+    Mutant("an open transaction stays", "a start leaves a MULTI without its EXEC in the file, and writes behind it",
+           Replay, "_end_part",
+           "if ending is not Ending.WHOLE:", "if ending not in (Ending.WHOLE, Ending.OPEN):", "torn tail"),
+    Mutant("a failed sync is believed", "what a failed sync was to bring to the disk counts as there", Journal,
+           "_sync_failed",
+           "if self.state is State.OFF:", "if True:", "bad disk, everysec"),
+    Mutant("always goes on after a failure", "a failed write or sync does not end the process", Journal, "_end",
+           "self._turn.crash()", "pass", "bad disk, always"),
 ]  # fmt: skip
 
 

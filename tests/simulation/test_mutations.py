@@ -12,6 +12,7 @@ from tests.support.arenas import ARENAS
 QUICK = (
     "forget replid2", "second offset one too low", "window trimmed under its readers", "stale acks count",
     "WAIT looks at the write before", "backlog dropped, id kept", "no SELECT in the stream",
+    "fsync skipped", "reply before fsync", "old files go first", "the fork comes too early", "tail not truncated",
 )  # fmt: skip
 
 

@@ -301,11 +301,40 @@ equal_digests = true
 """
 )
 
+
+def _append_only(title: str, policy: str, kinds: str, expect: str, start_ms: int = 50, stop_ms: int = 3000) -> str:
+    """A lone node, its append-only file, and a disk that does not deserve its name."""
+    lines = [_HEAD.format(title), 'duration = "4s"', "[topology]", "replicas = 0", "[config]"]
+    lines += ['appendonly = "yes"', f'appendfsync = "{policy}"', "auto-aof-rewrite-min-size = 9000"]
+    lines += ["[workload]", "clients = 3", "rate = 50", "value_size = 60", 'timeout = "400ms"']
+    script = "for i=1,4 do redis.call('incr', 'tx:'..i) end redis.call('rpush', 'txlist', ARGV[1])"
+    for number in range(20):
+        at = 60 + 140 * number
+        argv = '["BGREWRITEAOF"]' if number % 5 == 2 and start_ms < 1000 else f'["EVAL", "{script}", 0, "{number}"]'
+        lines += ["[[steps]]", f'at = "{at}ms"', f'command = {{ node = "a", argv = {argv}, background = true }}']
+    for at in range(3500, 4000, 60):  # a disk that fails to read lets no start through
+        lines += ["[[steps]]", f'at = "{at}ms"', 'restart = "a"']
+    lines += ["[[steps]]", 'within = "60s"', "wait = { writable = true }"]
+    lines += ["[end]", 'converge = "20s"', "[[expect]]", expect]
+    lines += ["[faults]", "per_minute = 200", f'start = "{start_ms}ms"', f'stop = "{stop_ms}ms"', 'longest = "400ms"']
+    lines += ["[faults.kinds]", kinds]
+    return "\n".join(lines)
+
+
+_POWER = "power-loss = 5\nkill = 2\nrestart = 1\nchild-kill = 1"
+_SYNCS = "power-loss = 4\ndisk-error = 9"
+_DISK = _POWER + "\ndisk-full = 4"
+
 ARENAS: dict[str, Script] = SENTINEL_ARENAS | {
     name: loads(text, name)[0]
     for name, text in {
         "storm": _storm() + _FAULTS, "transactions": _transactions() + _BROKEN_LINKS, "loads": _LOADS, "swap": _SWAP,
         "wait": _WAIT, "handover": _HANDOVER, "chain": _CHAIN, "lag": _LAG,
         "ttl": _TTL, "flood": _FLOOD,
+        "fsync always": _append_only("fsync always", "always", _POWER + "\nslow-disk = 6", "lost = 0"),
+        "fsync everysec": _append_only("fsync everysec", "everysec", _POWER, 'lost_within = "2s"', 2300),
+        "torn tail": _append_only("torn tail", "everysec", "power-loss = 1", 'lost_within = "2s"', 50, 800),
+        "bad disk, always": _append_only("bad disk, always", "always", _DISK, "lost = 0"),
+        "bad disk, everysec": _append_only("bad disk, everysec", "everysec", _SYNCS, "phantom = 0"),
     }.items()
 }  # fmt: skip

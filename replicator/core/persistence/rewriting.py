@@ -367,7 +367,7 @@ class Rewriter:
             self._fork_now()
             return
         self.phase = Phase.SETTLING
-        self.journal.write_now()
+        self.journal.write_through()
         if self.journal.durable_size < self.journal.size:
             self.journal.begin_sync()
         else:
@@ -415,6 +415,7 @@ class Rewriter:
 
     def started(self, pid: int) -> None:
         """The child runs."""
+        self.rewrites += 1
         self._turn.log(Level.NOTICE, f"Background append only file rewriting started by pid {pid}")
 
     def done(self, length: int, cow_bytes: int) -> None:
@@ -445,14 +446,13 @@ class Rewriter:
         def then() -> None:
             self._adopt(manifest)
             if self.journal.state is State.WAITING:
-                self.journal.write_now()
                 self.journal.state = State.ON
+                self.journal.write_through()
                 self.journal.trusted()
             self.older_size = length
             self.base_size = length + self.journal.size
             self.failures = 0
             self.last_ok = True
-            self.rewrites += 1
             self.last_duration_s = (self._turn.now.mono_ms - self.began_ms) // 1000
             self._reset()
             self._collect()

@@ -200,7 +200,7 @@ class CommandReader:
 
     feed(data) returns the commands that became whole, in order. `end` is the offset behind the last of them; `sound`
     the offset to which the file can be believed: `end`, or where the MULTI stands whose EXEC has not come. `stamp` is
-    the last "#TS:" line's time, `stamps` how many there were.
+    the last "#TS:" line's time, `stamps` how many there were, `marks` those of the last batch: (place in it, time).
 
     Most portions go through hiredis as one piece: from a command's first byte to the last place where a command seems
     to begin. If all of that piece turns out to be commands, it is (a place inside a value leaves a rest). Whatever is
@@ -208,7 +208,8 @@ class CommandReader:
     """
 
     __slots__ = (
-        "_batch_at", "_bytes", "_misfit", "_needed", "_open_at", "_reader", "_starts", "end", "stamp", "stamps",
+        "_batch_at", "_bytes", "_misfit", "_needed", "_open_at", "_reader", "_starts", "end", "marks", "stamp",
+        "stamps",
     )  # fmt: skip
 
     def __init__(self, offset: int = 0) -> None:
@@ -223,6 +224,7 @@ class CommandReader:
         self.end = offset
         self.stamp: int | None = None
         self.stamps = 0
+        self.marks: list[tuple[int, int]] = []
 
     @property
     def sound(self) -> int:
@@ -252,6 +254,7 @@ class CommandReader:
             data, self._bytes = bytes(self._bytes), bytearray()
         self._batch_at = self.end
         self._starts = None
+        self.marks.clear()
         batch: list[Argv] = []
         cut = data.rfind(_BORDER) + 2
         if cut > 2 and _MARK not in data[: cut + 4] and not data.startswith(b"#"):
@@ -323,7 +326,7 @@ class CommandReader:
                     if len(data) - at >= MAX_MANIFEST_LINE:
                         self._unfit("a comment without its end", at, data, base)
                     break
-                self._note(data[at:close])
+                self._note(data[at:close], len(batch))
                 at = close + 2
                 self.end = base + at
                 continue
@@ -344,12 +347,13 @@ class CommandReader:
         self._starts = starts
         self._bytes = bytearray(data[at:])
 
-    def _note(self, line: bytes) -> None:
+    def _note(self, line: bytes, place: int) -> None:
         if line.startswith(b"#TS:"):
             when = parse_int(line[4:])
             if when is not None:
                 self.stamp = when
                 self.stamps += 1
+                self.marks.append((place, when))
 
     def _command(self, data: bytes, at: int, base: int) -> tuple[Argv, int] | None:
         """The command that begins at data[at], and where it ends; None: it is not whole."""

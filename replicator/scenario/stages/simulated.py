@@ -459,6 +459,8 @@ class SimulatedStage:
             self._dark.add(node)
             process.lose_power()
             self._dark.discard(node)
+            if node in self.ledgers:
+                self.ledgers[node].lost_power()
             machine.disk.lose_power()
         else:
             if node in self.ledgers:

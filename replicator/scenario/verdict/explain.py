@@ -277,10 +277,10 @@ class Explainer:
         for one in self.history.milestones:
             if one.node == restart.node and one.kind == "unsynced" and one.at_ms <= restart.at_ms:
                 found = one
-        ended = operation.end_ms
-        if found is None or found.since_ms is None or ended is None or not found.since_ms <= ended <= found.at_ms:
+        began, ended = operation.invoke_ms, operation.end_ms
+        if found is None or found.since_ms is None or ended is None:
             return None
-        return found
+        return found if found.since_ms <= ended and began <= found.at_ms else None
 
     def _reached(
         self, operation: Operation, bounds: tuple[int | None, int | None], but: str, until: int | None = None
