@@ -77,6 +77,7 @@ def _surroundings(config: Config, services: Services) -> Surroundings:
         meter=services.meter,
         resident=services.memory,
         memory=read_memory_bound(),
+        disk_room=_disk_room,
         cpu_seconds=cpu_seconds,
         system=f"{machine.sysname} {machine.release} {machine.machine}",
         set_role=services.set_role,
@@ -86,6 +87,12 @@ def _surroundings(config: Config, services: Services) -> Surroundings:
         carry_out=lambda effects: None if services.hub is None else services.hub.carry_out(effects),
         tell_again=lambda event: None if services.hub is None else services.hub.tell(event),
     )
+
+
+def _disk_room() -> int:
+    """Bytes free in the working directory, where payloads and snapshots go."""
+    found = os.statvfs(".")
+    return found.f_bavail * found.f_frsize
 
 
 class _TextFile:

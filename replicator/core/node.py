@@ -483,14 +483,12 @@ class Node:
             or not self.ready
             or self.cluster is not None
             or self.transfers.under_way
-        ):
-            gate |= ANY
-        if (
-            self.replica.active  # read-only or not: a write of its own meets expired keys in another way
-            or self.config["min-replicas-to-write"]
             or not self.snapshots.last_ok
             or self.journal.refuses
         ):
+            gate |= ANY
+        # A replica, read-only or not: a write of its own meets expired keys in another way.
+        if self.replica.active or self.config["min-replicas-to-write"]:
             gate |= WRITE
         gate |= self.services.gate()
         self.executor.gate = gate
@@ -501,18 +499,20 @@ class Node:
         """A replica cut off from its primary that must not serve what it has."""
         return self.replica.active and not self.replica.up and not self.config["replica-serve-stale-data"]
 
+    def check_persistence(self) -> None:
+        """Raise MISCONF while a failure to persist forbids writes; PING tells of it as well."""
+        if self.replica.active:
+            return
+        config = self.config
+        if not self.snapshots.last_ok and config["stop-writes-on-bgsave-error"] and config["save"]:
+            raise CommandError(_CANNOT_PERSIST)
+        if self.journal.refuses:
+            raise CommandError(f"MISCONF Errors writing to the AOF file: {self.journal.refuses}")
+
     def check_write(self) -> None:
         """Raise what forbids a write now."""
         config = self.config
-        if (
-            not self.snapshots.last_ok
-            and config["stop-writes-on-bgsave-error"]
-            and config["save"]
-            and not self.replica.active
-        ):
-            raise CommandError(_CANNOT_PERSIST)
-        if self.journal.refuses and not self.replica.active:
-            raise CommandError(f"MISCONF Errors writing to the AOF file: {self.journal.refuses}")
+        self.check_persistence()
         wanted, max_lag = config["min-replicas-to-write"], config["min-replicas-max-lag"]
         counts = wanted and max_lag and not self.replica.active
         if counts and self.primary.good_replicas(self.turn.now, max_lag) < wanted:

@@ -4,6 +4,7 @@ use.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from replicator.core.clients.session import Session
@@ -18,6 +19,7 @@ from replicator.core.limits import WEIGHED_BYTES, WEIGHED_COMMANDS
 from replicator.core.persistence.rdb import KeyspaceLoader
 from replicator.core.report.info import render
 from replicator.core.report.traffic import Traffic
+from replicator.core.scripting.state import ScriptError
 from replicator.core.wire import reply
 from replicator.core.wire.rdb import RdbError, RdbReader, dump_payload
 
@@ -247,10 +249,16 @@ class Services:
 
     # -- functions ---------------------------------------------------------------------------------------------------
 
-    def adopt_functions(self, codes: list[bytes]) -> None:
-        """Function libraries of a snapshot replace ours."""
-        self.node.scripting.flush_libraries()
-        self.node.scripting.load_libraries(codes)
+    def built_functions(self, codes: list[bytes], offset: int) -> Callable[[], None]:
+        """Build the libraries of a snapshot; what puts them in place of ours. Raises RdbError, which names the one that
+        does not load. offset: where the snapshot ends.
+        """
+        scripting = self.node.scripting
+        try:
+            built = scripting.built_libraries(codes)
+        except ScriptError as problem:
+            raise RdbError(f"functions cannot be loaded: {problem}", offset) from None
+        return lambda: scripting.adopt_libraries(built)
 
     # -- clocks ------------------------------------------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ class Surroundings:
     meter: Callable[[], int] | None = None
     resident: Callable[[], int] = field(default=lambda: 0)
     memory: int = 0
+    disk_room: Callable[[], int] | None = None  # bytes free where payloads are written; None: nobody knows
     cpu_seconds: Callable[[], tuple[float, float, float, float]] = field(default=lambda: (0.0, 0.0, 0.0, 0.0))
     system: str = ""
     set_role: Callable[[str], None] = field(default=lambda _mark: None)  # the role's letter in the log

@@ -16,6 +16,7 @@ from replicator.core.clients.access import (
     User,
     merge_selectors,
 )
+from replicator.core.clients.failed_logins import FailedLogins
 from replicator.core.clients.session import Caller, Session
 from replicator.core.command_table.registry import Command
 from replicator.core.config.config import ConfigError
@@ -90,6 +91,7 @@ class Users:
         self.node = node
         self.table = CommandBits({entry.name: entry for entry in node.executor.commands.values()})
         self.refusals: list[Refusal] = []  # the latest first
+        self._failed = FailedLogins()
         self.users: dict[bytes, User] = {}
         self.default = self._default()
         self.users[b"default"] = self.default
@@ -331,6 +333,9 @@ class Users:
         if user is None or not user.enabled or not user.check_password(password):
             command = session.argv[0] if session.argv else b"AUTH"
             self._record("auth", session, name, command[:64])
+            line = self._failed.line(session.peer, name, self.node.turn.now.mono_ms)
+            if line is not None:
+                self.node.turn.log(Level.WARNING, line)
             return False
         session.user = user
         session.authenticated = True

@@ -39,7 +39,7 @@ class Busy:
             raise CommandError(error)
         session = self.node.executor.current
         words = [] if session is None else [word.lower() for word in session.argv[1:]]
-        if command.name == "shutdown" and b"nosave" not in words:
+        if command.name == "shutdown" and b"nosave" not in words and words != [b"abort"]:
             raise CommandError(error)
 
     def serve(self) -> bool:

@@ -104,9 +104,15 @@ class Connections:
     def _authenticate(self, session: Session, data: bytes) -> bytes:
         """Run the commands of a client until it has authenticated; what it sent behind that."""
         decoder = session.decoder
+        held, seen = session.pending_output, 0
         argv = decoder.next_small(data)
         while argv is not None:
             self.node.executor.run(session, [argv])
+            held += sum(map(len, session.out[seen:]))
+            seen = len(session.out)
+            if held > limits.UNAUTHENTICATED_OUTPUT and not decoder.trusted:
+                self._close_silent(session)
+                return b""
             if session.blocked is not None:
                 session.keep_unread(decoder.trust())
                 return b""
@@ -135,6 +141,15 @@ class Connections:
         session.out.clear()
         session.close("HTTP", after_reply=False)
         return True
+
+    def _close_silent(self, session: Session) -> None:
+        """Cut a client that asks and asks, does not say who it is, and reads no reply."""
+        self.node.turn.log(
+            Level.WARNING,
+            f"Closing unauthenticated client that does not read its replies: id={session.id} addr={session.peer}",
+        )
+        session.out.clear()
+        session.close("unauthenticated output", after_reply=False)
 
     def _close_greedy(self, session: Session) -> None:
         self.node.turn.log(

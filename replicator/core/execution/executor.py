@@ -360,6 +360,8 @@ class Executor:
             node.memory.check(node.turn.now)
         if flags & WRITE:
             node.check_write()
+        elif command.name == "ping":
+            node.check_persistence()
         subscribed = session.channels or session.patterns or session.shard_channels
         if subscribed and not session.resp3 and command.name not in _ALLOWED_WHILE_SUBSCRIBED:
             raise CommandError(

@@ -36,7 +36,7 @@ from replicator.core.wire.request import Argv, encode
 
 _KEPT_MS = 10_000  # an idle connection is closed after so long
 _LONGEST_LINE = 64 * 1024
-_IO_ERROR = "IOERR error or timeout {} target instance"
+_IO_ERROR = "IOERR error or timeout {} to target instance"
 
 
 @dataclass(slots=True)
@@ -206,13 +206,15 @@ class Transfers(Owner):
         """It cannot: nothing was moved."""
         line = self._gone(event.conn)
         if line.transfer is not None:
-            self._fail(line.transfer, "IOERR error or timeout connecting to the client")
+            refused = "refused" in event.why.lower()  # stock hears of that when it writes
+            problem = _IO_ERROR.format("writing") if refused else "IOERR error or timeout connecting to the client"
+            self._fail(line.transfer, problem)
 
     def closed(self, event: Closed, now: Now) -> None:
         """The connection broke: what was not confirmed stays."""
         line = self._gone(event.conn)
         if line.transfer is not None:
-            self._fail(line.transfer, _IO_ERROR.format("reading from" if line.transfer.begun else "writing to"))
+            self._fail(line.transfer, _IO_ERROR.format("reading" if line.transfer.begun else "writing"))
 
     def _gone(self, conn: int) -> Line:
         self.release(conn)
@@ -299,7 +301,7 @@ class Transfers(Owner):
         self._gone(line.conn)
         self.turn.emit(Close(line.conn, why))
         if transfer is not None:
-            self._fail(transfer, _IO_ERROR.format("reading from" if transfer.begun else "writing to"))
+            self._fail(transfer, _IO_ERROR.format("reading" if transfer.begun else "writing"))
 
     # -- those who wait ----------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from replicator.core.keyspace.database import Keyspace
@@ -38,6 +39,7 @@ class Loading:
     resume_ms: int | None = None
     read_to: int = 0  # how far the file has been read
     at_end: bool = False  # the file's last bytes have come
+    adopt_functions: Callable[[], None] | None = None  # there when the payload is whole, its libraries built
     _held: bytes = b""  # came, but has to wait
     _owed_us: int = 0
     _keys: int = 0  # paid for

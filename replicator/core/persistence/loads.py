@@ -11,6 +11,7 @@ from replicator.core.errors import CommandError
 from replicator.core.events import FileChunk, FileCommitted, FileFailed
 from replicator.core.keyspace.database import Keyspace
 from replicator.core.persistence.loading import LOAD_CHUNK, Loading, RdbError, start_load
+from replicator.core.persistence.place import place_of, stream_database
 from replicator.core.persistence.rdb import KeyspaceLoader
 from replicator.core.persistence.replay import Replay
 from replicator.core.wire import reply
@@ -92,14 +93,14 @@ class Loads:
         return keyspace
 
     def _adopt_base(self, loader: KeyspaceLoader) -> None:
-        """The base of the append-only file is whole."""
+        """The base of the append-only file is whole. Raises RdbError for functions that do not load."""
+        adopt_functions = self.node.services.built_functions(loader.functions, 0)
         self._describe(loader.aux)
         if loader.aux.get(b"aof-base") == b"1":
             self.node.turn.log(Level.NOTICE, "RDB is base AOF")
         loader.finish()
         self.node.keyspace.adopt(loader.keyspace)
-        self.node.scripting.flush_libraries()
-        self.node.scripting.load_libraries(loader.functions)
+        adopt_functions()
         self.node.snapshots.last_keys_loaded = loader.keys
         self.node.snapshots.last_keys_expired = loader.expired
         self.node.turn.log(
@@ -169,7 +170,8 @@ class Loads:
         self.node.keyspace.adopt(loading.keyspace)
         self.node.evictor.adopt_uses(loading.loader.uses)
         self.node.snapshots.saved_changes = self.node.keyspace.changes
-        self.node.services.adopt_functions(loading.loader.functions)
+        assert loading.adopt_functions is not None, "adopted before it was whole"
+        loading.adopt_functions()
         self.node.snapshots.last_keys_loaded = loading.loader.keys
         self.node.snapshots.last_keys_expired = loading.loader.expired
         self._describe(loading.loader.aux)
@@ -232,13 +234,23 @@ class Loads:
         elif self._take(loading, b"") and loading.resume_ms is None and not loading.at_end:
             self.read(loading.name, loading.read_to)
 
+    def feed(self, loading: Loading, data: bytes) -> bytes | None:
+        """More bytes of the payload; what stands behind its end once it is there, else None. Raises RdbError, also for
+        a library of functions that does not load: nothing of the payload has been adopted yet.
+        """
+        rest = loading.feed(data, self.node.turn.now, self.node.config["key-load-delay"])
+        if rest is not None and loading.adopt_functions is None:
+            end = loading.read - len(rest)
+            loading.adopt_functions = self.node.services.built_functions(loading.loader.functions, end)
+        return rest
+
     def _take(self, loading: Loading, data: bytes) -> bool:
         """Bytes of a file; whether the load goes on."""
         node = self.node
         if loading.source == "file":
             node.replica.show_life(node.turn.now)
         try:
-            rest = loading.feed(data, node.turn.now, node.config["key-load-delay"])
+            rest = self.feed(loading, data)
             if loading.resume_ms is not None or not loading.at_end:
                 return True
             if rest is None:
@@ -269,10 +281,10 @@ class Loads:
         took = (self.node.turn.now.mono_ms - loading.started_ms) / 1000
         self.node.turn.log(Level.NOTICE, f"DB loaded from disk: {took:.3f} seconds")
         aux = loading.loader.aux
-        identity, offset = aux.get(b"repl-id", b""), aux.get(b"repl-offset", b"")
-        if len(identity) == 40 and offset.isdigit():
-            stream_db = int(aux.get(b"repl-stream-db", b"0") or 0)
-            self._recover_history(identity.decode(), int(offset), stream_db, loading.loader.dropped)
+        place = place_of(aux)
+        if place is not None:
+            stream_db = stream_database(aux, len(self.node.keyspace.databases))
+            self._recover_history(place.id, place.offset, stream_db, loading.loader.dropped)
         self._become_ready()
 
     def _recover_history(self, identity: str, offset: int, stream_db: int, dropped: list[tuple[int, bytes]]) -> None:
@@ -282,7 +294,7 @@ class Loads:
         if self.is_replica_by_config():
             history.restart(identity, offset, size)
             self.node.replica.resumable = True
-            self.node.replica.stream_db = stream_db if 0 <= stream_db < len(self.node.keyspace.databases) else 0
+            self.node.replica.stream_db = stream_db
         else:
             own = history.id
             history.restart(identity, offset, size)

@@ -34,8 +34,9 @@ from typing import Protocol
 
 from replicator.core.effects import Announce, Close, Connect, Effect, Level, Log, NoDelay, PauseReading, Send
 from replicator.core.now import Now
-from replicator.core.replication.history import History, Settings, new_id
+from replicator.core.replication.history import History, Settings, is_id, new_id
 from replicator.core.replication.transfer import Loader, Transfer, TransferError, text
+from replicator.core.wire.numbers import parse_int
 from replicator.core.wire.request import encode
 
 _LONGEST_LINE = 64 * 1024
@@ -416,13 +417,14 @@ class Replica:
                 self._log(Level.WARNING, "Master continues a history that was not asked for.")
                 self.disconnect("+CONTINUE of nothing", now)
                 return
-            self._continue(text(words[1]) if len(words) > 1 and len(words[1]) == 40 else self.history.id, now)
+            self._continue(text(words[1]) if len(words) > 1 and is_id(words[1]) else self.history.id, now)
         elif words[0] == b"+FULLRESYNC":
-            if len(words) != 3 or len(words[1]) != 40 or not words[2].isdigit() or len(words[2]) > 19:
+            offset = parse_int(words[2]) if len(words) == 3 and is_id(words[1]) else None
+            if offset is None or offset < 0:
                 self._log(Level.WARNING, "Master replied with wrong +FULLRESYNC syntax.")
                 self.disconnect("wrong +FULLRESYNC", now)
                 return
-            self.full_id, self._full_offset = text(words[1]), int(words[2])
+            self.full_id, self._full_offset = text(words[1]), offset
             self._knows_offsets = True
             self._log(Level.NOTICE, f"Full resync from master: {self.full_id}:{self._full_offset}")
             self._begin_transfer()

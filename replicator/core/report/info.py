@@ -30,7 +30,7 @@ def render(node: Node, sections: list[str]) -> bytes:
             title, fields = section
             lines = [f"{key}:{value}" for key, value in fields(node)]
             parts.append("\r\n".join([f"# {title}", *lines, ""]))
-    return "\r\n".join(parts).encode("utf-8", "replace")
+    return "\r\n".join(parts).encode("utf-8", "surrogateescape")
 
 
 def human(size: int) -> str:
@@ -245,7 +245,7 @@ def _stats(node: Node) -> Fields:
         *node.services.subscription_fields(),
         ("latest_fork_usec", node.snapshots.last_fork_us),
         ("total_forks", node.snapshots.total_forks),
-        ("migrate_cached_sockets", 0),
+        ("migrate_cached_sockets", len(node.transfers.lines)),
         ("slave_expires_tracked_keys", len(node.keyspace.own_volatile)),
         ("active_defrag_hits", 0),
         ("active_defrag_misses", 0),

@@ -16,6 +16,7 @@ from replicator.core.effects import Announce, Level, PauseReading, RemoveFile, S
 from replicator.core.errors import WRONG_TYPE, CommandError
 from replicator.core.keyspace.database import WrongType
 from replicator.core.persistence.loading import RdbError
+from replicator.core.persistence.place import stream_database
 from replicator.core.replication.transfer import LoadError
 from replicator.core.wire.request import Argv, RequestDecoder, encoded_size
 
@@ -63,14 +64,14 @@ class Following:
         config = self.node.config
         lines: list[tuple[bytes, ...]] = []
         if config["masterauth"]:
-            password = str(config["masterauth"]).encode()
-            user = str(config["masteruser"]).encode()
+            password = _bytes(config["masterauth"])
+            user = _bytes(config["masteruser"])
             lines.append((b"AUTH", user, password) if user else (b"AUTH", password))
         own_port = config["tls-port"] if config["tls-replication"] and config["tls-port"] else config["port"]
         port = config["replica-announce-port"] or own_port
         lines.append((b"REPLCONF", b"listening-port", b"%d" % port))
         if config["replica-announce-ip"]:
-            lines.append((b"REPLCONF", b"ip-address", str(config["replica-announce-ip"]).encode()))
+            lines.append((b"REPLCONF", b"ip-address", _bytes(config["replica-announce-ip"])))
         lines.append((b"REPLCONF", b"capa", b"eof", b"capa", b"psync2", b"capa", b"rdb11"))
         return lines
 
@@ -116,6 +117,11 @@ class Following:
         node.loads.begin("file", name, asynchronous=False)
         node.loads.read(name)
 
+    def disk_room(self) -> int | None:
+        """Bytes free where the payload is written; None: nobody knows."""
+        room = self.node.surroundings.disk_room
+        return None if room is None else room()
+
     def open_loader(self) -> None:
         """Load from the socket; swapdb keeps the old data meanwhile, and serves it if it is of the same history."""
         node = self.node
@@ -157,7 +163,7 @@ class Following:
             raise LoadError(f"{share} is in use, with {loading.read} bytes of the payload read")
         waited = loading.resume_ms is not None
         try:
-            rest = loading.feed(data, node.turn.now, node.config["key-load-delay"])
+            rest = node.loads.feed(loading, data)
         except RdbError as problem:
             node.loads.end()
             raise LoadError(str(problem)) from None
@@ -195,8 +201,7 @@ class Following:
         node = self.node
         loading = node.loading
         assert loading is not None
-        text = loading.loader.aux.get(b"repl-stream-db", b"0")
-        stream_db = int(text) if text.isdigit() and int(text) < len(node.keyspace.databases) else 0
+        stream_db = stream_database(loading.loader.aux, len(node.keyspace.databases))
         if node.replica.resumable:  # swapdb: nothing was flushed
             self._leave_history()
         node.loads.adopt()
@@ -318,6 +323,7 @@ class Following:
         queue = self.queue
         session.deny_blocking = True
         pausing = self.node.handover.pausing_clients
+        behind, behind_from = 0, -1  # bytes of the batch from that command on: one sum, however many ask for it
         for at, argv in enumerate(batch):
             command = table.get(argv[0]) or executor.find(argv[0])
             if pausing and command is not None and self._is_held(session, command, argv):
@@ -353,7 +359,11 @@ class Following:
             if name == "replconf":
                 command.calls += 1
                 # GETACK asks for the offset before itself: what stands behind it in this batch is not applied yet.
-                behind = sum(map(encoded_size, batch[at:]))
+                if behind_from < 0:
+                    behind = sum(map(encoded_size, batch[at:]))
+                else:
+                    behind -= sum(map(encoded_size, batch[behind_from:at]))
+                behind_from = at
                 position = self.node.history.end + len(self.unapplied) - session.decoder.pending - behind
                 if len(argv) > 1 and argv[1].lower() == b"getack":
                     self.node.replica.acknowledge(self.node.turn.now, position)
@@ -441,3 +451,8 @@ class Following:
                 Level.WARNING, "Replica cannot apply its primary's command: it must not go on with other data."
             )
             self.node.turn.crash()
+
+
+def _bytes(value: object) -> bytes:
+    """A value of the configuration as it was given: any bytes."""
+    return str(value).encode("utf-8", "surrogateescape")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from replicator.core import limits
 from replicator.core.command_table.registry import ADMIN, LOADING, NO_SCRIPT, STALE, command
 from replicator.core.commands.parts import Client
 from replicator.core.effects import Exit, Level, Log, Sleep
@@ -23,10 +24,15 @@ def _integer(text: bytes) -> int:
     return value
 
 
+_LONGEST_SLEEP = 2**63 / 1_000_000  # seconds
+
+
 def _sleep(ctx: Client, argv: list[bytes]) -> bytes:
     seconds = parse_float(argv[2]) or 0.0
+    if not 0 < seconds < _LONGEST_SLEEP:  # what the system refuses to sleep for, stock does not sleep for at all
+        return reply.OK
     ctx.server.turn.emit(Sleep(int(seconds * 1_000_000)))
-    ctx.keyspace.late_ms += max(0, int(seconds * 1000))
+    ctx.keyspace.late_ms += int(seconds * 1000)
     if not ctx.deny_blocking:
         ctx.keyspace.catch_up()
     return reply.OK
@@ -41,11 +47,11 @@ def _digest_value(ctx: Client, argv: list[bytes]) -> bytes:
 
 
 def _populate(ctx: Client, argv: list[bytes]) -> bytes:
-    count = _integer(argv[2])
-    if count < 0:
-        raise CommandError(NOT_AN_INTEGER)
+    count = parse_int(argv[2])
     prefix = argv[3] if len(argv) > 3 else b"key"
-    size = _integer(argv[4]) if len(argv) > 4 else 0
+    size = parse_int(argv[4]) if len(argv) > 4 else 0
+    if count is None or count < 0 or size is None or not 0 <= size <= limits.MAX_BULK:
+        raise CommandError("ERR value is out of range, must be positive")
     db = ctx.db
     for number in range(count):
         key = b"%b:%d" % (prefix, number)
@@ -176,7 +182,10 @@ def _error(ctx: Client, argv: list[bytes]) -> bytes:
 
 
 def _match(ctx: Client, argv: list[bytes]) -> bytes:
-    matcher(b"*" * _integer(argv[2]))(b"a" * _integer(argv[3]))
+    stars, letters = _integer(argv[2]), _integer(argv[3])
+    if not (0 <= stars <= limits.MAX_INLINE and 0 <= letters <= limits.MAX_INLINE):
+        raise CommandError("ERR value is out of range")
+    matcher(b"*" * stars)(b"a" * letters)
     return reply.OK
 
 

@@ -40,7 +40,7 @@ def _replicaof(ctx: Client, argv: list[bytes]) -> bytes:
     number = parse_int(port)
     if number is None or not 0 <= number <= 65535:
         raise CommandError("ERR Invalid master port")
-    same: bool = server.orders.follow(ctx, host.decode("utf-8", "replace"), number)
+    same: bool = server.orders.follow(ctx, _host(host), number)
     return b"+OK Already connected to specified master\r\n" if same else reply.OK
 
 
@@ -75,7 +75,7 @@ def role(ctx: Client, argv: list[bytes]) -> bytes:
     offset = server.history.end
     replica = server.replica
     if replica.active:
-        host, state = replica.primary_host.encode(), replica.state.shown.encode()
+        host, state = replica.primary_host.encode("utf-8", "surrogateescape"), replica.state.shown.encode()
         return b"*5\r\n$5\r\nslave\r\n$%d\r\n%b\r\n:%d\r\n$%d\r\n%b\r\n:%d\r\n" % (
             len(host), host, replica.primary_port, len(state), state, offset if replica.up else -1,
         )  # fmt: skip
@@ -166,7 +166,7 @@ def replconf(ctx: Client, argv: list[bytes]) -> bytes:
                 raise CommandError(
                     f"ERR REPLCONF ip-address provided by replica instance is too long: {len(value)} bytes"
                 )
-            link.announce(host=value.decode("utf-8", "replace"))
+            link.announce(host=_host(value))
         elif name == b"capa":
             link.capabilities |= {b"eof": 1, b"psync2": 2}.get(value.lower(), 0)
             if value.lower() == b"rdb11":  # our own replicas say so; others ignore what they do not know
@@ -283,7 +283,7 @@ def failover(ctx: Client, argv: list[bytes]) -> bytes:
             port = parse_int(argv[at + 2])
             if port is None:
                 raise CommandError(NOT_AN_INTEGER)
-            target = (argv[at + 1].decode("utf-8", "replace"), port)
+            target = (_host(argv[at + 1]), port)
             at += 3
         elif word == b"force" and not force:
             force = True
@@ -297,3 +297,8 @@ def failover(ctx: Client, argv: list[bytes]) -> bytes:
         return answer
     answer = handover.failover(target, timeout, force=force)
     return answer
+
+
+def _host(host: bytes) -> str:
+    """The name of a host, in whatever bytes it was given; it ends at a NUL, as a string of C's does."""
+    return host.partition(b"\0")[0].decode("utf-8", "surrogateescape")

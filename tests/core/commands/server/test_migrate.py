@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.servers import servers
-from tests.support.stock import Wire, binary
+from tests.support.stock import Wire, binary, free_port
 
 _TALK: tuple[tuple[object, ...], ...] = (
     ("MIGRATE", "127.0.0.1", "{port}", "nokey", 0, 1000),
@@ -102,5 +102,10 @@ def test_a_target_that_says_nothing_is_given_up_when_the_time_is_over(tmp_path: 
     with servers(tmp_path, "ours") as [source], socket.create_server(("127.0.0.1", 0)) as door:
         source.call("SET", "a", "1")
         answer = source.call("MIGRATE", "127.0.0.1", door.getsockname()[1], "a", 0, 200)
-        assert "IOERR" in str(answer)
+        assert str(answer) == "IOERR error or timeout reading to target instance"  # in stock's words
         assert source.call("GET", "a") == b"1"
+    with servers(tmp_path, "ours") as [source]:
+        source.call("SET", "a", "1")
+        answer = source.call("MIGRATE", "127.0.0.1", free_port(), "a", 0, 1000)
+        assert str(answer) == "IOERR error or timeout writing to target instance"
+        assert source.call("EXISTS", "a") == 1
