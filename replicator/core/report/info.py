@@ -99,8 +99,7 @@ def _memory(node: Node) -> Fields:
     peak = node.services.peak_memory(used)
     startup = node.evictor.baseline
     window = node.history.window
-    # What the window keeps beyond its size, it keeps for the slowest replica.
-    replication = 0 if window is None else min(window.memory, window.size)
+    replication = 0 if window is None else min(window.memory, window.size)  # the rest is kept for the slowest replica
     links = node.primary.buffer_memory - replication + sum(link.pending for link in node.primary.links.values())
     normal = sum(node.clients.memory(one) for one in node.clients.all() if node.clients.kind(one) != "slave")
     overhead = startup + replication + links + normal + node.keyspace.tables_size()
