@@ -13,8 +13,8 @@ from replicator.config_file import FileStore
 from replicator.core.config.config import Config, ConfigError
 from replicator.core.effects import Level
 from replicator.core.limits import TLS_HANDSHAKES
-from replicator.core.node import REDIS_VERSION, Node
-from replicator.core.surroundings import Surroundings
+from replicator.core.node import Node
+from replicator.core.surroundings import REDIS_VERSION, Surroundings
 from replicator.process_facts import TLS_NAMES, cpu_seconds, tls_settings
 from replicator.runtime.observe import read_memory_bound
 from replicator.runtime.process import ServeOptions, Services, serve

@@ -9,6 +9,8 @@ from typing import Protocol
 from replicator.core.effects import Effect
 from replicator.core.events import Event
 
+REDIS_VERSION = "7.0.15"  # whose words and ways these are
+
 
 class TextFile(Protocol):
     """One named text file of the world. Methods raise config.ConfigError with the system's reason."""

@@ -68,7 +68,7 @@ def _lie(steps: list[tuple[str, bytes]]) -> None:
 
 def _one(liar: Liar, verb: str, data: bytes) -> None:
     if verb == "shake":  # whatever state a lie before it has led to
-        liar.say(b"+PONG\r\n" + b"+OK\r\n" * len(liar.member.node.following.handshake_lines()))
+        liar.say(b"+PONG\r\n" + b"+OK\r\n" * len(liar.member.node.applying.handshake_lines()))
     elif verb == "say":
         for at in range(0, len(data), 700):
             liar.say(data[at : at + 700])

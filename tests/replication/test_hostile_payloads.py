@@ -48,7 +48,7 @@ def test_a_payload_with_a_library_that_does_not_load_is_refused_whole_and_asked_
     liar.member.call("FUNCTION", "LOAD", "REPLACE", GOOD.replace(b"good", b"own"))
     offer(liar, snapshot(GOOD, BROKEN[what]))
     liar.world.pass_time(100)
-    assert liar.member.running and not liar.connected and liar.member.node.loading is None
+    assert liar.member.running and not liar.connected and liar.member.node.loads.loading is None
     assert any("functions cannot be loaded: library '" in line for line in liar.member.log)
     assert liar.holds() == ({b"old": b"data"} if load == "swapdb" else {})
     assert liar.member.node.history.id != ID.decode()

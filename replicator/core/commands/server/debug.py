@@ -11,10 +11,11 @@ from replicator.core.effects import Exit, Level, Log, Sleep
 from replicator.core.errors import NO_SUCH_KEY, NOT_AN_INTEGER, CommandError
 from replicator.core.keyspace.digest import digest_keyspace, digest_value
 from replicator.core.keyspace.encoding import encoding
+from replicator.core.keyspace.serialize import neutral_value
 from replicator.core.wire import reply
 from replicator.core.wire.glob import matcher
 from replicator.core.wire.numbers import parse_float, parse_int
-from replicator.core.wire.rdb import RdbError
+from replicator.core.wire.rdb import RdbError, dump_payload
 
 
 def _integer(text: bytes) -> int:
@@ -72,7 +73,7 @@ def _object(ctx: Client, argv: list[bytes]) -> bytes:
     if value is None:
         raise CommandError(NO_SUCH_KEY)
     name = encoding(ctx.keyspace, value, ctx.server.config).decode()
-    size = ctx.server.services.serialized_length(value)
+    size = len(dump_payload(*neutral_value(value))) - 11
     idle = ctx.server.evictor.use_of(ctx.db.index, argv[2])[0] or 0
     text = f"Value at:0x{id(value) & 0:x} refcount:1 encoding:{name} serializedlength:{size} lru:0"
     text += f" lru_seconds_idle:{idle}"
@@ -87,7 +88,7 @@ def _reload(ctx: Client, argv: list[bytes]) -> bytes:
     if not flags <= {b"nosave", b"noflush", b"merge"}:
         raise CommandError("ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.")
     try:
-        ctx.server.services.reload(save=b"nosave" not in flags, flush=b"noflush" not in flags, merge=b"merge" in flags)
+        ctx.server.reload.reload(save=b"nosave" not in flags)
     except RdbError as problem:
         raise CommandError(f"ERR Error trying to load the RDB dump, check server logs: {problem}") from None
     ctx.replicate_nothing()
@@ -113,12 +114,12 @@ def _change_id(ctx: Client, argv: list[bytes]) -> bytes:
 
 
 def _active_expire(ctx: Client, argv: list[bytes]) -> bytes:
-    ctx.server.services.active_expire = argv[2] != b"0"
+    ctx.server.expiry.active = argv[2] != b"0"
     return reply.OK
 
 
 def _lenient_scripts(ctx: Client, argv: list[bytes]) -> bytes:
-    ctx.server.services.lenient_scripts = (parse_int(argv[2]) or 0) != 0
+    ctx.server.scripting.lenient = (parse_int(argv[2]) or 0) != 0
     return reply.OK
 
 
@@ -190,7 +191,7 @@ def _match(ctx: Client, argv: list[bytes]) -> bytes:
 
 
 def _skip_checksum(ctx: Client, argv: list[bytes]) -> bytes:
-    ctx.server.services.skip_checksum = argv[2] != b"0"
+    ctx.server.loads.skip_checksum = argv[2] != b"0"
     return reply.OK
 
 
