@@ -64,6 +64,7 @@ from replicator.core.keyspace.database import Keyspace
 from replicator.core.keyspace.eviction import Evictor
 from replicator.core.keyspace.expiry import Expiry
 from replicator.core.keyspace.notifications import configure
+from replicator.core.keyspace.thresholds import COMPACT, Thresholds
 from replicator.core.now import Now
 from replicator.core.peers import Peers
 from replicator.core.persistence.append_only import AppendOnly
@@ -328,6 +329,9 @@ class Node:
         config.on_change("notify-keyspace-events", lambda _value: self._set_notifications())
         config.on_change("repl-backlog-size", self._resize_window)
         config.on_change("proto-max-bulk-len", self._bound_bulks)
+        thresholds = Thresholds(self.keyspace, config)
+        for name in COMPACT:
+            config.on_change(name, lambda _value: thresholds.changed())
         self._set_notifications()
         for old, new in config.renames:
             if not self.table.rename(old.lower(), new):

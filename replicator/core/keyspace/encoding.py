@@ -46,7 +46,7 @@ def encoding(keyspace: Keyspace, value: Value, config: Settings) -> bytes:
     if isinstance(value, Hash):
         return b"listpack" if is_listpack_hash(value, config) else b"hashtable"
     if isinstance(value, SortedSet):
-        return b"listpack" if is_listpack_sorted_set(value, config) else b"skiplist"
+        return b"listpack" if value.flat else b"skiplist"
     return b"stream"
 
 
@@ -92,17 +92,4 @@ def is_listpack_hash(value: Hash, config: Settings) -> bool:
     ):
         return True
     value.peak = OUTGROWN
-    return False
-
-
-def is_listpack_sorted_set(value: SortedSet, config: Settings) -> bool:
-    """Whether stock would hold the sorted set as a listpack."""
-    longest = config["zset-max-listpack-value"]
-    if (
-        value.flat
-        and len(value) <= config["zset-max-listpack-entries"]
-        and all(len(member) <= longest for member in value.scores)
-    ):
-        return True
-    value.flat = False
     return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from replicator.core.keyspace.sorted_set import SortedSet
+from replicator.core.keyspace.sorted_set import FLAT_BOUNDS, SortedSet
 from replicator.core.keyspace.stream import Consumer, Group, Stream
 from replicator.core.keyspace.values import Hash, List, Set, Value
 from replicator.core.wire import rdb
@@ -79,6 +79,6 @@ def neutral_value(value: Value) -> tuple[str, Any]:
     return ACCESSORS[type(value)](value)
 
 
-def value_from(kind: str, neutral: Any) -> Value:
-    """The keyspace's value of a kind and a neutral form."""
-    return BUILDERS[kind](neutral)
+def value_from(kind: str, neutral: Any, flat_bounds: tuple[int, int] = FLAT_BOUNDS) -> Value:
+    """The keyspace's value of a kind and a neutral form; flat_bounds: those of the keyspace it is for."""
+    return SortedSet.from_pairs(neutral, flat_bounds) if kind == rdb.SORTED_SET else BUILDERS[kind](neutral)

@@ -21,8 +21,8 @@ from replicator.core.keyspace.kinds import Kind
 # Stock keeps a set of at most so many members of at most so many bytes as one flat list (OBJECT ENCODING "listpack"),
 # until it first outgrows that. It shows in two places: a flat list has no negative zero, and a lexicographic range over
 # members with different scores (unspecified by the documentation) finds what a walk from the low end meets.
-FLAT_LENGTH = 128
-FLAT_MEMBER = 64
+# (members, bytes of a member); what zset-max-listpack-entries and -value say when a member is added.
+FLAT_BOUNDS = (128, 64)
 
 
 class ScoreRange(NamedTuple):
@@ -55,21 +55,24 @@ class LexRange(NamedTuple):
 class SortedSet:
     """Members (bytes) with scores (floats, never nan)."""
 
-    __slots__ = ("flat", "index", "order", "scores")
+    __slots__ = ("bounds", "flat", "index", "order", "scores")
     kind = Kind.SORTED_SET
 
-    def __init__(self) -> None:
+    def __init__(self, bounds: tuple[int, int] = FLAT_BOUNDS) -> None:
         self.scores: dict[bytes, float] = {}
         self.order: Any = None  # SortedList of (score, member), or None while nobody has asked for the order
         self.index: Index | None = None
-        self.flat = True  # has never outgrown FLAT_LENGTH and FLAT_MEMBER
+        self.bounds = bounds  # as they were when the set was last written to
+        self.flat = True  # has never outgrown its bounds
 
     @classmethod
-    def from_pairs(cls, pairs: Iterable[tuple[bytes, float]]) -> SortedSet:
+    def from_pairs(
+        cls, pairs: Iterable[tuple[bytes, float]], bounds: tuple[int, int] = FLAT_BOUNDS
+    ) -> SortedSet:
         """A set of these (member, score) pairs; of a member that comes twice the last score holds."""
-        made = cls()
+        made = cls(bounds)
         scores = made.scores = dict(pairs)
-        if len(scores) > FLAT_LENGTH or max(map(len, scores), default=0) > FLAT_MEMBER:
+        if len(scores) > bounds[0] or max(map(len, scores), default=0) > bounds[1]:
             made.flat = False
         else:
             for member, score in scores.items():
@@ -92,7 +95,7 @@ class SortedSet:
         if before == score:
             return False
         if self.flat:
-            if before is None and (len(scores) >= FLAT_LENGTH or len(member) > FLAT_MEMBER):
+            if before is None and (len(scores) >= self.bounds[0] or len(member) > self.bounds[1]):
                 self.flat = False
             elif score == 0:
                 score = 0.0

@@ -149,6 +149,7 @@ class Loads:
     def _empty_keyspace(self) -> Keyspace:
         keyspace = Keyspace(len(self.keyspace.databases))
         keyspace.now_ms = self.turn.now.unix_ms
+        keyspace.flat_bounds = self.keyspace.flat_bounds
         return keyspace
 
     def _adopt_base(self, loader: KeyspaceLoader) -> None:
@@ -199,6 +200,7 @@ class Loads:
             mono_ms=self.turn.now.mono_ms,
             unix_ms=self.turn.now.unix_ms,
         )
+        self.loading.keyspace.flat_bounds = self.keyspace.flat_bounds
         self.gates.hold("load", ANY)
 
     def is_replica_by_config(self) -> bool:

@@ -11,7 +11,7 @@ from heapq import heapify
 from typing import Any
 
 from replicator.core.keyspace.database import Database, Keyspace
-from replicator.core.keyspace.serialize import ACCESSORS, BUILDERS
+from replicator.core.keyspace.serialize import ACCESSORS, value_from
 from replicator.core.keyspace.stream import Stream
 from replicator.core.wire import rdb
 from replicator.core.wire.rdb import Refused
@@ -169,7 +169,7 @@ class KeyspaceLoader:
         values = self._values
         if key in values and not self._merge:
             raise Refused(f"key {key!r} is there twice in database {self._database.index}")
-        values[key] = value if kind == "string" else BUILDERS[kind](value)
+        values[key] = value if kind == "string" else value_from(kind, value, self.keyspace.flat_bounds)
         self.keys += 1
         if idle is not None or freq is not None:
             self.uses[(self._database.index, key)] = (idle, freq)

@@ -33,6 +33,7 @@ class Reload:
         data = b"".join(chunk if isinstance(chunk, bytes) else chunk[0] for chunk in self.snapshots.chunks())
         keyspace = Keyspace(len(self.keyspace.databases))
         keyspace.now_ms = self.turn.now.unix_ms
+        keyspace.flat_bounds = self.keyspace.flat_bounds
         loader = KeyspaceLoader(keyspace, keep_expired=self.replica.active)
         reader = RdbReader(loader, check_crc=not self.loads.skip_checksum)
         reader.feed(data)

@@ -184,8 +184,9 @@ def _memory(of: Sources) -> Fields:
     used = of.evictor.used_memory()
     peak = of.evictor.peak = max(of.evictor.peak, used)
     startup = of.evictor.baseline
-    replication = of.primary.buffer_memory
-    links = sum(link.pending for link in of.primary.links.values())
+    window = of.primary.history.window
+    replication = 0 if window is None else min(window.memory, window.size)  # the rest is kept for the slowest replica
+    links = of.primary.buffer_memory - replication + sum(link.pending for link in of.primary.links.values())
     normal = sum(of.clients.memory(one) for one in of.clients.all() if of.clients.kind(one) != "slave")
     overhead = startup + replication + links + normal + of.keyspace.tables_size()
     dataset = max(0, used - overhead)

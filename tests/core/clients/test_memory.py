@@ -166,3 +166,53 @@ def test_keys_go_before_a_transaction_or_a_script_and_never_within() -> None:
     assert at > 0
     assert {line[:3] for line in second[:at]} == {"DEL"}
     world.settle(500)
+
+
+# -- what INFO and OBJECT tell of it -----------------------------------------------------------------------------------
+
+
+def test_what_the_window_keeps_for_a_slow_replica_is_the_replicas_until_it_is_gone() -> None:
+    world = World("buffers", 2)
+    world.start(("repl-diskless-sync-delay", "0"), ("save", '""'), ("repl-backlog-size", "16384"))
+    primary, replica = world.members
+    replica.call("REPLICAOF", "127.0.0.1", primary.port)
+    world.settle(2000)
+
+    def memory() -> list[int]:
+        text = primary.call("INFO", "memory").decode()
+        seen = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+        names = ("mem_replication_backlog", "mem_clients_slaves", "mem_total_replication_buffers")
+        return [int(seen[name]) for name in names]
+
+    for number in range(40):
+        primary.call("SET", f"k{number}", "x" * 100_000)  # nothing is delivered meanwhile
+    backlog, slaves, total = memory()
+    assert backlog <= 16384
+    assert slaves > 3_900_000
+    assert total == backlog + slaves
+    replica.stop()
+    world.settle(1000)
+    assert memory()[1] < 200_000
+    assert memory()[2] < 200_000
+
+
+@pytest.mark.parametrize(
+    ("limit", "policy", "shared"),
+    [("0", "allkeys-lru", True), ("100mb", "noeviction", True), ("100mb", "allkeys-lru", False),
+     ("100mb", "volatile-lfu", False), ("100mb", "allkeys-random", True)],
+)  # fmt: skip
+def test_small_integers_are_shared_unless_each_needs_a_clock(limit: str, policy: str, shared: bool) -> None:
+    client = LocalNode("--maxmemory", limit, "--maxmemory-policy", policy).open()
+    client.send("SET", "k", 5)
+    assert client.send("OBJECT", "REFCOUNT", "k") == (2**31 - 1 if shared else 1)
+
+
+def test_half_a_request_shows_in_qbuf() -> None:
+    node = LocalNode()
+    client = node.open()
+    client.send("CLIENT", "SETNAME", "half")
+    client.receive(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$100000\r\n" + b"x" * 32768)
+    line = next(line for line in node.open().send("CLIENT", "LIST").split(b"\n") if b"name=half" in line)
+    fields = dict(part.split(b"=", 1) for part in line.split(b" ") if b"=" in part)
+    assert int(fields[b"qbuf"]) >= 32768
+    assert int(fields[b"tot-mem"]) >= 32768

@@ -8,7 +8,7 @@ from math import inf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.core.keyspace.sorted_set import FLAT_LENGTH, LexRange, ScoreRange, SortedSet
+from replicator.core.keyspace.sorted_set import FLAT_BOUNDS, LexRange, ScoreRange, SortedSet
 
 members = st.sampled_from([b"", b"a", b"b", b"c", b"d", b"\xff", b"aa"])
 scores = st.sampled_from([-inf, -1.5, 0.0, 1.0, 1.0000000000000002, 2.0, inf])
@@ -99,7 +99,7 @@ def test_adding_and_reading_scores_makes_no_order() -> None:
 
 
 def test_a_set_stays_outgrown_once_it_was() -> None:
-    zset = SortedSet.from_pairs((b"%d" % i, 0.0) for i in range(FLAT_LENGTH))
+    zset = SortedSet.from_pairs((b"%d" % i, 0.0) for i in range(FLAT_BOUNDS[0]))
     assert zset.flat
     zset.add(b"one more", 1.0)
     zset.remove(b"one more")

@@ -109,7 +109,7 @@ def restore(ctx: Context, argv: list[bytes]) -> bytes:
             db.changed(key, b"del", NOTIFY_GENERIC)
             ctx.replicate(ctx.keyspace.delete_name, key)
         return reply.OK
-    db.store(key, value_from(kind, neutral))
+    db.store(key, value_from(kind, neutral, ctx.keyspace.flat_bounds))
     if ttl:
         db.expire_at(key, when)
     db.changed(key, b"restore", NOTIFY_GENERIC)

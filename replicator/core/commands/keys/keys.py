@@ -363,7 +363,7 @@ def duplicate(value: Value) -> Value:
         fields.peak = value.peak
         return fields
     if isinstance(value, SortedSet):
-        scored = SortedSet.from_pairs(value.scores.items())
+        scored = SortedSet.from_pairs(value.scores.items(), value.bounds)
         scored.flat = value.flat
         return scored
     return deepcopy(value)

@@ -83,7 +83,9 @@ def object_refcount(ctx: Context, argv: list[bytes]) -> bytes:
     if value is None:
         return ctx.null
     shared = type(value) is bytes and len(value) <= 4 and encoding(ctx.keyspace, value, ctx.server.config) == b"int"
-    if shared and 0 <= int(value) < _SHARED_BELOW and not ctx.server.config["maxmemory"]:  # type: ignore[arg-type]
+    config = ctx.server.config
+    clocked = config["maxmemory"] and config["maxmemory-policy"].endswith(("-lru", "-lfu"))  # each has its own clock
+    if shared and not clocked and 0 <= int(value) < _SHARED_BELOW:  # type: ignore[arg-type]
         return reply.integer(_SHARED)
     return reply.ONE
 

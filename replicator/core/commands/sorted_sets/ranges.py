@@ -16,7 +16,7 @@ from replicator.core.commands.sorted_sets.sorted_sets import (
     store_set,
 )
 from replicator.core.errors import NOT_AN_INTEGER, SYNTAX, CommandError
-from replicator.core.keyspace.sorted_set import FLAT_LENGTH, LexRange, ScoreRange, SortedSet
+from replicator.core.keyspace.sorted_set import LexRange, ScoreRange, SortedSet
 from replicator.core.wire import reply
 from replicator.core.wire.numbers import parse_float, parse_int
 
@@ -282,11 +282,12 @@ def zrangestore(ctx: Context, argv: list[bytes]) -> bytes:
     wanted = _parse_wanted(query, argv[3], argv[4])
     zset = ctx.db.typed(argv[2], SortedSet)
     chosen = [] if zset is None else list(_select(zset, query, wanted))
-    if query.by == "rank" and len(chosen) > FLAT_LENGTH:
-        result = SortedSet.from_pairs((member, score) for score, member in chosen)
+    if query.by == "rank" and len(chosen) > ctx.keyspace.flat_bounds[0]:
+        pairs = [(member, score) for score, member in chosen]
+        result = SortedSet.from_pairs(pairs, ctx.keyspace.flat_bounds)
     else:
         # stock does not know the size beforehand and starts with a flat list
-        result = SortedSet()
+        result = SortedSet(ctx.keyspace.flat_bounds)
         for score, member in chosen:
             result.add(member, score)
     return store_set(ctx, argv[1], result, b"zrangestore")

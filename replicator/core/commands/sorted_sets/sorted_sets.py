@@ -75,7 +75,7 @@ def removed_from(db: Database, key: bytes, zset: SortedSet, event: bytes, count:
 
 def store_result(ctx: Context, key: bytes, pairs: Iterable[tuple[bytes, float]], event: bytes) -> bytes:
     """Make the (member, score) pairs the new value of key (no pairs: remove the key); replies how many there are."""
-    return store_set(ctx, key, SortedSet.from_pairs(pairs), event)
+    return store_set(ctx, key, SortedSet.from_pairs(pairs, ctx.keyspace.flat_bounds), event)
 
 
 def store_set(ctx: Context, key: bytes, zset: SortedSet, event: bytes) -> bytes:
@@ -154,10 +154,11 @@ def zadd(ctx: Context, argv: list[bytes]) -> bytes:
         db = ctx.db
         zset = db.for_write(key, SortedSet)
         if zset is None:
-            zset = SortedSet()
+            zset = SortedSet(ctx.keyspace.flat_bounds)
             db.put(key, zset)
         elif zset.scores.get(argv[3]) == score:
             return reply.ZERO
+        zset.bounds = ctx.keyspace.flat_bounds
         new = zset.add(argv[3], score)
         db.changed(key, b"zadd", NOTIFY_SORTED_SET)
         return reply.ONE if new else reply.ZERO
@@ -174,8 +175,9 @@ def _add_many(ctx: Context, key: bytes, pairs: list[tuple[bytes, float]], option
     if zset is None:
         if options.present_only:
             return reply.ZERO
-        zset = SortedSet()
+        zset = SortedSet(ctx.keyspace.flat_bounds)
         db.put(key, zset)
+    zset.bounds = ctx.keyspace.flat_bounds
     scores = zset.scores
     added = updated = 0
     for member, score in pairs:
@@ -215,9 +217,10 @@ def _increment(ctx: Context, key: bytes, member: bytes, by: float, options: _Add
         if options is not None and ((options.greater and score <= before) or (options.less and score >= before)):
             return ctx.null
     if zset is None:
-        zset = SortedSet()
+        zset = SortedSet(ctx.keyspace.flat_bounds)
         db.put(key, zset)
     if score != before:
+        zset.bounds = ctx.keyspace.flat_bounds
         zset.add(member, score)
         db.changed(key, b"zincr", NOTIFY_SORTED_SET)
     return reply.double(score, ctx.resp3)
