@@ -1,6 +1,7 @@
 # Everything runs from a virtual environment of its own; python3 and make are all that must be there.
 #   make demo   play a scripted failover and write demo-report.html
 #   make test   the tests
+#   make fuzz   hostile input for SECONDS=600 (or as said), seeds printed
 #   make check  lint, types and the house rules
 PYTHON ?= python3
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -10,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 COMPILED := $(VENV)/.compiled
 PYTEST_OPTIONS ?=
 
-.PHONY: demo test check bench interop sim soak lock clean help
+.PHONY: demo test check bench interop sim soak fuzz lock clean help
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -70,6 +71,11 @@ sim: $(COMPILED)
 # The same tests with their long searches.
 soak: $(COMPILED)
 	REPLICATOR_LONG=1 $(BIN)/python -m pytest $(PYTEST_OPTIONS)
+
+# Hostile bytes, commands, scripts and peers, with seeds that repeat what failed.
+SECONDS ?= 600
+fuzz: $(COMPILED)
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
 # Pins anew what requirements-dev.in and pyproject.toml ask for, from a fresh environment of the oldest supported Python.
 lock:

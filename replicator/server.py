@@ -13,8 +13,8 @@ from replicator.config_file import FileStore
 from replicator.core.config.config import Config, ConfigError
 from replicator.core.effects import Level
 from replicator.core.limits import TLS_HANDSHAKES
-from replicator.core.node import REDIS_VERSION, Node
-from replicator.core.surroundings import Surroundings
+from replicator.core.node import Node
+from replicator.core.surroundings import REDIS_VERSION, Surroundings
 from replicator.process_facts import TLS_NAMES, cpu_seconds, tls_settings
 from replicator.runtime.observe import read_memory_bound
 from replicator.runtime.process import ServeOptions, Services, serve
@@ -77,6 +77,7 @@ def _surroundings(config: Config, services: Services) -> Surroundings:
         meter=services.meter,
         resident=services.memory,
         memory=read_memory_bound(),
+        disk_room=_disk_room,
         cpu_seconds=cpu_seconds,
         system=f"{machine.sysname} {machine.release} {machine.machine}",
         set_role=services.set_role,
@@ -86,6 +87,12 @@ def _surroundings(config: Config, services: Services) -> Surroundings:
         carry_out=lambda effects: None if services.hub is None else services.hub.carry_out(effects),
         tell_again=lambda event: None if services.hub is None else services.hub.tell(event),
     )
+
+
+def _disk_room() -> int:
+    """Bytes free in the working directory, where payloads and snapshots go."""
+    found = os.statvfs(".")
+    return found.f_bavail * found.f_frsize
 
 
 class _TextFile:

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from replicator.core.node import Node
+from tests.support.nodes import LocalNode
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = "replicator"
 SOURCES = sorted((ROOT / PACKAGE).rglob("*.py"))
@@ -52,7 +55,7 @@ ALLOWED["commands.catalog"] = {"commands", *(room for room in ALLOWED if room.st
 ALLOWED["commands.about"] |= {"commands.catalog"}  # the manual is of all commands
 # The cluster's bus, joined to data, replication and clients.
 ALLOWED["membership"] = {"cluster", "scripting", *CLIENTS}
-ALLOWED["node"] = ALLOWED["services"] = {*ALLOWED, "services", "package"} - {"sentinel"}
+ALLOWED["node"] = {*ALLOWED, "package"} - {"sentinel"}
 CORE = set(ALLOWED)
 ALLOWED |= {
     "package": set(),
@@ -87,22 +90,19 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def runtime_nodes(node: ast.AST) -> Iterator[ast.AST]:
-    """All nodes below, but none that only a type checker sees."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
-            for other in child.orelse:
-                yield other
-                yield from runtime_nodes(other)
+def nodes(tree: ast.AST, *, for_types: bool) -> Iterator[ast.AST]:
+    """All nodes below; for_types: those too that only a type checker sees."""
+    for child in ast.iter_child_nodes(tree):
+        if not for_types and isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
             continue
         yield child
-        yield from runtime_nodes(child)
+        yield from nodes(child, for_types=for_types)
 
 
-def imports(path: Path) -> list[Import]:
-    """Every import of a file that happens when it runs, those inside functions too."""
+def imports(path: Path, *, for_types: bool = True) -> list[Import]:
+    """Every import of a file, those inside functions as well."""
     found = []
-    for node in runtime_nodes(ast.parse(path.read_text())):
+    for node in nodes(ast.parse(path.read_text()), for_types=for_types):
         if isinstance(node, ast.Import):
             found += [Import(alias.name, None, node.lineno) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -136,18 +136,24 @@ def target(found: Import) -> str:
     return whole if whole in MODULES else found.module
 
 
+def upward(path: Path, own: str) -> list[tuple[str, str, int]]:
+    """What a file in that room imports and may not: room, module, line."""
+    wrong = []
+    for found in imports(path, for_types=own in CORE):
+        if found.module.split(".")[0] == PACKAGE:
+            other = room(target(found))
+            if other != own and other not in ALLOWED[own]:
+                wrong.append((other, target(found), found.line))
+    return wrong
+
+
 def test_every_import_goes_downward() -> None:
     wrong = []
     for path in SOURCES:
         own = room(module_name(path))
         assert own in ALLOWED, f"{path}: a room that the table does not know"
-        for found in imports(path):
-            if found.module.split(".")[0] != PACKAGE:
-                continue
-            other = room(target(found))
-            if other != own and other not in ALLOWED[own]:
-                where = f"{path.relative_to(ROOT)}:{found.line}"
-                wrong.append(f"{where}: {own} imports {other} ({target(found)})")
+        where = path.relative_to(ROOT)
+        wrong += [f"{where}:{line}: {own} imports {other} ({module})" for other, module, line in upward(path, own)]
     assert not wrong, "\n".join(sorted(set(wrong)))
 
 
@@ -171,20 +177,101 @@ def test_the_core_is_never_async() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """The groups of files that reach each other and themselves (Tarjan's strongly connected components)."""
+    found: list[list[str]] = []
+    number: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+
+    def visit(name: str) -> None:
+        number[name] = low[name] = len(number)
+        stack.append(name)
+        for other in sorted(graph[name]):
+            if other not in number:
+                visit(other)
+                low[name] = min(low[name], low[other])
+            elif other in stack:
+                low[name] = min(low[name], number[other])
+        if low[name] == number[name]:
+            group = stack[stack.index(name) :]
+            del stack[stack.index(name) :]
+            if len(group) > 1 or name in graph[name]:
+                found.append(sorted(group))
+
+    for name in sorted(graph):
+        if name not in number:
+            visit(name)
+    return found
+
+
+def test_no_files_of_the_core_import_each_other_in_a_circle() -> None:
+    core = {name: path for path in SOURCES if (name := module_name(path)).startswith(f"{PACKAGE}.core.")}
+    graph = {name: {target(found) for found in imports(path)} & set(core) - {name} for name, path in core.items()}
+    assert not circles(graph)
+
+
+def test_a_circle_is_found_wherever_it_lies() -> None:
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a", "d"}, "e": set()}
+    assert circles(graph) == [["b", "c"], ["d"]]
+
+
+def test_no_part_of_a_node_holds_the_node() -> None:
+    """With a client, a replica and a script: what its parts hold, and hold of each other, is never the Node."""
+    node = LocalNode()
+    client = node.open()
+    client.send("EVAL", "return redis.call('set', 'k', '1')", "0")
+    client.send("REPLCONF", "listening-port", "7")
+    seen: set[int] = set()
+    waiting: list[tuple[str, object]] = [(name, getattr(node.node, name)) for name in Node.__slots__]
+    holders = []
+    while waiting:
+        where, part = waiting.pop()
+        if id(part) in seen or not type(part).__module__.startswith("replicator.core"):
+            continue
+        seen.add(id(part))
+        names = [name for kind in type(part).__mro__ for name in getattr(kind, "__slots__", ())]
+        for name in [*names, *getattr(part, "__dict__", ())]:
+            held = getattr(part, name, None)
+            if isinstance(held, Node):
+                holders.append(f"{where}.{name}")
+            waiting.append((f"{where}.{name}", held))
+    assert not holders
+    assert len(seen) > 40
+
+
+def test_no_part_of_a_node_goes_untyped_in_commands_and_execution() -> None:
+    """Any stands for values there (a directive's, a field's), never for a caller, a server or a part of the node."""
+    wrong = []
+    for path in [*(ROOT / PACKAGE / "core/commands").rglob("*.py"), *(ROOT / PACKAGE / "core/execution").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.arg | ast.AnnAssign) and node.annotation is not None:
+                said = ast.unparse(node.annotation)
+                if said == "Any":
+                    wrong.append(f"{path.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)}")
+    assert not wrong, "\n".join(wrong)
+
+
 @pytest.mark.parametrize(
     ("source", "found"),
     [
         ("import time", ["time"]),
         ("from os.path import join", ["os.path"]),
         ("def late():\n    import socket", ["socket"]),
-        ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import trio", ["typing"]),
-        ("if TYPE_CHECKING:\n    import trio\nelse:\n    import time", ["time"]),
+        ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import trio", ["typing", "trio"]),
     ],
 )
-def test_the_walk_sees_what_runs_and_not_what_only_types_need(tmp_path: Path, source: str, found: list[str]) -> None:
+def test_the_walk_sees_every_import(tmp_path: Path, source: str, found: list[str]) -> None:
     file = tmp_path / "example.py"
     file.write_text(source)
     assert [entry.module for entry in imports(file)] == found
+
+
+def test_a_planted_import_upward_is_told_with_its_place(tmp_path: Path) -> None:
+    planted = tmp_path / "planted.py"
+    planted.write_text("if TYPE_CHECKING:\n    from replicator.core.roles.role import Role\n")
+    assert upward(planted, "clients") == [("roles", "replicator.core.roles.role", 2)]
+    assert upward(planted, "node") == []
 
 
 def test_rooms_are_told_apart() -> None:

@@ -30,15 +30,29 @@ MAX_LOAD_PERCENT = 90
 # Before a client has authenticated it may only speak small requests.
 UNAUTHENTICATED_ARGUMENTS = 10
 UNAUTHENTICATED_BULK = 16 * 1024
+# Replies that wait for a client that has not authenticated: beyond what the system takes for it, it costs us no more
+# than this. An honest client has one or two refusals waiting (some 30 bytes each).
+UNAUTHENTICATED_OUTPUT = 16 * 1024
+# Sources of failed logins that are counted, for one line in the log a minute and source.
+MAX_FAILED_LOGIN_SOURCES = 1024
+# A payload of a primary on its way to a file: no node of ours could load more, whatever the primary announces or never
+# ends (it may have an end mark in place of a length). And what is left free of the disk in any case.
+MAX_PAYLOAD = 1 << 40
+DISK_RESERVE = 64 * 1024 * 1024
+# After so many bytes of a payload the free space is looked at again.
+DISK_LOOK_BYTES = 16 * 1024 * 1024
+# The decoder of requests takes a read in turns, with hiredis where that is safe and byte by byte where it is not. Each
+# change copies what is left. When so many times the read has been copied, the rest of it is decoded byte by byte.
+DECODER_COPIES = 4
 # One block of the replication window.
 WINDOW_BLOCK = 64 * 1024
 # How much of the window a driver takes in one pull for one replica.
 PULL_BYTES = 128 * 1024
 # Different spellings of command names remembered for the fast look-up (GET, get, Get ...).
 MAX_SPELLINGS = 4096
-# Members that SRANDMEMBER and HRANDFIELD repeat for one negative count: the reply is made in memory, however small
-# the set.
-MAX_RANDOM_MEMBERS = 1 << 24
+# Members that SRANDMEMBER, HRANDFIELD and ZRANDMEMBER repeat for one negative count: the reply is made in one turn and
+# in memory, however small the collection, so this is what others wait for: about half a second.
+MAX_RANDOM_MEMBERS = 1 << 20
 # Output that waits in the driver for one connection before its requests are left unread: a client that never reads its
 # replies stops being served here. Large, because client libraries write a whole pipeline before they read any of its
 # replies.

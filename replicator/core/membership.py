@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from replicator.core.clients.session import Session
+from replicator.core.clients.session import Asked, Session, Wait
 from replicator.core.cluster import nodes_conf
 from replicator.core.cluster.bus import Bus
 from replicator.core.cluster.orders import Orders
@@ -43,10 +43,8 @@ from replicator.core.replication.replica import Replica
 from replicator.core.scripting.api import ALLOW_CROSS_SLOT_KEYS, Run
 from replicator.core.wire import reply
 
-if TYPE_CHECKING:
-    from replicator.core.node import Node
-
 _CHUNK = 1 << 20
+_KINDS = (Opened, Received, Closed, Connected, ConnectFailed, OutputPending, FileChunk, FileFailed, FileCommitted)
 
 
 class Membership:
@@ -74,7 +72,6 @@ class Membership:
         blocked: Callable[[], Iterable[Session]],
         unblock: Callable[[Session, bytes], None],
         publish: Callable[[bytes, bytes, bool], object],
-        regate: Callable[[], None],
         emit: Callable[[Effect], None],
     ) -> None:
         self.keyspace = keyspace
@@ -88,7 +85,6 @@ class Membership:
         self._become_primary = become_primary
         self._blocked = blocked
         self._unblock = unblock
-        self._regate = regate
         self._emit = emit
         self.outgoing = outgoing
         self._load: Callable[[], None] = lambda: None
@@ -234,6 +230,15 @@ class Membership:
     def _file_committed(self, event: FileCommitted) -> bool:
         return event.name == self.bus.temporary
 
+    def route(self, handlers: dict[type, Callable[[Any], None]], now: Callable[[], Now]) -> None:
+        """What concerns the bus no longer reaches these handlers."""
+        for kind in _KINDS:
+            handlers[kind] = self.routed(kind, handlers[kind], now)
+
+    def connections(self) -> int:
+        """How many there are to and from its other nodes."""
+        return len(self.bus.links.by_conn)
+
     def advance(self, now: Now) -> None:
         """Do what is due."""
         self.station.now = now
@@ -255,17 +260,17 @@ class Membership:
 
     # -- commands ----------------------------------------------------------------------------------------------------
 
-    def check(self, session: Session, command: Command, argv: Sequence[bytes]) -> None:
-        """Raise Redirect if the command does not belong here."""
+    def check(self, session: Session, asked: Asked) -> None:
+        """Raise Redirect if the command does not belong here (execution.admission.Check)."""
         asking = session.asking
         if asking:
             session.asking = False
-            session.executor.regate(session)
-        if command.name == "exec":
+            session.regate()
+        if asked.command.name == "exec":
             transaction = session.transaction
             calls: Sequence[Call] = () if transaction is None else transaction.commands
         else:
-            calls = ((command, argv),)
+            calls = ((asked.command, asked.argv),)
         self.slot = self.redirects.check(calls, asking=asking, readonly=session.readonly)
 
     def check_in_script(self, run: Run, command: Command, argv: Sequence[bytes]) -> None:
@@ -277,7 +282,7 @@ class Membership:
         """Clients that wait for keys of a slot that is not ours any more are sent on."""
         for session in list(self._blocked()):
             blocked = session.blocked
-            if blocked is None or blocked.kind != "keys" or blocked.command is None:
+            if blocked is None or blocked.kind is not Wait.KEYS or blocked.command is None:
                 continue
             try:
                 self.redirects.check(((blocked.command, blocked.argv),), asking=False, readonly=session.readonly)
@@ -359,7 +364,6 @@ class Membership:
         """Who serves which slot, or whether the cluster serves at all, may be different from before."""
         self.redirects.refresh()
         self._redirect_blocked()
-        self._regate()
 
     def fail(self, why: str) -> None:
         """End the process: nothing that it would say could be relied on."""
@@ -368,30 +372,3 @@ class Membership:
 
 def _index_by_slot(keys: Iterable[bytes]) -> Index:
     return SlotIndex(key_slot, keys)
-
-
-def join_cluster(node: Node, handlers: dict[type, Callable[[Any], None]]) -> Membership:
-    """Make a node a member of a cluster: what concerns the bus no longer reaches its other handlers."""
-    cluster = Membership(
-        node.config,
-        node.random,
-        node.surroundings.pid,
-        node.keyspace,
-        node.replica,
-        node.outgoing,
-        allocate=node.following.allocate_connection,
-        become_replica=lambda host, port, why: node.become_replica(host, port, why=why),
-        become_primary=lambda why: node.become_primary(why=why),
-        pause=lambda until_ms: node.handover.pause(until_ms, everything=False),
-        resume=node.handover.unpause,
-        blocked=lambda: node.executor.blocked,
-        unblock=node.executor.unblock,
-        publish=node.pubsub.publish,
-        regate=node.regate,
-        emit=node.turn.emit,
-    )
-    node.pubsub.spread = cluster.bus.spread
-    kinds = (Opened, Received, Closed, Connected, ConnectFailed, OutputPending, FileChunk, FileFailed, FileCommitted)
-    for kind in kinds:
-        handlers[kind] = cluster.routed(kind, handlers[kind], lambda: node.turn.now)
-    return cluster

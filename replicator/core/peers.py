@@ -39,8 +39,13 @@ class Peers:
 
     def new(self, owner: Owner) -> int:
         """A connection number (negative) that has not been used before; what happens on it is the owner's."""
+        conn = self.number()
+        self.owners[conn] = owner
+        return conn
+
+    def number(self) -> int:
+        """A number that has not been used before, for whoever takes what happens on it before it comes here."""
         self._last -= 1
-        self.owners[self._last] = owner
         return self._last
 
     def own(self, conn: int, owner: Owner) -> None:

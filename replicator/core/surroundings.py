@@ -9,6 +9,8 @@ from typing import Protocol
 from replicator.core.effects import Effect
 from replicator.core.events import Event
 
+REDIS_VERSION = "7.0.15"  # whose words and ways these are
+
 
 class TextFile(Protocol):
     """One named text file of the world. Methods raise config.ConfigError with the system's reason."""
@@ -34,6 +36,7 @@ class Surroundings:
     meter: Callable[[], int] | None = None
     resident: Callable[[], int] = field(default=lambda: 0)
     memory: int = 0
+    disk_room: Callable[[], int] | None = None  # bytes free where payloads are written; None: nobody knows
     cpu_seconds: Callable[[], tuple[float, float, float, float]] = field(default=lambda: (0.0, 0.0, 0.0, 0.0))
     system: str = ""
     set_role: Callable[[str], None] = field(default=lambda _mark: None)  # the role's letter in the log

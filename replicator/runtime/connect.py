@@ -12,6 +12,7 @@ import trio
 
 from replicator.core import events as told
 from replicator.core.effects import Connect
+from replicator.runtime.names import NAME_ERRORS, host_name
 from replicator.runtime.sockets import reason
 from replicator.runtime.tls.channel import Channel
 
@@ -51,9 +52,12 @@ class Connector:
         self._hub.after(max(1, effect.timeout_ms), lambda: self._timed_out(attempt))
         try:
             found = socket.getaddrinfo(
-                effect.host, effect.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+                host_name(effect.host),
+                effect.port,
+                type=socket.SOCK_STREAM,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
             )
-        except (socket.gaierror, OverflowError, UnicodeError):
+        except NAME_ERRORS:
             assert self.nursery is not None
             self.nursery.start_soon(self._look_up, attempt, effect.host, effect.port)
             return
@@ -62,8 +66,8 @@ class Connector:
 
     async def _look_up(self, attempt: _Attempt, host: str, port: int) -> None:
         try:
-            found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, OverflowError, UnicodeError) as error:
+            found = await trio.socket.getaddrinfo(host_name(host), port, type=socket.SOCK_STREAM)
+        except NAME_ERRORS as error:
             attempt.why = (error.strerror if isinstance(error, OSError) else None) or str(error)
         else:
             attempt.targets.extend((int(entry[0]), entry[4]) for entry in found)
@@ -85,15 +89,15 @@ class Connector:
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                     if family == socket.AF_INET:
                         sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
-                    sock.bind((attempt.source, 0))
+                    sock.bind((host_name(attempt.source), 0))
                 sock.connect(address)
             except BlockingIOError:
                 attempt.sock = sock
                 self._hub.watch(sock.fileno(), select.EPOLLOUT, lambda mask: self._ready(attempt))
                 return
-            except OSError as error:
+            except NAME_ERRORS as error:
                 sock.close()
-                attempt.why = reason(error)
+                attempt.why = reason(error) if isinstance(error, OSError) else str(error)
                 continue
             self._stands(attempt, sock)
 

@@ -9,6 +9,8 @@ import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from replicator.runtime.names import NAME_ERRORS, host_name
+
 # How stock's `bind` writes "all addresses".
 _ALL_V4 = "*"
 _ALL_V6 = "::*"
@@ -60,10 +62,11 @@ def listen_tcp(addresses: Iterable[str], port: int, backlog: int, *, tls: bool =
             host = address[1:] if optional else address
             try:
                 made.append(Listener(_bind(host, port, backlog), tls=tls))
-            except OSError as error:
-                if optional and error.errno in _UNAVAILABLE:
+            except NAME_ERRORS as error:
+                number = error.errno if isinstance(error, OSError) else None
+                if optional and number in _UNAVAILABLE:
                     continue
-                what = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+                what = os.strerror(number) if number and number > 0 else str(error)
                 raise ListenError(
                     f"Warning: Could not create server TCP listening socket {host}:{port}: bind: {what}",
                     f"Failed listening on port {port} ({'TLS' if tls else 'TCP'}), aborting.",
@@ -81,7 +84,7 @@ def _bind(host: str, port: int, backlog: int) -> socket.socket:
     elif host == _ALL_V6:
         family, target = socket.AF_INET6, "::"
     else:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        found = socket.getaddrinfo(host_name(host), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, target = found[0][0], str(found[0][4][0])
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:

@@ -123,7 +123,7 @@ class _Watch:
             self._snapshot_begins()
         # A node whose history has an open window at this offset stands for (id, offset). Only who counts further
         # than anybody before marks a place; the others are compared as they pass it.
-        if self.window is not None and self.node.loading is None:
+        if self.window is not None and self.node.loads.loading is None:
             stream = self.stream
             if stream is None:
                 stream = self.stream = self.monitor.stream(self.identity, end)
@@ -148,7 +148,7 @@ class _Watch:
     def _snapshot_begins(self) -> None:
         """Whoever loads this snapshot stands at this very offset."""
         self.generation = self.node.snapshots.generation
-        if self.window is not None and self.node.loading is None:
+        if self.window is not None and self.node.loads.loading is None:
             stream = self.monitor.stream(self.identity, self.end)
             if self.end not in stream.prints:
                 stream.prints[self.end] = (fingerprint(self.node.keyspace), self.name)
@@ -252,7 +252,7 @@ class Monitor:
         self.catch_up()
         standing: dict[tuple[str, int], tuple[int, str]] = {}
         for name, node in nodes.items():
-            if node.history.window is None or node.loading is not None:
+            if node.history.window is None or node.loads.loading is not None:
                 continue
             place = (node.history.id, node.history.end)
             print_ = fingerprint(node.keyspace)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.clusters import Member, create, members, wait_ok
+from tests.support.clusters import Member, create, members, only_long, wait_ok
 from tests.support.servers import until
 from tests.support.stock import binary
 
 
-@pytest.mark.parametrize("stock", ["redis7", "valkey9"])
+@pytest.mark.parametrize("stock", ["redis7", pytest.param("valkey9", marks=only_long)])
 def test_each_engine_goes_on_from_the_others_nodes_conf(tmp_path: Path, stock: str) -> None:
     if binary(stock) is None:
         pytest.skip(f"{stock} is not installed on this machine")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from redis.cluster import RedisCluster
 
-from tests.support.clusters import Member, create, members, redis_cli, wait_ok
+from tests.support.clusters import Member, create, members, only_long, redis_cli, wait_ok
 from tests.support.servers import Server, servers, until
 from tests.support.stock import binary
 
@@ -89,7 +89,9 @@ def test_a_third_primary_joins_two_and_takes_its_third_while_clients_write(tmp_p
         _check(first)
 
 
-@pytest.mark.parametrize("kinds", [("ours", "ours", "ours"), ("ours", "redis7", "valkey9")])
+@pytest.mark.parametrize(
+    "kinds", [pytest.param(("ours", "ours", "ours"), marks=only_long), ("ours", "redis7", "valkey9")]
+)
 def test_redis_cli_runs_a_cluster_through_all_its_operations(tmp_path: Path, kinds: tuple[str, ...]) -> None:
     if any(kind != "ours" and binary(kind) is None for kind in kinds):
         pytest.skip("a stock server is missing")

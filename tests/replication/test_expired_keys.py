@@ -192,7 +192,7 @@ def stream_of(pair: Pair, *commands: tuple[Any, ...]) -> list[str]:
     """What the commands, sent by one client, put into the stream behind f1's and f2's expiry."""
     world, primary, _ = pair
     expire(pair, ("SET", "f1", "x", "PX", 50), ("SET", "f2", "x", "PX", 50))
-    begin = primary.node.replication_offset()
+    begin = primary.node.outgoing.offset()
     client = primary.client()
     for command in commands:
         client.call(*command)
@@ -238,7 +238,7 @@ def test_who_waits_for_a_key_is_not_served_when_it_has_expired_within_the_transa
     _, primary, _ = pair
     waiting = primary.client()
     waiting.send("BRPOP", "k", 0)
-    begin = primary.node.replication_offset()
+    begin = primary.node.outgoing.offset()
     client = primary.client()
     for command in (("MULTI",), ("RPUSH", "k", 1), ("PEXPIRE", "k", 100), ("DEBUG", "SLEEP", "0.2")):
         client.call(*command)
@@ -294,7 +294,7 @@ def test_a_primary_that_drops_expired_keys_at_its_start_tells_its_replicas_who_c
         pair, ("SET", "f1", "x", "PX", 50), ("EVAL", "redis.call('select', 3) redis.call('set', 'f2', 1, 'px', 50)", 0)
     )
     primary.call("SAVE")
-    end = primary.node.replication_offset()
+    end = primary.node.outgoing.offset()
     primary.stop()
     world.settle(500)
     primary.start()

@@ -10,7 +10,7 @@ import pytest
 
 from replicator.core import events as told
 from replicator.core import limits
-from replicator.core.replication.replica import ReplicaState
+from replicator.core.replication.link import ReplicaState
 from tests.support.replication_world import End, Member, World
 
 LONG = 20 if os.environ.get("REPLICATOR_LONG") else 1
@@ -124,7 +124,7 @@ def test_a_lying_primary_is_left_and_its_lie_never_becomes_data(lie: str, load: 
     assert liar.member.running
     assert not liar.connected
     assert not liar.member.node.replica.up
-    assert liar.member.node.loading is None
+    assert liar.member.node.loads.loading is None
     if load == "swapdb":
         assert liar.holds() == {b"old": b"data"}
     else:
@@ -239,13 +239,13 @@ def test_a_stream_that_keeps_something_open_without_end_is_left(what: str, monke
         if not liar.connected:
             break
         liar.say(more)
-        following = liar.member.node.following
+        following = liar.member.node.applying
         most = max(most, len(following.unapplied) + limits.ARGUMENT_WEIGHT * sum(map(len, following.queue)))
     assert not liar.connected
     assert 10_000 < most <= 200_000
     assert liar.holds() == before and liar.member.node.history.end == offset
     assert any("more than a replica keeps: leaving it" in line for line in liar.member.log)
-    following = liar.member.node.following
+    following = liar.member.node.applying
     assert not following.unapplied and not following.queue
     # What was open must not come again and again by partial synchronizations.
     liar.connect()
@@ -281,7 +281,7 @@ def test_a_payload_that_outgrows_memory_is_left_and_old_data_kept(load: str, end
     node.surroundings.memory = 1_000_000
     node.surroundings.resident = lambda: 500_000 + held[0]
     liar.shake_hands()
-    mark = b"EOF:" + MARK if end == "mark" else b"9" * 15
+    mark = b"EOF:" + MARK if end == "mark" else b"9" * 11
     body = HONEST[: HONEST.index(b"\xfe")]
     liar.say(b"+FULLRESYNC " + ID + b" 5\r\n$" + mark + b"\r\n" + body)
     # One value that never ends: it says that it has 2**40 bytes.
@@ -293,7 +293,7 @@ def test_a_payload_that_outgrows_memory_is_left_and_old_data_kept(load: str, end
         held[0] += 1000
     assert not liar.connected
     assert 400_000 <= held[0] <= 402_000
-    assert node.loading is None
+    assert node.loads.loading is None
     assert liar.holds() == before
     assert any("90% of the memory that this process may have is in use" in line for line in liar.member.log)
     # With room again, an honest payload is taken.

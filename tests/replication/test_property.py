@@ -156,7 +156,7 @@ class Story:
         for other in others:
             assert other.node.replica.up, other.log[-10:]
             assert other.node.history.id == first.node.history.id
-            assert other.node.replication_offset() == first.node.replication_offset()
+            assert other.node.outgoing.offset() == first.node.outgoing.offset()
             assert other.pipeline([(b"SELECT", b"0"), (b"GET", b"last")])[1] == b"word"
 
 

@@ -54,24 +54,24 @@ def test_a_writable_replica_expires_the_keys_of_its_own_clients(pair: tuple[Worl
     primary.call("SET", "theirs", "v", "PX", 100_000)
     world.settle()
     assert b"slave_expires_tracked_keys:1\r\n" in replica.call("INFO", "stats")
-    offset = replica.node.replication_offset()
+    offset = replica.node.outgoing.offset()
     world.pass_time(2000)
     assert replica.call("DBSIZE") == 1
     assert b"slave_expires_tracked_keys:0\r\n" in replica.call("INFO", "stats")
-    assert replica.node.replication_offset() == offset
+    assert replica.node.outgoing.offset() == offset
 
 
 def test_the_stream_stands_still_while_writes_are_paused(pair: tuple[World, Member, Member]) -> None:
     world, primary, _ = pair
     primary.call("SET", "k", "v", "PX", 100)
     primary.call("CLIENT", "PAUSE", 60_000, "WRITE")
-    end = primary.node.replication_offset()
+    end = primary.node.outgoing.offset()
     world.pass_time(15_000)
     assert primary.call("GET", "k") is None
-    assert primary.node.replication_offset() == end
+    assert primary.node.outgoing.offset() == end
     primary.call("CLIENT", "UNPAUSE")
     world.pass_time(10)
-    assert primary.node.replication_offset() > end
+    assert primary.node.outgoing.offset() > end
     assert primary.call("DBSIZE") == 0
 
 

@@ -73,13 +73,15 @@ class Load:
         open_replies[client] = len(commands)
         sock.sendall(b"".join(hiredis.pack_command(command) for command in commands))
 
-    def check(self, wire: Wire, *, whole: bool) -> None:
-        """Nothing acknowledged is missing, nothing is there twice; go on from what is there."""
+    def check(self, wire: Wire, *, whole: bool, promised: bool) -> None:
+        """What is there is what was written first, nothing missing in between and nothing there twice; promised: and
+        nothing acknowledged is missing. Go on from what is there."""
         for client in range(CLIENTS):
             last = int(wire.call("GET", f"key:{client}") or 0)
             length = wire.call("LLEN", f"list:{client}")
-            assert self.acknowledged[client] <= last <= self.sent[client], (client, self.acknowledged, last)
-            assert length in (last, last - 1) and length >= self.acknowledged[client], (client, length, last)
+            assert length in (last, last - 1) and last <= self.sent[client], (client, length, last)
+            if promised:
+                assert length >= self.acknowledged[client], (client, length, self.acknowledged)
             if length:
                 assert int(wire.call("LINDEX", f"list:{client}", -1)) == length
             if length < last:
@@ -106,9 +108,10 @@ def wait_ready(port: int, log: Path) -> Wire:
 
 
 @pytest.mark.parametrize("policy", ["always", "everysec"])
-def test_a_node_killed_under_load_again_and_again_starts_with_all_it_has_acknowledged(
+def test_a_node_killed_under_load_again_and_again_starts_with_what_its_policy_promises(
     policy: str, tmp_path: Path, brood: Brood
 ) -> None:
+    """With everysec a write may wait for a sync that takes long, and its reply go without it: that is no promise."""
     rounds = {"always": 200 if LONG else 90, "everysec": 100 if LONG else 10}[policy]
     chance = Random(15)
     port = free_port()
@@ -119,7 +122,7 @@ def test_a_node_killed_under_load_again_and_again_starts_with_all_it_has_acknowl
     for turn in range(rounds):
         pid = brood.start(log, *arguments)
         wire = wait_ready(port, log)
-        load.check(wire, whole=turn % 30 == 0)
+        load.check(wire, whole=turn % 30 == 0, promised=policy == "always")
         if turn % 3 == 0:
             wire.call("BGREWRITEAOF")
         wire.close()
@@ -127,7 +130,7 @@ def test_a_node_killed_under_load_again_and_again_starts_with_all_it_has_acknowl
         brood.kill(pid)
     pid = brood.start(log, *arguments)
     wire = wait_ready(port, log)
-    load.check(wire, whole=True)
+    load.check(wire, whole=True, promised=policy == "always")
     wire.close()
-    assert sum(load.acknowledged) >= rounds * PIPELINE
+    assert sum(load.acknowledged) >= rounds * PIPELINE // 2
     assert "Fatal" not in log.read_text()

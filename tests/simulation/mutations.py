@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from replicator.core.node import Node
+from replicator.core.keyspace.expiry import Expiry
 from replicator.core.persistence.journal import Journal
 from replicator.core.persistence.loads import Loads
 from replicator.core.persistence.replay import Replay
@@ -29,8 +29,11 @@ from replicator.core.replication.history import History
 from replicator.core.replication.outgoing import Outgoing
 from replicator.core.replication.primary import Primary
 from replicator.core.replication.replica import Replica
-from replicator.core.roles.applying import Following
-from replicator.core.roles.failover import Handover
+from replicator.core.roles.acknowledgements import Acknowledgements
+from replicator.core.roles.applying import Applying
+from replicator.core.roles.failover import Failover
+from replicator.core.roles.payload import Payload
+from replicator.core.roles.role import Role
 from replicator.search.run import Seed, prepared, try_seed
 from tests.simulation.sentinel_mutants import SENTINEL_MUTANTS
 from tests.support.arenas import ARENAS
@@ -81,46 +84,45 @@ MUTANTS: list[Mutant] = [
            "link.state is LinkState.ONLINE", "lag"),
     Mutant("WAIT counts what was sent", "bytes handed to the network count as acknowledged", Primary, "acked_by",
            "link.acked >= position", "(link.cursor is not None and link.cursor.position >= position)", "wait"),
-    Mutant("WAIT looks at the write before", "a WAIT in its write's packet waits for the write before it", Handover,
-           "position_of",
-           "node.keyspace.dirty != node.executor.batch_dirty", "False", "wait"),
-    Mutant("writes go on during FAILOVER", "the handing-over primary accepts writes", Handover, "pausing_writes",
-           "or self.state is not FailoverState.NONE", "", "handover"),
-    Mutant("FAILOVER without catching up", "the target is taken before it has everything", Handover, "_has_all",
-           "end = self.node.outgoing.offset()", "return True", "handover"),
+    Mutant("WAIT looks at the write before", "a WAIT in its write's packet waits for the write before it",
+           Acknowledgements, "position_of", "self.keyspace.dirty != outgoing.batch_dirty", "False", "wait"),
+    Mutant("writes go on during FAILOVER", "the handing-over primary accepts writes", Failover, "begin",
+           "self.pauses.hold(_REASON)\n", "pass\n", "handover"),
+    Mutant("FAILOVER without catching up", "the target is taken before it has everything", Acknowledgements,
+           "has_all", "end = self.outgoing.offset()", "return True", "handover"),
     Mutant("an unfinished MULTI is applied", "commands of a transaction are applied before its EXEC is there",
-           Following,
+           Applying,
            "_apply", 'if name == "exec":\n                    for inner in queue[1:-1]:',
            'name == "exec" or self._run(session, argv)\n'
            '                if name == "exec":\n                    for inner in ():',
            "transactions"),
-    Mutant("an open transaction is counted", "the offset runs into a transaction that is not applied", Following,
+    Mutant("an open transaction is counted", "the offset runs into a transaction that is not applied", Applying,
            "apply_stream", "- session.decoder.pending - open_size", "- session.decoder.pending",
            "transactions"),
-    Mutant("half a command is counted", "the offset runs into a command that is not applied", Following, "apply_stream",
+    Mutant("half a command is counted", "the offset runs into a command that is not applied", Applying, "apply_stream",
            "done = len(unapplied) - session.decoder.pending - open_size", "done = len(unapplied) - open_size",
            "transactions"),
     Mutant("ack before apply", "bytes are acknowledged that were received and not applied", Replica, "acknowledge",
            "self.history.end if position is None", "self.history.end + len(self.host.unapplied) if position is None",
            "transactions"),
-    Mutant("resumed in the wrong database", "after a reconnect the stream goes on in database 0", Following,
+    Mutant("resumed in the wrong database", "after a reconnect the stream goes on in database 0", Applying,
            "link_is_up",
-           "session.db = node.keyspace.databases[node.replica.stream_db]", "session.db = node.keyspace.databases[0]"),
-    Mutant("sub-replicas keep streaming", "a new history reaches sub-replicas of the old one", Following,
-           "full_sync_begins", 'self.node.primary.drop_all("our primary gives us another history")', "pass"),
+           "session.db = self.keyspace.databases[self.replica.stream_db]", "session.db = self.keyspace.databases[0]"),
+    Mutant("sub-replicas keep streaming", "a new history reaches sub-replicas of the old one", Payload,
+           "_leave_history", 'self.primary.drop_all("our primary gives us another history")', "pass"),
     Mutant("the new id is not taken over", "a replica goes on under the id of the old primary", Replica, "_continue",
            "if new_id != history.id:", "if False:"),
     Mutant("offset before payload", "the offset of a payload counts as ours before it is loaded", Replica,
            "_begin_transfer",
-           "self.host.full_sync_begins()",
-           "self.host.full_sync_begins(); self.resumable = True; "
+           "self.payloads.full_sync_begins()",
+           "self.payloads.full_sync_begins(); self.resumable = True; "
            "self.history.restart(self.full_id, self._full_offset, 1 << 20)", "swap"),
-    Mutant("half a payload is data", "a load that broke off is taken for whole", Following, "abandon_load",
-           "self.node.loads.end()", "self._adopt()", "swap"),
-    Mutant("expiry on a replica", "a replica deletes keys by its own clock", Node, "_expire_keys",
-           "if not self.keyspace.expires_keys or", 'if not [setattr(self.keyspace, "expires_keys", True)] or'),
-    Mutant("a replica accepts writes", "clients may write to a replica", Node, "check_write",
-           'if self.replica.active and config["replica-read-only"]:', "if False:"),
+    Mutant("half a payload is data", "a load that broke off is taken for whole", Payload, "abandon_load",
+           "self.loads.end()", "self._adopt()", "swap"),
+    Mutant("expiry on a replica", "a replica deletes keys by its own clock", Expiry, "advance",
+           "if not keyspace.scheduled or", 'if not [setattr(keyspace, "expires_keys", True)] or'),
+    Mutant("a replica accepts writes", "clients may write to a replica", Role, "check_write",
+           "if self.is_read_only():", "if False:"),
     Mutant("no SELECT in the stream", "replicas are not told which database a write went to", Outgoing, "select",
            'self.stream.append(encode((b"SELECT", b"%d" % index)))', "pass"),
     Mutant("the dump forgets newer bytes", "a restarted node claims more of the history than its dump holds", Loads,
@@ -152,9 +154,6 @@ MUTANTS: list[Mutant] = [
            "journal.switch(self.path(self._increment.name), 0, State.ON)", "pass", "fsync always"),
     Mutant("tail not truncated", "a start leaves half a command where it stands, and writes behind it", Replay, "_cut",
            "self._turn.emit(TruncateFile(self._path(part.name), reader.sound))", "pass", "torn tail"),
-    Mutant("an open transaction stays", "a start leaves a MULTI without its EXEC in the file, and writes behind it",
-           Replay, "_end_part",
-           "if ending is not Ending.WHOLE:", "if ending not in (Ending.WHOLE, Ending.OPEN):", "torn tail"),
     Mutant("a failed sync is believed", "what a failed sync was to bring to the disk counts as there", Journal,
            "_sync_failed",
            "if self.state is State.OFF:", "if True:", "bad disk, everysec"),

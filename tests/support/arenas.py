@@ -306,6 +306,8 @@ def _append_only(title: str, policy: str, kinds: str, expect: str, start_ms: int
     """A lone node, its append-only file, and a disk that does not deserve its name."""
     lines = [_HEAD.format(title), 'duration = "4s"', "[topology]", "replicas = 0", "[config]"]
     lines += ['appendonly = "yes"', f'appendfsync = "{policy}"', "auto-aof-rewrite-min-size = 9000"]
+    if start_ms > 1000:  # a rewrite syncs what there is
+        lines += ["auto-aof-rewrite-percentage = 0"]
     lines += ["[workload]", "clients = 3", "rate = 50", "value_size = 60", 'timeout = "400ms"']
     script = "for i=1,4 do redis.call('incr', 'tx:'..i) end redis.call('rpush', 'txlist', ARGV[1])"
     for number in range(20):
@@ -332,7 +334,7 @@ ARENAS: dict[str, Script] = SENTINEL_ARENAS | {
         "wait": _WAIT, "handover": _HANDOVER, "chain": _CHAIN, "lag": _LAG,
         "ttl": _TTL, "flood": _FLOOD,
         "fsync always": _append_only("fsync always", "always", _POWER + "\nslow-disk = 6", "lost = 0"),
-        "fsync everysec": _append_only("fsync everysec", "everysec", _POWER, 'lost_within = "2s"', 2300),
+        "fsync everysec": _append_only("fsync everysec", "everysec", "power-loss = 1", 'lost_within = "2s"', 2900),
         "torn tail": _append_only("torn tail", "everysec", "power-loss = 1", 'lost_within = "2s"', 50, 800),
         "bad disk, always": _append_only("bad disk, always", "always", _DISK, "lost = 0"),
         "bad disk, everysec": _append_only("bad disk, everysec", "everysec", _SYNCS, "phantom = 0"),

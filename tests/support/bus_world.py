@@ -499,6 +499,8 @@ class BusWorld:
         running = [member for member in self.members if member.up]
         if not all(member.topology.ok and member.topology.owned == ALL_SLOTS for member in running):
             return False
+        if any(node.primary.is_replica for node in running[0].topology.nodes.values() if node.primary is not None):
+            return False
         epochs = [node.config_epoch for node in running[0].topology.primaries_with_slots()]
         if len(set(epochs)) < len(epochs):
             return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -14,6 +15,8 @@ import pytest
 from tests.support.servers import Server, until
 
 NODE_TIMEOUT_MS = 2000
+# What shows the same with another engine or library is left to the long run.
+only_long = pytest.mark.skipif("REPLICATOR_LONG" not in os.environ, reason="the same with another engine: a long run")
 
 
 def port_pair() -> int:

@@ -91,7 +91,7 @@ class Harness:
         self.table = {name.encode(): entry.copy() for name, entry in REGISTRY.items()}
         self.keyspace.now_ms = START.unix_ms
         self.server.evictor = Evictor(self.keyspace, self.server.config, self.server.random)
-        self.server.services = SimpleNamespace(memory_overheads=dict)
+        self.server.report = SimpleNamespace(overheads=dict)
         self.meter_us = 0  # what server.meter reads
         self.logged: list[tuple[int, bytes]] = []  # by redis.log
         self.server.meter = lambda: self.meter_us
@@ -100,7 +100,8 @@ class Harness:
         self.server.script_may_run = lambda ctx, argv: None if self._resolve(argv) is None else True
         self.server.run_script_command = self._run_script_command
         self.server.busy_threshold_ms = lambda: self.server.config["busy-reply-threshold"]
-        self.server.scripting = Scripting(self.server)
+        self.server.scripting = Scripting()
+        self.server.scripting.host = self.server
         self.server.pubsub = PubSub()
         self.replies: dict[HarnessContext, list[Any]] = {}
         self.first = self.caller()

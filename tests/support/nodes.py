@@ -39,7 +39,7 @@ class LocalClient:
     @property
     def session(self) -> Any:
         """What the node knows of it."""
-        return self.node.node.sessions[self.conn]
+        return self.node.node.roll.sessions[self.conn]
 
     def send(self, *argv: bytes | str | int | float) -> Any:
         """One command's reply (an error as a hiredis.ReplyError value); NOTHING while there is none."""

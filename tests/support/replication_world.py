@@ -469,9 +469,9 @@ class World:
             node = member.node
             if not member.running or not node.ready or node.history.window is None:
                 continue
-            if node.replica.active and (not node.replica.resumable or node.loading is not None):
+            if node.replica.active and (not node.replica.resumable or node.loads.loading is not None):
                 continue
-            place = (node.history.id, node.replication_offset())
+            place = (node.history.id, node.outgoing.offset())
             digest = digest_keyspace(node.keyspace)
             known = self.seen.setdefault(place, (digest, member.number))
             assert known[0] == digest, (

@@ -142,7 +142,7 @@ class Permissions:
     commands: int = 0  # bits
     by_default: bool = False  # +@all was the last word on all commands
     rules: list[Rule] = field(default_factory=list)
-    firsts: dict[str, list[bytes]] = field(default_factory=dict)  # command -> first arguments allowed beside the bits
+    firsts: dict[str, dict[bytes, None]] = field(default_factory=dict)  # command -> first arguments allowed as well
     all_keys: bool = False
     keys: list[Pattern] = field(default_factory=list)
     all_channels: bool = False
@@ -153,7 +153,7 @@ class Permissions:
         return replace(
             self,
             rules=list(self.rules),
-            firsts={name: list(words) for name, words in self.firsts.items()},
+            firsts={name: dict(words) for name, words in self.firsts.items()},
             keys=list(self.keys),
             channels=list(self.channels),
         )
@@ -217,7 +217,7 @@ class Permissions:
             if pattern.text == text:
                 self.keys[at] = replace(pattern, access=pattern.access | access)
                 return
-        self.keys.append(Pattern(text, access, matcher(text)))
+        self.keys.append(Pattern(text, access, bool if text == b"*" else matcher(text)))  # the empty key needs allkeys
 
     def _add_channel(self, text: bytes) -> None:
         if self.all_channels:
@@ -241,45 +241,82 @@ class Permissions:
                 raise RuleError(_FIRST_OF_SUB if rest.partition("|")[0] in entry.subcommands else UNKNOWN)
             if "|" in rest:
                 raise RuleError(UNKNOWN)
-        self.rules.append((sign, text))
-        self._forget_what_does_not_matter()
+        if self._mask(text):
+            self._add_rule(sign, text)
+        else:
+            self._add_first_argument(sign, text)
 
-    def _forget_what_does_not_matter(self) -> None:
-        """Drop, the oldest first, every rule without which the outcome is the same."""
-        self._fold()
+    def _mask(self, text: str) -> int:
+        """The bits that a rule speaks of; 0: it is about a first argument."""
+        if text.startswith("@"):
+            return self.table.category[text[1:]]
+        return self.table.bit.get(text, 0) if "|" in text else self.table.mask[text]
+
+    def _speaks_of(self, text: str) -> int:
+        """The bits of which a rule speaks, the command of a first argument among them."""
+        return self._mask(text) or self.table.bit[text.partition("|")[0]]
+
+    # Every rule without which the outcome is the same is dropped, the oldest first. A rule mattered when it was added;
+    # it can only have ceased to if the new one speaks of the same bits. So only these are tried, and none that the new
+    # one covers altogether: rules by the thousand (first arguments, mostly) cost no more than their number.
+
+    def _add_first_argument(self, sign: str, text: str) -> None:
+        before = self.commands, {name: len(words) for name, words in self.firsts.items()}
+        known = (sign, text) in self.rules
+        self._step(sign, text)
+        if (self.commands, {name: len(words) for name, words in self.firsts.items()}) != before:
+            self.rules.append((sign, text))
+        elif known:  # the younger of the two stays
+            self.rules.append((sign, text))
+            self._drop_if_idle([self.rules.index((sign, text))])
+
+    def _add_rule(self, sign: str, text: str) -> None:
+        mask = self._mask(text)
+        before = self.commands, set(self.firsts)
+        self._step(sign, text)
+        changed = (self.commands, set(self.firsts)) != before
+        kept = [rule for rule in self.rules if self._speaks_of(rule[1]) & ~mask]
+        alone = len(kept) == len(self.rules)
+        self.rules = [*kept, (sign, text)]
+        overlapping = [at for at, rule in enumerate(kept) if self._speaks_of(rule[1]) & mask]
+        if alone and not overlapping:
+            if not changed:
+                self.rules.pop()
+            return
+        self._drop_if_idle([*overlapping, len(kept)])
+
+    def _drop_if_idle(self, places: list[int]) -> None:
+        """Drop those of these rules (places in rising order) without which the outcome is the same."""
         outcome = (self.commands, self.firsts)
-        at = 0
-        while at < len(self.rules):
-            dropped = self.rules.pop(at)
+        gone = 0
+        for place in places:
+            dropped = self.rules.pop(place - gone)
             self._fold()
-            if (self.commands, self.firsts) != outcome:
-                self.rules.insert(at, dropped)
-                at += 1
-        self._fold()
+            if (self.commands, self.firsts) == outcome:
+                gone += 1
+            else:
+                self.rules.insert(place - gone, dropped)
+        self.commands, self.firsts = outcome
 
     def _fold(self) -> None:
         """Compute bits and first arguments from the rules."""
-        table = self.table
-        commands = table.everything if self.by_default else 0
-        firsts: dict[str, list[bytes]] = {}
+        self.commands = self.table.everything if self.by_default else 0
+        self.firsts = {}
         for sign, text in self.rules:
-            if text.startswith("@"):
-                mask = table.category[text[1:]]
-            elif "|" not in text:
-                mask = table.mask[text]
-            elif text in table.bit:
-                mask = table.bit[text]
-            else:
-                parent, _, word = text.partition("|")
-                if not commands & table.bit[parent]:
-                    words = firsts.setdefault(parent, [])
-                    encoded = word.encode("utf-8", "surrogateescape")
-                    if encoded not in words:
-                        words.append(encoded)
-                continue
-            commands = commands | mask if sign == "+" else commands & ~mask
-            firsts = {name: words for name, words in firsts.items() if not table.bit[name] & mask}
-        self.commands, self.firsts = commands, firsts
+            self._step(sign, text)
+
+    def _step(self, sign: str, text: str) -> None:
+        """Let one more rule change bits and first arguments."""
+        table = self.table
+        mask = self._mask(text)
+        if not mask:
+            parent, _, word = text.partition("|")
+            if not self.commands & table.bit[parent]:
+                self.firsts.setdefault(parent, {})[word.encode("utf-8", "surrogateescape")] = None
+            return
+        self.commands = self.commands | mask if sign == "+" else self.commands & ~mask
+        if self.firsts:
+            self.firsts = {name: words for name, words in self.firsts.items() if not table.bit[name] & mask}
 
     # -- asking ------------------------------------------------------------------------------------------------------
 
@@ -424,6 +461,8 @@ class User:
     def apply(self, rule: bytes, fresh: Callable[[], Permissions]) -> None:
         """One rule; raises RuleError. fresh: makes an empty set of permissions."""
         word = rule.lower()
+        if not word:
+            return
         if word in (b"on", b"off"):
             self.enabled = word == b"on"
         elif word == b"nopass":

@@ -3,38 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from replicator.core.clients.session import REPLY_OFF, REPLY_ON, REPLY_SKIP_NEXT, Session
+from replicator.core.clients.roll import Roll
+from replicator.core.clients.session import REPLY_OFF, REPLY_ON, REPLY_SKIP_NEXT, Session, Wait
+from replicator.core.clients.waiting import Waiting
+from replicator.core.replication.primary import Primary
+from replicator.core.replication.replica import Replica
+from replicator.core.turn import Turn
 from replicator.core.wire import reply
-
-if TYPE_CHECKING:
-    from replicator.core.node import Node
 
 # What one client takes beside its buffers, in bytes: a Session with its decoder and dictionaries.
 _BASE = 1800
 _QUEUED = 8  # and each argument of a queued command beside its bytes
-_UNBLOCKABLE = ("keys", "replicas")
+_UNBLOCKABLE = (Wait.KEYS, Wait.REPLICAS)
 _MODES = {b"on": REPLY_ON, b"off": REPLY_OFF, b"skip": REPLY_SKIP_NEXT}
 
 
 class Clients:
     """What CLIENT asks of the node."""
 
-    def __init__(self, node: Node) -> None:
-        self.node = node
+    def __init__(self, turn: Turn, roll: Roll, waiting: Waiting, primary: Primary, replica: Replica) -> None:
+        self.turn = turn
+        self.roll = roll
+        self.waiting = waiting
+        self.primary = primary
+        self.replica = replica
 
     # -- who is there ------------------------------------------------------------------------------------------------
 
     def all(self) -> Iterator[Session]:
         """All clients in the order of their ids; the link from our primary among them."""
-        return (session for session in list(self.node.by_id.values()) if not session.closing)
+        return (session for session in list(self.roll.by_id.values()) if not session.closing)
 
     def kind(self, session: Session) -> str:
         """As TYPE names it: normal, master, slave, pubsub."""
         if session.is_primary_link:
             return "master"
-        if session.conn in self.node.primary.links:
+        if session.conn in self.primary.links:
             return "slave"
         if session.channels or session.patterns or session.shard_channels:
             return "pubsub"
@@ -53,7 +58,7 @@ class Clients:
         max_age: int | None = None,
     ) -> list[Session]:
         """The clients that fit; None and "" fit all. skip: not the caller. max_age: in seconds, at least."""
-        now = self.node.turn.now.mono_ms
+        now = self.turn.now.mono_ms
         return [
             session
             for session in self.all()
@@ -73,15 +78,11 @@ class Clients:
         name: bytes = b"default" if session.user is None else session.user.name
         return name
 
-    def has_user(self, name: bytes) -> bool:
-        """Whether there is an ACL user of that name."""
-        return name in self.node.users.users
-
     # -- how they look -----------------------------------------------------------------------------------------------
 
     def line(self, session: Session, caller: Session | None = None) -> str:
         """One client as CLIENT LIST shows it (without the line end). caller: the client whose command runs."""
-        now = self.node.turn.now.mono_ms
+        now = self.turn.now.mono_ms
         argv_memory, queued_memory, pending, out = parts = self._memory(session, caller)
         queued = [] if session.transaction is None else session.transaction.commands
         tracking = session.tracking
@@ -124,10 +125,10 @@ class Clients:
         argv = session.blocked.argv if session.blocked is not None else session.argv if session is caller else []
         queued = [] if session.transaction is None else session.transaction.commands
         queued_memory = sum(sum(map(len, words)) + _QUEUED * len(words) for _, words in queued)
-        link = self.node.primary.links.get(session.conn)
+        link = self.primary.links.get(session.conn)
         out = link.pending if link is not None else session.pending_output
         pending = session.decoder.pending + sum(map(len, session.unread))
-        if session is self.node.executor.current:
+        if session is self.roll.current:
             pending = max(pending, session.reading)  # what runs now is in the buffer until all of the read has run
         return sum(map(len, argv)), queued_memory, pending, out
 
@@ -139,7 +140,7 @@ class Clients:
         tracking = session.tracking
         marks = (
             ("O", session.monitor),
-            ("S", session.conn in self.node.primary.links),
+            ("S", session.conn in self.primary.links),
             ("M", session.is_primary_link),
             ("P", bool(session.channels or session.patterns or session.shard_channels)),
             ("x", session.transaction is not None),
@@ -159,14 +160,10 @@ class Clients:
 
     def kill(self, session: Session, caller: Session | None = None) -> None:
         """Close a client's connection: the caller's own behind the reply, the link from our primary comes back."""
-        node = self.node
         if session.is_primary_link:
-            node.replica.disconnect("killed by a client", node.turn.now)
+            self.replica.disconnect("killed by a client", self.turn.now)
             return
-        if session.blocked is not None:
-            session.queue.clear()
-            session.unread.clear()
-            node.executor.unpark(session)
+        self.waiting.abandon(session)
         session.close("killed by a client", after_reply=session is caller)
 
     def unblock(self, session: Session, *, error: bool) -> bool:
@@ -178,7 +175,7 @@ class Clients:
             answer = reply.error("UNBLOCKED client unblocked via CLIENT UNBLOCK")
         else:
             answer = blocked.on_timeout() if callable(blocked.on_timeout) else blocked.on_timeout
-        self.node.executor.unblock(session, answer)
+        self.waiting.unblock(session, answer)
         return True
 
     def set_reply_mode(self, session: Session, mode: bytes) -> bool:
@@ -188,7 +185,7 @@ class Clients:
             return False
         if not (wanted == REPLY_SKIP_NEXT and session.reply_mode == REPLY_OFF):
             session.reply_mode = wanted
-            self.node.executor.regate(session)
+            session.regate()
         return True
 
     def set_no_evict(self, session: Session, on: bool) -> None:
@@ -198,4 +195,4 @@ class Clients:
     def set_no_touch(self, session: Session, on: bool) -> None:
         """CLIENT NO-TOUCH."""
         session.no_touch = on
-        self.node.executor.regate(session)
+        session.regate()

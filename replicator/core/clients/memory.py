@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
 
-from replicator.core.clients.session import Session
+from replicator.core.clients.session import Asked, Session
+from replicator.core.command_table.registry import DENY_OOM
 from replicator.core.errors import CommandError
 from replicator.core.keyspace.eviction import Evictor
 from replicator.core.now import Now
+from replicator.core.turn import Turn
 
 _INVALIDATIONS = b"__redis__:invalidate"
 _OUT_OF_MEMORY = "OOM command not allowed when used memory > 'maxmemory'."
@@ -28,12 +30,14 @@ class Memory:
 
     def __init__(
         self,
+        turn: Turn,
         evictor: Evictor,
         sessions: Mapping[int, Session],
         replicas: Container[int],
         exempt: Callable[[], bool],
         commit: Callable[[], None],
     ) -> None:
+        self.turn = turn
         self.evictor = evictor
         self.sessions = sessions
         self.replicas = replicas
@@ -74,6 +78,14 @@ class Memory:
         """Make room, or raise OOM."""
         if not self.has_room(now):
             raise CommandError(_OUT_OF_MEMORY)
+
+    def admit(self, session: Session, asked: Asked) -> None:
+        """Make room for a command that may need some, or raise OOM (execution.admission.Check).
+
+        A queue grows as well: inside MULTI whatever would be queued needs room.
+        """
+        if asked.flags & DENY_OOM or session.queues(asked.command):
+            self.check(self.turn.now)
 
     def reconfigured(self, now: Now) -> None:
         """The limit or the policy is another: it is met at once, whether or not a command comes."""

@@ -5,32 +5,54 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from enum import Enum
+from typing import Protocol
+
+from msgspec import Struct
 
 from replicator.core.clients.access import User
-from replicator.core.clients.transaction import Transaction
-from replicator.core.command_table.context import PENDING, Context
+from replicator.core.clients.transaction import NEVER_QUEUED, Transaction
+from replicator.core.command_table.context import PENDING, Context, Server
 from replicator.core.command_table.registry import Command
+from replicator.core.effects import Close
+from replicator.core.gates import ANY
+from replicator.core.keyspace.database import Keyspace
+from replicator.core.replication.primary import Link
+from replicator.core.turn import Turn
 from replicator.core.wire.request import Argv, RequestDecoder
-
-if TYPE_CHECKING:
-    from replicator.core.execution.executor import Executor
-    from replicator.core.replication.primary import Link
 
 # Reply modes of CLIENT REPLY.
 REPLY_ON, REPLY_OFF, REPLY_SKIP, REPLY_SKIP_NEXT = range(4)
 _UNREAD_PIECE = 4096  # bytes that came while a session waits are kept in pieces of at least about so many
 
 
+class Wait(Enum):
+    """What a session can wait for."""
+
+    KEYS = "that one of some keys changes"
+    REPLICAS = "acknowledgements (WAIT)"
+    DURABLE = "that its writes are durable (WAITAOF)"
+    LOAD = "that the append-only file has been read (DEBUG LOADAOF)"
+    PAUSE = "the end of a pause"
+    SAVE = "a snapshot in the foreground"
+    SHUTDOWN = "the end of the process"
+    OUTPUT = "that it takes what it was sent"
+    MIGRATE = "that another node has taken its keys"
+    MOVED_KEY = "what becomes of a key that is being moved to another node (MIGRATE)"
+    STREAM = "the end of a pause, before more of the primary's stream is applied"
+
+
+COUNTED_AT_END = (Wait.KEYS, Wait.REPLICAS)  # whose command counts as called when its waiting has ended
+
+
 @dataclass(slots=True)
 class Blocked:
     """What a session waits for; its later commands wait with it.
 
-    kind: "keys" (until one of them changes), "replicas" (WAIT), "pause" (CLIENT PAUSE), "save", "shutdown", "load".
     deadline_ms: mono ms, None for ever. on_timeout: the reply then, or a function that makes it.
     """
 
-    kind: str
+    kind: Wait
     argv: Argv
     command: Command | None
     deadline_ms: int | None
@@ -79,6 +101,33 @@ class Tracking:
         return [name for holds, name in marks if holds]
 
 
+class Asked(Struct, gc=False):
+    """A command that asks to be let in, with what it would do if it ran now.
+
+    flags: its own, or (a script) those that it declares; of EXEC those of all queued commands as well. lacks: flags
+    that it, or one of those queued commands, has not.
+    """
+
+    command: Command
+    argv: Argv
+    flags: int
+    lacks: int
+
+
+class Host(Protocol):
+    """What a session needs of the roll it is on (clients/roll.py)."""
+
+    turn: Turn
+    touched: dict[Session, None]
+    weighed_bytes: int  # of output, before it is held against the limits
+
+    def weigh(self, session: Session, /) -> None:
+        """Close the session if more waits for it than may."""
+
+    def wait_for_keys(self, session: Session, blocked: Blocked, /) -> None:
+        """Let the session wait until one of the keys changes."""
+
+
 class Caller(Context):
     """A client's session, or the context of a script that runs in the name of one."""
 
@@ -95,8 +144,8 @@ class Session(Caller):
         "closing",
         "command",
         "decoder",
-        "executor",
         "gate",
+        "host",
         "link",
         "monitor",
         "no_evict",
@@ -120,12 +169,11 @@ class Session(Caller):
     tracking: Tracking | None
     blocked: Blocked | None
 
-    def __init__(self, executor: Executor, conn: int) -> None:
-        super().__init__(executor.node.server, executor.keyspace)
-        self.executor = executor
+    def __init__(self, server: Server, keyspace: Keyspace, host: Host, conn: int) -> None:
+        super().__init__(server, keyspace)
+        self.host = host
         self.conn = conn
         self.decoder = RequestDecoder()
-        self.decoder.max_bulk = executor.node.config["proto-max-bulk-len"]
         self.out: list[bytes] = []
         self.queue: list[Argv] = []  # commands that came while blocked
         self.unread: deque[bytes] = deque()  # bytes that came while blocked
@@ -151,11 +199,11 @@ class Session(Caller):
 
     def _block(self, keys: list[bytes], timeout_ms: int | None, on_timeout: bytes, on_delete: bool) -> bytes:
         if not self.retrying:
-            now = self.executor.node.turn.now.mono_ms
-            self.executor.block_on_keys(
+            now = self.host.turn.now.mono_ms
+            self.host.wait_for_keys(
                 self,
                 Blocked(
-                    "keys",
+                    Wait.KEYS,
                     self.argv,
                     self.command,
                     None if timeout_ms is None else now + timeout_ms,
@@ -191,20 +239,94 @@ class Session(Caller):
         if self.closing:
             return
         if not self.out:
-            self.executor.touched[self] = None
+            self.host.touched[self] = None
             self.pushed = 0
         self.out.append(data)
         self.pushed += len(data)
-        if self.pushed > self.executor.weighed_bytes:
+        if self.pushed > self.host.weighed_bytes:
             self.pushed = 0
-            self.executor.node.services.check_output_limit(self)
+            self.host.weigh(self)
+
+    def described(self) -> str:
+        """The client in a log line, as CLIENT LIST begins it."""
+        return f"id={self.id} addr={self.peer} laddr={self.local} name={self.name.decode('utf-8', 'replace')}"
 
     def subscriptions_changed(self) -> None:
         """Let the executor look closely at the commands of a subscriber."""
-        self.executor.regate(self)
+        self.regate()
 
     def close(self, why: str, *, after_reply: bool = True) -> None:
         """Close this connection: when its replies are out, or at once."""
         if not self.closing:
             self.closing = True
-            self.executor.close_session(self, why, after_reply)
+            self.host.turn.emit(Close(self.conn, why, after_reply))
+
+    # -- which commands need a closer look ---------------------------------------------------------------------------
+
+    def regate(self) -> None:
+        """Find out anew whether commands of this session need the careful path."""
+        plain = (
+            self.authenticated
+            and self.transaction is None
+            and self.reply_mode == REPLY_ON
+            and not (self.channels or self.patterns or self.shard_channels)
+            and self.tracking is None
+            and not self.monitor
+            and not self.no_touch
+            and not self.asking
+            and not self.is_replica
+            and (self.user is None or self.user.unlimited)
+        )
+        self.gate = 0 if plain else ANY
+        self.decoder.trusted = self.authenticated
+
+    def answer(self, answer: bytes) -> bytes:
+        """A reply as CLIENT REPLY wants it."""
+        if self.reply_mode == REPLY_ON:
+            return answer
+        if self.reply_mode == REPLY_SKIP_NEXT:
+            self.reply_mode = REPLY_SKIP
+            return b""
+        if self.reply_mode == REPLY_SKIP:
+            self.reply_mode = REPLY_ON
+            self.regate()
+        return b""
+
+    def reset(self) -> None:
+        """RESET: the connection as if it were new (what others hold of it, its command drops)."""
+        self.transaction = None
+        self.unwatch()
+        self.db = self.keyspace.databases[0]
+        self.use_protocol(2)
+        self.name = b""
+        if self.reply_mode == REPLY_OFF:
+            self.reply_mode = REPLY_ON  # SKIP is still about this very reply
+
+    # -- transactions ------------------------------------------------------------------------------------------------
+
+    def begin_transaction(self) -> None:
+        """MULTI."""
+        self.transaction = Transaction()
+        self.gate = ANY
+
+    def end_transaction(self) -> None:
+        """Forget MULTI's queue and all watches."""
+        self.transaction = None
+        self.unwatch()
+        self.regate()
+
+    def unwatch(self) -> None:
+        """Forget all watches."""
+        for db, key in self.watching:
+            watchers = db.watched.get(key)
+            if watchers is not None:
+                watchers.pop(self, None)
+                if not watchers:
+                    del db.watched[key]
+                    db.rehook()
+        self.watching.clear()
+        self.dirty_watch = False
+
+    def queues(self, command: Command) -> bool:
+        """Whether MULTI queues the command in place of running it."""
+        return self.transaction is not None and command.full_name not in NEVER_QUEUED

@@ -11,17 +11,15 @@ Source: https://redis.io/docs/latest/develop/reference/client-side-caching/
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
+from replicator.core.clients.roll import Roll
 from replicator.core.clients.session import Session, Tracking
 from replicator.core.command_table.registry import READONLY, Command
+from replicator.core.config.config import Config
 from replicator.core.errors import CommandError
-from replicator.core.keyspace.database import Database
+from replicator.core.keyspace.database import Database, Keyspace
 from replicator.core.wire import reply
-
-if TYPE_CHECKING:
-    from replicator.core.node import Node
 
 CHANNEL = b"__redis__:invalidate"
 
@@ -29,15 +27,19 @@ CHANNEL = b"__redis__:invalidate"
 class Tracker:
     """The keys that clients of one node hold."""
 
-    def __init__(self, node: Node) -> None:
-        self.node = node
+    def __init__(self, config: Config, keyspace: Keyspace, roll: Roll, is_loading: Callable[[], bool]) -> None:
+        self.config = config
+        self.keyspace = keyspace
+        self.roll = roll
+        self.is_loading = is_loading
+        roll.on_gone.append(self.disable)
         self.readers: dict[bytes, dict[int, None]] = {}  # key -> ids of the clients that have read it
         self.prefixes: dict[bytes, dict[Session, None]] = {}
         self.changed: dict[bytes, dict[bytes, Session | None]] = {}  # prefix -> key -> who changed it
         self.flushed = False  # everything has changed
         self.all_told = False  # everybody was told to forget all, and nobody has read since
         self._count = 0  # clients that track
-        node.keyspace.on_replaced.append(self._replaced)
+        keyspace.on_replaced.append(self._replaced)
 
     @property
     def items(self) -> int:
@@ -80,7 +82,7 @@ class Tracker:
         if there is None:
             self._count += 1
             self._hook()
-        self.node.executor.regate(session)
+        session.regate()
 
     def _check_prefixes(self, there: dict[bytes, None], given: Sequence[bytes]) -> None:
         for at, prefix in enumerate(given):
@@ -107,10 +109,10 @@ class Tracker:
         if not self._count:
             self.readers.clear()
             self._hook()
-        self.node.executor.regate(session)
+        session.regate()
 
     def _hook(self) -> None:
-        keyspace = self.node.keyspace
+        keyspace = self.keyspace
         keyspace.on_touch = self._touched if self._count else None
         for database in keyspace.databases:
             database.rehook()
@@ -136,7 +138,7 @@ class Tracker:
         readers = self.readers
         for at in command.key_positions(list(argv)):
             readers.setdefault(argv[at], {})[session.id] = None
-        most = self.node.config["tracking-table-max-keys"]
+        most = self.config["tracking-table-max-keys"]
         while most and len(readers) > most:
             self._invalidate(next(iter(readers)))
 
@@ -147,12 +149,12 @@ class Tracker:
             self._invalidate(key)
         for prefix in self.prefixes:
             if key.startswith(prefix):
-                self.changed.setdefault(prefix, {})[key] = self.node.executor.current
+                self.changed.setdefault(prefix, {})[key] = self.roll.current
 
     def _invalidate(self, key: bytes) -> None:
-        current = self.node.executor.current
+        current = self.roll.current
         for number in self.readers.pop(key):
-            session = self.node.by_id.get(number)
+            session = self.roll.by_id.get(number)
             if session is None or session.tracking is None or session.tracking.broadcast:
                 continue
             if not (session.tracking.no_loop and session is current):
@@ -160,7 +162,7 @@ class Tracker:
 
     def _replaced(self, db: Database) -> None:
         # A full copy drops the old data and adopts the new; nobody can have read anything in between.
-        if self._count and not (self.all_told and self.node.loading is not None):
+        if self._count and not (self.all_told and self.is_loading()):
             self.flushed = True
 
     def settle(self) -> None:
@@ -170,7 +172,7 @@ class Tracker:
             self.all_told = True
             self.readers.clear()
             self.changed.clear()
-            for session in list(self.node.by_id.values()):
+            for session in list(self.roll.by_id.values()):
                 if session.tracking is not None:
                     self._tell(session, None)
         changed, self.changed = self.changed, {}
@@ -190,20 +192,20 @@ class Tracker:
         assert tracking is not None
         receiver: Session | None = session
         if tracking.redirect:
-            receiver = self.node.by_id.get(tracking.redirect)
+            receiver = self.roll.by_id.get(tracking.redirect)
             if receiver is None or receiver.closing:
                 tracking.broken = True
                 if session.resp3:
                     broken = (reply.bulk(b"tracking-redir-broken"), reply.integer(tracking.redirect))
-                    self.node.executor.tell(session, reply.push(broken, True))
+                    self.roll.tell(session, reply.push(broken, True))
                 return
         assert receiver is not None
         shown = receiver.null if keys is None else reply.bulks(keys)
         if receiver.resp3:
-            self.node.executor.tell(receiver, reply.push((reply.bulk(b"invalidate"), shown), True))
+            self.roll.tell(receiver, reply.push((reply.bulk(b"invalidate"), shown), True))
         elif tracking.redirect and CHANNEL in receiver.channels:
             message = (reply.bulk(b"message"), reply.bulk(CHANNEL), shown)
-            self.node.executor.tell(receiver, reply.array(message))
+            self.roll.tell(receiver, reply.array(message))
 
 
 def _overlap(prefix: bytes, which: str, other: bytes) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from replicator.core.command_table.registry import Command
 from replicator.core.wire.request import Argv
 
+NEVER_QUEUED = frozenset(("exec", "discard", "multi", "watch", "quit", "reset"))
+
 
 class Transaction:
     """The queue of one client."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from random import Random
 
 from replicator.core.clients.access import (
     AccessDenied,
@@ -16,15 +16,17 @@ from replicator.core.clients.access import (
     User,
     merge_selectors,
 )
-from replicator.core.clients.session import Caller, Session
+from replicator.core.clients.failed_logins import FailedLogins
+from replicator.core.clients.listing import Clients
+from replicator.core.clients.roll import Roll
+from replicator.core.clients.session import Asked, Caller, Session
 from replicator.core.command_table.registry import Command
-from replicator.core.config.config import ConfigError
+from replicator.core.command_table.table import Table
+from replicator.core.config.config import Config, ConfigError
 from replicator.core.effects import Level
 from replicator.core.errors import CommandError
-from replicator.core.surroundings import TextFile
-
-if TYPE_CHECKING:
-    from replicator.core.node import Node
+from replicator.core.surroundings import Surroundings, TextFile
+from replicator.core.turn import Turn
 
 _SAME_MS = 60_000  # refusals of one kind within so much time are one entry of the log
 _CHANGED = (
@@ -86,10 +88,26 @@ def user_name(ctx: Caller) -> bytes:
 class Users:
     """Access control of one node."""
 
-    def __init__(self, node: Node) -> None:
-        self.node = node
-        self.table = CommandBits({entry.name: entry for entry in node.executor.commands.values()})
+    def __init__(
+        self,
+        turn: Turn,
+        config: Config,
+        chance: Random,
+        surroundings: Surroundings,
+        commands: Table,
+        roll: Roll,
+        clients: Clients,
+    ) -> None:
+        self.turn = turn
+        self.config = config
+        self.random = chance
+        self.surroundings = surroundings
+        self.commands = commands
+        self.roll = roll
+        self.clients = clients
+        self.table = CommandBits({entry.name: entry for entry in commands.commands.values()})
         self.refusals: list[Refusal] = []  # the latest first
+        self._failed = FailedLogins()
         self.users: dict[bytes, User] = {}
         self.default = self._default()
         self.users[b"default"] = self.default
@@ -98,7 +116,7 @@ class Users:
 
     def _fresh(self) -> Permissions:
         """The permissions of a user that nobody has said anything about."""
-        return Permissions(self.table, all_channels=self.node.config["acl-pubsub-default"] == "allchannels")
+        return Permissions(self.table, all_channels=self.config["acl-pubsub-default"] == "allchannels")
 
     def _default(self) -> User:
         user = User(b"default", self._fresh())
@@ -108,12 +126,11 @@ class Users:
 
     def install(self) -> None:
         """Users of the configuration; raises ValueError for what forbids the start."""
-        node = self.node
-        node.config.contribute("user", self._lines)
-        node.config.on_change("requirepass", self._set_default_password)
-        if node.config["requirepass"]:
-            self._set_default_password(node.config["requirepass"])
-        for name, *words in node.config.users:
+        self.config.contribute("user", self._lines)
+        self.config.on_change("requirepass", self._set_default_password)
+        if self.config["requirepass"]:
+            self._set_default_password(self.config["requirepass"])
+        for name, *words in self.config.users:
             encoded = [word.encode("utf-8", "surrogateescape") for word in words]
             key = name.encode("utf-8", "surrogateescape")
             if any(byte in b" \0" for byte in key):
@@ -134,13 +151,13 @@ class Users:
                     raise ValueError(f"{what}: {problem}") from None
             self.users[key] = user
             if not user.enabled:
-                node.turn.log(
+                self.turn.log(
                     Level.NOTICE,
                     f"The user '{name}' is disabled (there is no 'on' modifier in the user description). Make sure "
                     "this is not a configuration error.",
                 )
-        if node.config["aclfile"]:
-            if node.config.users:
+        if self.config["aclfile"]:
+            if self.config.users:
                 raise ValueError(_BOTH)
             try:
                 self._adopt(self._read_file())
@@ -150,7 +167,7 @@ class Users:
 
     def _lines(self) -> list[str]:
         """For CONFIG REWRITE."""
-        if self.node.config["aclfile"]:
+        if self.config["aclfile"]:
             return []
         return [f"user {text.decode('utf-8', 'surrogateescape')}" for text in self.descriptions()]
 
@@ -191,7 +208,7 @@ class Users:
         if everything or (not before[0] and set(before[1]) <= set(patterns)):
             return
         sets = (user.root, *user.selectors)
-        for session in list(self.node.by_id.values()):
+        for session in list(self.roll.by_id.values()):
             if session.user is not user:
                 continue
             heard = [(channel, False) for channel in (*session.channels, *session.shard_channels)]
@@ -199,7 +216,7 @@ class Users:
             if not all(
                 any(one.allows_channel(channel, is_pattern=is_pattern) for one in sets) for channel, is_pattern in heard
             ):
-                self.node.clients.kill(session, session)
+                self.clients.kill(session, session)
 
     def delete(self, name: bytes) -> bool:
         """ACL DELUSER; its clients are sent away."""
@@ -211,22 +228,22 @@ class Users:
         return True
 
     def _send_away(self, user: User) -> None:
-        for session in list(self.node.by_id.values()):
+        for session in list(self.roll.by_id.values()):
             if session.user is user:
                 session.authenticated = False
-                self.node.clients.kill(session, session)
+                self.clients.kill(session, session)
 
     def _changed(self) -> None:
-        for session in self.node.by_id.values():
+        for session in self.roll.by_id.values():
             if not session.is_primary_link:
-                self.node.executor.regate(session)
+                session.regate()
 
     # -- files -------------------------------------------------------------------------------------------------------
 
     def _file(self) -> TextFile:
-        if not self.node.config["aclfile"] or self.node.surroundings.acl_file is None:
+        if not self.config["aclfile"] or self.surroundings.acl_file is None:
             raise CommandError(NO_FILE)
-        return self.node.surroundings.acl_file
+        return self.surroundings.acl_file
 
     def load_file(self) -> None:
         """ACL LOAD: the users of the file, or none of them. Clients go on as the user of their name; those whose user
@@ -236,7 +253,7 @@ class Users:
         self._adopt(self._read_file())
 
     def _read_file(self) -> dict[bytes, User]:
-        path = self.node.config["aclfile"]
+        path = self.config["aclfile"]
         try:
             text = self._file().read()
         except ConfigError as problem:
@@ -305,7 +322,7 @@ class Users:
         try:
             file.write(text.decode("utf-8", "surrogateescape"))
         except ConfigError as problem:
-            self.node.turn.log(Level.WARNING, f"Opening temp ACL file for ACL SAVE: {problem}")
+            self.turn.log(Level.WARNING, f"Opening temp ACL file for ACL SAVE: {problem}")
             raise CommandError(
                 "ERR There was an error trying to save the ACLs. Please check the server logs for more information"
             ) from None
@@ -331,10 +348,13 @@ class Users:
         if user is None or not user.enabled or not user.check_password(password):
             command = session.argv[0] if session.argv else b"AUTH"
             self._record("auth", session, name, command[:64])
+            line = self._failed.line(session.peer, name, self.turn.now.mono_ms)
+            if line is not None:
+                self.turn.log(Level.WARNING, line)
             return False
         session.user = user
         session.authenticated = True
-        self.node.executor.regate(session)
+        session.regate()
         return True
 
     # -- asking ------------------------------------------------------------------------------------------------------
@@ -357,6 +377,10 @@ class Users:
             self._record(denial.reason, ctx, user_name(ctx), denial.item)
             raise AccessDenied(denial)
 
+    def admit(self, session: Session, asked: Asked) -> None:
+        """Raise NOPERM if the session's user may not run this (execution.admission.Check)."""
+        self.check(session, asked.command, asked.argv)
+
     def check_queued(self, session: Session, command: Command, argv: Sequence[bytes]) -> None:
         """The same for a command that MULTI had queued."""
         try:
@@ -369,21 +393,20 @@ class Users:
         user = ctx.user
         if user is None or user.unlimited:
             return True
-        command = self.node.executor.resolve(list(argv))
+        command = self.commands.resolve(list(argv))
         return command is not None and user.reads_all_keys(command, argv)
 
     # -- the log -----------------------------------------------------------------------------------------------------
 
     def _record(self, reason: str, ctx: Caller, user: bytes, item: bytes) -> None:
-        node = self.node
-        session = node.by_id.get(ctx.id)
+        session = self.roll.by_id.get(ctx.id)
         context = "toplevel"
         if ctx.script is not None:
             context = "lua"
         elif ctx.transaction is not None or ctx.deny_blocking:
             context = "multi"
-        client = "" if session is None else node.clients.line(session, session)
-        now = node.turn.now.unix_ms
+        client = "" if session is None else self.clients.line(session, session)
+        now = self.turn.now.unix_ms
         refusals = self.refusals
         for at, old in enumerate(refusals):
             if (old.reason, old.context, old.item, old.user) == (reason, context, item, user):
@@ -394,12 +417,12 @@ class Users:
                     return
                 break
         refusals.insert(0, Refusal(reason, context, item, user, client, now))
-        del refusals[node.config["acllog-max-len"] :]
+        del refusals[self.config["acllog-max-len"] :]
 
     def secret(self, count: int) -> bytes:
         """So many bytes that nobody can guess, where the driver has a source of such; else drawn by chance."""
-        source: Callable[[int], bytes] | None = self.node.surroundings.entropy
+        source: Callable[[int], bytes] | None = self.surroundings.entropy
         if source is not None:
             return source(count)
-        seed = b"".join(self.node.random.getrandbits(8).to_bytes(1, "big") for _ in range(32))
+        seed = b"".join(self.random.getrandbits(8).to_bytes(1, "big") for _ in range(32))
         return b"".join(sha256(seed + bytes([n])).digest() for n in range(-(-count // 32)))[:count]

@@ -271,6 +271,15 @@ class Bus:
         """Replicate from our primary, wherever it is by now."""
         me = self.station.topology.me
         primary = me.primary
+        if primary is not None and primary.is_replica and primary.primary not in (None, me):
+            # It has become a replica itself before we heard who took its slots: we belong to the same shard.
+            assert primary.primary is not None
+            self.station.log(
+                Level.NOTICE,
+                f"I'm a sub-replica! Reconfiguring myself from {primary.id} to {primary.primary.id}",
+            )
+            self.claims.follow(primary.primary)
+            return
         if me.is_replica and primary is not None and primary.host and not primary.flags & NO_ADDRESS:
             where = (primary.host, primary.port)
             if self.station.host.followed() != where:

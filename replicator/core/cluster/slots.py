@@ -19,10 +19,9 @@ ALL_SLOTS = (1 << SLOTS) - 1
 def key_slot(key: bytes) -> int:
     """The slot of a key: of what stands between its first "{" and the next "}", if that is not nothing."""
     if b"{" in key:
-        begin = key.index(b"{") + 1
-        end = key.find(b"}", begin)
-        if end > begin:
-            key = key[begin:end]
+        tag, closed, _ = key.partition(b"{")[2].partition(b"}")
+        if closed and tag:
+            key = tag
     return crc_hqx(key, 0) & 0x3FFF
 
 

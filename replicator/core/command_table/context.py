@@ -116,7 +116,7 @@ class Context:
     @property
     def comes_from_here(self) -> bool:
         """The caller speaks from this very machine, or over no connection at all."""
-        return self.peer.startswith(("127.", "[::1]:", "/", ":")) or not self.peer
+        return self.peer.startswith(("127.0.0.1:", "[::1]:", "/", ":")) or not self.peer
 
     def use_protocol(self, version: int) -> None:
         """Speak RESP 2 or 3 from now on."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from replicator.core.command_table.registry import Command
-from replicator.core.wire.numbers import parse_int
+from replicator.core.wire.numbers import c_int, parse_int
 
 READ, WRITE = 1, 2
 
@@ -111,6 +111,8 @@ migrate
 pfmerge
 = RW,access/index:1/range:-1:1:0
 pfcount
+= RW,access/index:2/range:0:1:0
+pfdebug
 = RW,update/index:1/range:0:1:0  RO,access/index:2/range:-1:1:0
 sinterstore
 = RW,update/index:2/range:0:1:0
@@ -302,7 +304,31 @@ def _sort_destination(argv: Sequence[bytes]) -> int:
 
 def key_uses(name: str, argv: Sequence[bytes]) -> list[tuple[int, tuple[str, ...]]]:
     """(position, flags) of every key in argv; a channel of a shard is no key. Raises NoSuchKeys."""
+    try:
+        return _specified(name, argv)
+    except NoSuchKeys:
+        return _counted_as_c_counts(name, argv)
+
+
+def _counted_as_c_counts(name: str, argv: Sequence[bytes]) -> list[tuple[int, tuple[str, ...]]]:
+    """The keys behind a count that is no number but begins with one, as stock's older way of finding keys has them: the
+    destination last, and no flags.
+    """
+    for spec in specs_of(name):
+        if spec.find[0] == "keynum":
+            at = int(spec.begin[1])
+            count = c_int(argv[at]) if at < len(argv) else 0
+            if count < 0 or (not count and name in _NEED_SOURCES) or at + count >= len(argv):
+                break
+            places = list(range(at + 1, at + 1 + count))
+            return [(place, ()) for place in ([*places, 1] if name in _NEED_SOURCES else places)]
+    raise NoSuchKeys
+
+
+def _specified(name: str, argv: Sequence[bytes]) -> list[tuple[int, tuple[str, ...]]]:
     uses: list[tuple[int, tuple[str, ...]]] = []
+    if name in _NEED_SOURCES and len(argv) > 2 and parse_int(argv[2]) == 0:
+        raise NoSuchKeys
     for spec in specs_of(name):
         flags = spec.flags
         if flags == ("not_key",):
@@ -317,6 +343,7 @@ def key_uses(name: str, argv: Sequence[bytes]) -> list[tuple[int, tuple[str, ...
     return uses
 
 
+_NEED_SOURCES = frozenset(("zdiffstore", "zinterstore", "zunionstore"))
 _WRITES = frozenset(("update", "insert", "delete"))
 
 
@@ -361,6 +388,12 @@ def redacted(name: str, argv: Sequence[bytes]) -> list[bytes]:
         for at in range(2, len(shown) - 2):
             if shown[at].lower() == b"auth":
                 hidden = [at + 1, at + 2]
+                break
+    elif name == "migrate":
+        for at in range(6, len(shown) - 1):
+            word = shown[at].lower()
+            if word in (b"auth", b"auth2"):
+                hidden = [place for place in (at + 1, at + 2)[: 1 if word == b"auth" else 2] if place < len(shown)]
                 break
     elif name == "config|set":
         hidden = [at + 1 for at in range(2, len(shown) - 1, 2) if shown[at].lower() in _SECRET_DIRECTIVES]

@@ -9,17 +9,15 @@ Measuring is a wrapper around a command's function; where it is off, it costs no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
-from replicator.core.command_table.context import Context
+from replicator.core.command_table.context import Context, Settings
 from replicator.core.command_table.key_specs import redacted
 from replicator.core.command_table.registry import FAST, REGISTRY, SKIP_SLOWLOG, Command, Run
 from replicator.core.effects import Sleep
-
-if TYPE_CHECKING:
-    from replicator.core.node import Node
+from replicator.core.turn import Turn
 
 _SAMPLE = 64  # calls of a quick command that are measured each second
 _ALL = 1 << 62  # that no command is called so often
@@ -29,6 +27,13 @@ _LAST_BUCKET_US = 1 << _BUCKETS - 1
 _LATENCY_SAMPLES = 160  # seconds with a spike that are kept for each event
 _SHOWN_ARGUMENTS = 32
 _SHOWN_BYTES = 128
+
+
+class Watched(Protocol):
+    """The configuration, which tells of changes."""
+
+    def on_change(self, name: str, told: Callable[[Any], None], /) -> None:
+        """Call `told` with each new value of the directive."""
 
 
 @dataclass(slots=True)
@@ -99,9 +104,10 @@ class Spikes:
 class Statistics:
     """Times of one node's commands."""
 
-    def __init__(self, node: Node) -> None:
-        self.node = node
-        self.meter = node.surroundings.meter
+    def __init__(self, turn: Turn, config: Settings, meter: Callable[[], int] | None) -> None:
+        self.turn = turn
+        self.config = config
+        self.meter = meter
         self.slow: list[SlowEntry] = []  # the latest first
         self.spikes: dict[str, Spikes] = {}
         self._next_id = 0
@@ -123,15 +129,15 @@ class Statistics:
         names = [one.full_name for entry in REGISTRY.values() for one in (entry, *entry.subcommands.values())]
         return {name: measured[name] for name in names if name in measured}
 
-    def install(self) -> None:
+    def install(self, config: Watched) -> None:
         """Follow the configuration."""
         for name in ("slowlog-log-slower-than", "latency-monitor-threshold"):
-            self.node.config.on_change(name, lambda _value: self._configured())
-        self.node.config.on_change("slowlog-max-len", lambda _value: self._trim())
+            config.on_change(name, lambda _value: self._configured())
+        config.on_change("slowlog-max-len", lambda _value: self._trim())
         self._configured()
 
     def _configured(self) -> None:
-        config = self.node.config
+        config = self.config
         slow, spike = config["slowlog-log-slower-than"], 1000 * config["latency-monitor-threshold"]
         self._exact = 0 <= slow < _EXACT_BELOW_US or 0 < spike < _EXACT_BELOW_US
         self._noted_us = min(slow if slow >= 0 else _ALL, spike or _ALL)
@@ -174,11 +180,11 @@ class Statistics:
 
     def _slept(self) -> int:
         """Microseconds that the driver will sleep when the command (DEBUG SLEEP) has run."""
-        effects = self.node.turn.effects
+        effects = self.turn.effects
         return last.duration_us if effects and isinstance(last := effects[-1], Sleep) else 0
 
     def _note(self, entry: Command, usec: int, ctx: Context, argv: Sequence[bytes]) -> None:
-        config = self.node.config
+        config = self.config
         if usec >= config["slowlog-log-slower-than"] >= 0 and not entry.flags & SKIP_SLOWLOG and ctx.blocked is None:
             self._note_slow(entry, usec, ctx, argv)
         threshold = config["latency-monitor-threshold"]
@@ -200,23 +206,25 @@ class Statistics:
 
     def _note_slow(self, entry: Command, usec: int, ctx: Context, argv: Sequence[bytes]) -> None:
         shown = redacted(entry.full_name, argv)
+        if entry.full_name in ("debug", "acl|dryrun"):  # these hold anything: data, commands with passwords
+            shown = [*shown[:2], *[b"(redacted)"] * (len(shown) - 2)]
         words = [_shortened(word) for word in shown[:_SHOWN_ARGUMENTS]]
         if len(shown) > _SHOWN_ARGUMENTS:
             words[-1] = b"... (%d more arguments)" % (len(shown) - _SHOWN_ARGUMENTS + 1)
-        second = self.node.turn.now.unix_ms // 1000
+        second = self.turn.now.unix_ms // 1000
         self.slow.insert(0, SlowEntry(self._next_id, second, usec, tuple(words), ctx.peer, ctx.name))
         self._next_id += 1
         self._trim()
 
     def _trim(self) -> None:
-        del self.slow[self.node.config["slowlog-max-len"] :]
+        del self.slow[self.config["slowlog-max-len"] :]
 
     # -- the latency monitor -----------------------------------------------------------------------------------------
 
     def spike(self, event: str, ms: int) -> None:
         """Something took so long; of one second the worst is kept."""
         spikes = self.spikes.setdefault(event, Spikes())
-        second = self.node.turn.now.unix_ms // 1000
+        second = self.turn.now.unix_ms // 1000
         spikes.worst_ms = max(spikes.worst_ms, ms)
         if spikes.samples and spikes.samples[-1][0] == second:
             spikes.samples[-1] = (second, max(ms, spikes.samples[-1][1]))
@@ -226,7 +234,7 @@ class Statistics:
 
     def forked(self, usec: int) -> None:
         """A snapshot's child was made."""
-        threshold = self.node.config["latency-monitor-threshold"]
+        threshold = self.config["latency-monitor-threshold"]
         if threshold and usec >= 1000 * threshold:
             self.spike("fork", usec // 1000)
 

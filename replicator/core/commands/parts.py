@@ -15,15 +15,19 @@ from replicator.core.clients import session
 from replicator.core.clients.listing import Clients
 from replicator.core.clients.monitors import Monitors
 from replicator.core.clients.pubsub import PubSub
+from replicator.core.clients.roll import Roll
 from replicator.core.clients.tracking import Tracker
 from replicator.core.clients.users import Users
 from replicator.core.command_table.context import Context
-from replicator.core.command_table.registry import Command
 from replicator.core.command_table.statistics import Statistics
+from replicator.core.command_table.table import Table
 from replicator.core.config.config import Config
 from replicator.core.keyspace.eviction import Evictor
-from replicator.core.keyspace.values import Value
+from replicator.core.keyspace.expiry import Expiry
 from replicator.core.persistence.append_only import AppendOnly
+from replicator.core.persistence.loads import Loads
+from replicator.core.persistence.reload import Reload
+from replicator.core.persistence.saving import Saving
 from replicator.core.persistence.snapshots import Snapshots
 from replicator.core.replication.history import History
 from replicator.core.replication.outgoing import Outgoing
@@ -33,44 +37,28 @@ from replicator.core.scripting.state import Scripting
 from replicator.core.turn import Turn
 
 
-class Table(Protocol):
-    """All commands of the node (execution/executor.py)."""
+class Transactions(Protocol):
+    """EXEC (execution/transactions.py)."""
 
-    commands: dict[str, Command]
-
-    def resolve(self, argv: list[bytes]) -> Command | None:
-        """The command or subcommand that argv names, or None."""
+    def execute(self, session: session.Session) -> bytes:
+        """Run what was queued."""
 
 
-class Orders(Protocol):
-    """Roles, links, synchronizations, transactions (roles/syncing.py)."""
+class Role(Protocol):
+    """Primary or replica (roles/role.py)."""
 
-    def begin_transaction(self, session: session.Session) -> None:
-        """MULTI."""
-
-    def end_transaction(self, session: session.Session) -> None:
-        """DISCARD, or an EXEC that does not run."""
-
-    def unwatch(self, session: session.Session) -> None:
-        """UNWATCH."""
-
-    def execute_transaction(self, session: session.Session) -> bytes:
-        """EXEC."""
-
-    def handover_running(self) -> bool:
-        """A coordinated failover is under way."""
-
-    def promote(self, ctx: session.Session) -> None:
+    def promote(self, session: session.Session) -> None:
         """REPLICAOF NO ONE."""
 
-    def follow(self, ctx: session.Session, host: str, port: int) -> bool:
+    def follow(self, session: session.Session, host: str, port: int) -> bool:
         """REPLICAOF host port; whether we follow that one already."""
+
+
+class Syncing(Protocol):
+    """A connection becomes a replica's (roles/syncing.py)."""
 
     def link_of(self, session: session.Session) -> Link:
         """The replication attributes of a connection, made when it first speaks of them."""
-
-    def acknowledged(self, link: Link, position: int) -> None:
-        """REPLCONF ACK."""
 
     def synchronize(
         self, session: session.Session, asked_id: str, position: int, *, failover: bool, old: bool
@@ -80,12 +68,19 @@ class Orders(Protocol):
     def log_wrong_offset(self, session: session.Session) -> None:
         """PSYNC with an offset that is no number."""
 
-    def reset_session(self, session: session.Session) -> None:
-        """RESET: the connection as if it were new."""
+
+class Acknowledgements(Protocol):
+    """What replicas have acknowledged (roles/acknowledgements.py)."""
+
+    def acknowledged(self, link: Link, position: int) -> None:
+        """REPLCONF ACK."""
+
+    def wait(self, session: session.Session, wanted: int, timeout_ms: int) -> bytes:
+        """WAIT."""
 
 
-class Handover(Protocol):
-    """Pauses, failover, shutdown and WAIT (roles/failover.py)."""
+class Pauses(Protocol):
+    """Commands that have to wait (roles/pauses.py)."""
 
     def pause(self, until_ms: int, *, everything: bool) -> None:
         """CLIENT PAUSE."""
@@ -93,25 +88,48 @@ class Handover(Protocol):
     def unpause(self) -> None:
         """CLIENT UNPAUSE."""
 
-    def wait(self, session: session.Session, wanted: int, timeout_ms: int) -> bytes:
-        """WAIT."""
 
-    def failover(self, target: tuple[str, int] | None, timeout_ms: int | None, *, force: bool) -> bytes:
+class Failover(Protocol):
+    """Coordinated failover (roles/failover.py)."""
+
+    @property
+    def running(self) -> bool:
+        """One is under way."""
+
+    def begin(self, target: tuple[str, int] | None, timeout_ms: int | None, *, force: bool) -> bytes:
         """FAILOVER."""
 
-    def abort_failover(self) -> bytes:
+    def abort(self) -> bytes:
         """FAILOVER ABORT."""
 
-    def shutdown(
+
+class Shutdown(Protocol):
+    """The end of the process (roles/shutdown.py)."""
+
+    def begin(
         self, session: session.Session | None, *, save: bool | None, now: bool = False, force: bool = False
     ) -> bytes:
         """SHUTDOWN."""
 
-    def abort_shutdown(self) -> bytes:
+    def abort(self) -> bytes:
         """SHUTDOWN ABORT."""
 
-    def save(self, session: session.Session) -> bytes:
-        """SAVE."""
+
+class Report(Protocol):
+    """What tools read (report/info.py)."""
+
+    def info(self, sections: list[str]) -> bytes:
+        """INFO's text."""
+
+    def overheads(self) -> dict[str, int]:
+        """Bytes in buffers outside the keyspace, as MEMORY STATS names them."""
+
+
+class Counters(Protocol):
+    """What INFO counts (report/counters.py)."""
+
+    def reset(self) -> None:
+        """CONFIG RESETSTAT."""
 
 
 class Durability(Protocol):
@@ -119,29 +137,6 @@ class Durability(Protocol):
 
     def wait(self, session: session.Session, local: int, replicas: int, timeout_ms: int) -> bytes:
         """WAITAOF local replicas timeout."""
-
-
-class Services(Protocol):
-    """What has no room of its own yet."""
-
-    active_expire: bool
-    lenient_scripts: bool
-    skip_checksum: bool
-
-    def serialized_length(self, value: Value) -> int:
-        """How long the value is in a snapshot."""
-
-    def reload(self, *, save: bool, flush: bool, merge: bool) -> None:
-        """DEBUG RELOAD."""
-
-    def reset_statistics(self) -> None:
-        """CONFIG RESETSTAT."""
-
-    def info(self, sections: list[str]) -> bytes:
-        """INFO's text."""
-
-    def memory_overheads(self) -> dict[str, int]:
-        """Bytes in buffers outside the keyspace, as MEMORY STATS names them."""
 
 
 class Transfers(Protocol):
@@ -193,13 +188,12 @@ class Cluster(Protocol):
 class Server:
     """See the module; node.py puts it together."""
 
-    redis_version: str
     config: Config
     random: Random
     turn: Turn
     meter: Callable[[], int]
     evictor: Evictor
-    sessions: dict[int, session.Session]  # by client id
+    roll: Roll
     users: Users
     clients: Clients
     pubsub: PubSub
@@ -209,15 +203,25 @@ class Server:
     scripting: Scripting
     snapshots: Snapshots
     append_only: AppendOnly
-    durability: Durability
     history: History
     primary: Primary
     replica: Replica
     table: Table
-    orders: Orders
-    handover: Handover
-    services: Services
+    transactions: Transactions
     outgoing: Outgoing
+    expiry: Expiry
+    loads: Loads
+    saving: Saving
+    reload: Reload
+    role: Role
+    syncing: Syncing
+    acknowledgements: Acknowledgements
+    durability: Durability
+    pauses: Pauses
+    failover: Failover
+    shutdown: Shutdown
+    report: Report
+    counters: Counters
     transfers: Transfers
     cluster: Cluster | None = None  # None: there is none
     cron_paused: bool = False  # DEBUG PAUSE-CRON

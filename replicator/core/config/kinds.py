@@ -114,7 +114,7 @@ class Octal(Number):
     """A number written in octal digits (permissions)."""
 
     def _read(self, word: str) -> int:
-        if not word or word.strip("01234567"):
+        if not word or word.strip("01234567") or len(word) > 20:
             raise ConfigError("argument couldn't be parsed as an octal number")
         return int(word, 8)
 
@@ -153,10 +153,11 @@ class Size(Number):
         self.percent = percent
 
     def one(self, word: str) -> int:
-        if self.percent and word.endswith("%") and word[:-1].isdigit():
-            if int(word[:-1]) > 100:
+        share = parse_int(as_bytes(word[:-1])) if self.percent and word.endswith("%") else None
+        if share is not None and share >= 0:
+            if share > 100:
                 raise ConfigError("percentage argument must be less or equal to 100")
-            return -int(word[:-1])
+            return -share
         return super().one(word)
 
     def _read(self, word: str) -> int:
@@ -202,12 +203,15 @@ class ShutdownOptions(Choice):
 
 
 class Text(Kind):
-    """Any one word."""
+    """Any one word. It ends at a NUL, as a string of C's does, unless it is binary (a password)."""
 
-    def __init__(self, check: Check | None = None) -> None:
+    def __init__(self, check: Check | None = None, binary: bool = False) -> None:
         self.check = check
+        self.binary = binary
 
     def one(self, word: str) -> str:
+        if not self.binary:
+            word = word.partition("\0")[0]
         reason = self.check(word) if self.check else None
         if reason:
             raise ConfigError(reason)
@@ -229,7 +233,7 @@ class Words(Kind):
     def parse(self, words: list[str], before: Any) -> tuple[str, ...]:
         if len(words) > self.most:
             raise ConfigError(self.too_many)
-        return () if words == [""] else tuple(words)
+        return () if words == [""] else tuple(word.partition("\0")[0] for word in words)
 
     def text(self, value: Any) -> str:
         return " ".join(value)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
+from replicator.core.clients.roll import Roll
 from replicator.core.clients.session import Session
+from replicator.core.command_table.table import Table
 from replicator.core.effects import Level
 from replicator.core.errors import WRONG_TYPE, CommandError, UnknownCommand, shown_in_error
 from replicator.core.keyspace.database import Keyspace, WrongType
 from replicator.core.wire.request import Argv
-
-if TYPE_CHECKING:
-    from replicator.core.execution.executor import Executor
 
 
 class _Silent(Session):
@@ -27,11 +25,11 @@ class _Silent(Session):
 class Replayer:
     """Runs the commands of one file. Meanwhile no key is taken for expired: the file deletes what has expired."""
 
-    def __init__(self, executor: Executor, keyspace: Keyspace, log: Callable[[Level, str], None]) -> None:
-        self._executor = executor
+    def __init__(self, table: Table, keyspace: Keyspace, roll: Roll, log: Callable[[Level, str], None]) -> None:
+        self._table = table
         self._keyspace = keyspace
         self._log = log
-        session = self._session = _Silent(executor, 0)
+        session = self._session = roll.make(_Silent, 0)
         session.is_primary_link = True
         session.authenticated = True
         session.deny_blocking = True
@@ -39,14 +37,13 @@ class Replayer:
     def apply(self, batch: list[Argv]) -> None:
         """Run them all. Raises UnknownCommand with its place in the batch; those before it have been run."""
         keyspace, session = self._keyspace, self._session
-        executor = self._executor
-        table = executor.table
+        table = self._table
         keyspace.loading = True
         try:
             for at, argv in enumerate(batch):
-                command = table.get(argv[0]) or executor.find(argv[0])
+                command = table.known.get(argv[0]) or table.find(argv[0])
                 if command is not None and command.subcommands:
-                    command = executor.resolve(argv)
+                    command = table.resolve(argv)
                 if command is None:
                     raise UnknownCommand(at, shown_in_error(argv[0][:128]))
                 if not command.least <= len(argv) <= command.most:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from replicator.core.clients.session import Blocked, Session
+from replicator.core.clients.session import Blocked, Session, Wait
 from replicator.core.command_table.context import PENDING
 from replicator.core.command_table.registry import MAY_REPLICATE, PUBSUB, WRITE, Command
 from replicator.core.effects import Close, Connect, Send
@@ -148,7 +148,7 @@ class Transfers(Owner):
         self.under_way.append(transfer)
         self.keys.update((session.db.index, key) for key in order.keys)
         self.hold(True)
-        blocked = Blocked("migrate", session.argv, session.command, None, b"", since_ms=now.mono_ms)
+        blocked = Blocked(Wait.MIGRATE, session.argv, session.command, None, b"", since_ms=now.mono_ms)
         self.park(session, blocked)
         if line.up:
             self._request(transfer)
@@ -274,13 +274,13 @@ class Transfers(Owner):
                 answer = reply.error("UNBLOCKED the role of this node has changed while keys were moved")
         session = transfer.session
         blocked = session.blocked
-        if blocked is not None and blocked.kind == "migrate":
+        if blocked is not None and blocked.kind == Wait.MIGRATE:
             self.unblock(session, answer)
         if not self.under_way:
             self.hold(False)
         for waiting in list(self.blocked()):
             parked = waiting.blocked
-            if parked is not None and parked.kind == "moved key":
+            if parked is not None and parked.kind == Wait.MOVED_KEY:
                 waiting.queue.insert(0, parked.argv)
                 self.unpark(waiting)
 

@@ -81,8 +81,11 @@ class SlotIndex(Index):
 
     def add(self, member: bytes) -> bool:
         """Add; whether it is new."""
-        if not super().add(member):
+        place = self.place
+        if member in place:
             return False
+        place[member] = len(self.items)
+        self.items.append(member)
         slot = self._slot_of(member)
         members = self._slots.get(slot)
         if members is None:

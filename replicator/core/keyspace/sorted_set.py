@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from sortedcontainers import SortedList
 
 from replicator.core.keyspace.index import Index
-from replicator.core.keyspace.values import Kind
+from replicator.core.keyspace.kinds import Kind
 
 # Stock keeps a set of at most so many members of at most so many bytes as one flat list (OBJECT ENCODING "listpack"),
 # until it first outgrows that. It shows in two places: a flat list has no negative zero, and a lexicographic range over

@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 
 from sortedcontainers import SortedList
 
-from replicator.core.keyspace.values import Kind
+from replicator.core.keyspace.kinds import Kind
 from replicator.core.wire.numbers import parse_int
 
 Id: TypeAlias = tuple[int, int]

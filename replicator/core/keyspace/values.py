@@ -8,27 +8,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from enum import Enum
 from itertools import islice, repeat
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from replicator.core.keyspace.index import Index
-
-if TYPE_CHECKING:
-    from replicator.core.keyspace.sorted_set import SortedSet
-    from replicator.core.keyspace.stream import Stream
-
-
-class Kind(Enum):
-    """The types with the names that TYPE gives them."""
-
-    STRING = "string"
-    LIST = "list"
-    SET = "set"
-    SORTED_SET = "zset"
-    HASH = "hash"
-    STREAM = "stream"
-
+from replicator.core.keyspace.kinds import Kind
+from replicator.core.keyspace.sorted_set import SortedSet
+from replicator.core.keyspace.stream import Stream
 
 # Elements to walk over before a better way to a place inside a list pays (List.between).
 _NEAR = 256
@@ -164,4 +150,4 @@ class Hash(dict[bytes, bytes]):
             raise KeyError(field)
 
 
-Value: TypeAlias = "bytes | List | Set | Hash | SortedSet | Stream"
+Value: TypeAlias = bytes | List | Set | Hash | SortedSet | Stream

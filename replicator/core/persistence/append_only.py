@@ -13,6 +13,7 @@ from replicator.core.config.config import Config
 from replicator.core.effects import Level
 from replicator.core.errors import CommandError
 from replicator.core.events import FileChunk, FileCommitted, FileFailed, FileSynced
+from replicator.core.gates import ANY, Gates
 from replicator.core.persistence.journal import Journal, State
 from replicator.core.persistence.replay import Replay
 from replicator.core.persistence.rewriting import Phase, Rewriter
@@ -25,17 +26,17 @@ class AppendOnly:
     """See the module. `durable` is called when more is durable."""
 
     def __init__(
-        self, turn: Turn, config: Config, outgoing: Outgoing, snapshots: Snapshots, regate: Callable[[], None]
+        self, turn: Turn, config: Config, gates: Gates, outgoing: Outgoing, snapshots: Snapshots
     ) -> None:
-        """regate: called when writes begin or cease to be refused."""
         self._turn = turn
         self._config = config
         self._outgoing = outgoing
         self._snapshots = snapshots
-        self._regate = regate
+        self._gates = gates
         history = outgoing.history
         self.journal = Journal(turn, config, lambda: history.end, self._child_active)
         rewriter = self.rewriter = Rewriter(turn, config, self.journal, snapshots.base_chunks)
+        snapshots.rewriter = rewriter
         rewriter.anew = self._stream_anew
         rewriter.fork = snapshots.start_rewrite
         rewriter.cancel = snapshots.cancel
@@ -60,7 +61,7 @@ class AppendOnly:
                 outgoing.open(record)
             else:
                 outgoing.close(record)
-        self._regate()
+        self._gates.set("append-only file", ANY if self.journal.refuses else 0)
 
     def _stream_anew(self) -> None:
         """What has been done so far is recorded; what comes begins with its database."""

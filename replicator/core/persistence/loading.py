@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 
 from replicator.core.keyspace.database import Keyspace
 from replicator.core.now import Now
@@ -16,16 +18,29 @@ _PACED_BYTES = 1024
 _SHORTEST_WAIT_US = 5_000
 
 
+class Source(Enum):
+    """Where what is loaded comes from."""
+
+    START = "our own dump, at the start"
+    APPEND_ONLY = "our own append-only file, at the start"
+    PAYLOAD = "a payload that was received to a file"
+    SOCKET = "a payload as it comes"
+
+    @property
+    def is_payload(self) -> bool:
+        """What our primary sends: keys that have expired wait for its word."""
+        return self is Source.PAYLOAD or self is Source.SOCKET
+
+
 @dataclass(slots=True)
 class Loading:
     """One load. The data goes into a keyspace of its own and is adopted when it is whole: never half.
 
-    source: "start" (our own dump), "file" (a payload received to a file), "socket", "debug" (DEBUG RELOAD).
     asynchronous: the old data is served meanwhile (swapdb).
     resume_ms: nothing more is parsed before this time (mono ms), as key-load-delay wants; None: no wait.
     """
 
-    source: str
+    source: Source
     name: str
     asynchronous: bool
     keyspace: Keyspace
@@ -38,6 +53,7 @@ class Loading:
     resume_ms: int | None = None
     read_to: int = 0  # how far the file has been read
     at_end: bool = False  # the file's last bytes have come
+    adopt_functions: Callable[[], None] | None = None  # there when the payload is whole, its libraries built
     _held: bytes = b""  # came, but has to wait
     _owed_us: int = 0
     _keys: int = 0  # paid for
@@ -76,7 +92,7 @@ class Loading:
 
 
 def start_load(
-    source: str,
+    source: Source,
     name: str,
     *,
     databases: int,
@@ -94,4 +110,4 @@ def start_load(
     return Loading(source, name, asynchronous, keyspace, loader, reader, mono_ms, unix_ms)
 
 
-__all__ = ["LOAD_CHUNK", "Loading", "RdbError", "start_load"]
+__all__ = ["LOAD_CHUNK", "Loading", "RdbError", "Source", "start_load"]

@@ -18,6 +18,9 @@ from replicator.core.wire.rdb import Refused
 from replicator.core.wire.rdb.format import PLAIN_VERSION, STREAM_2_VERSION
 
 CHUNK_BYTES = 64 * 1024
+# Auxiliary fields that are kept; any number may come.
+MOST_FIELDS = 256
+LONGEST_FIELD = 4096
 
 
 # -- saving ------------------------------------------------------------------------------------------------------------
@@ -142,7 +145,8 @@ class KeyspaceLoader:
 
     def auxiliary(self, name: bytes, value: bytes) -> None:
         """An auxiliary field; the last of a name holds."""
-        self.aux[name] = value
+        if len(self.aux) < MOST_FIELDS and len(value) <= LONGEST_FIELD:  # ours and other engines' are short, and few
+            self.aux[name] = value
 
     def select(self, index: int) -> None:
         """The entries that follow belong to this database."""

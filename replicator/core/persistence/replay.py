@@ -74,8 +74,10 @@ class Replay:
         adopt: Callable[[KeyspaceLoader], None],
         apply: Callable[[list[Argv]], None],
     ) -> None:
-        """make_keyspace: an empty one for the base. adopt: what a base held becomes the data. apply: run commands;
-        raises UnknownCommand."""
+        """make_keyspace: an empty one for the base. adopt: what a base held becomes the data; raises RdbError.
+
+        apply: run commands; raises UnknownCommand.
+        """
         self._turn = turn
         self._config = config
         self._make_keyspace = make_keyspace
@@ -302,12 +304,13 @@ class Replay:
             self._rdb.feed(data)
             if self._ended and not self._rdb.done:
                 self._rdb.close()
+            if self._rdb.done:
+                self._adopt(self._loader)
         except RdbError as problem:
             raise Unreadable(f"Error reading the RDB preamble of the AOF file {part.name}: {problem}") from None
         self._pay(self._loader.keys + self._loader.expired - before)
         if not self._rdb.done:
             return
-        self._adopt(self._loader)
         self.keys = self._loader.keys
         rest = self._rdb.rest
         self._rdb = self._loader = None

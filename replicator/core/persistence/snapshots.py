@@ -9,25 +9,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from random import Random
 
+from replicator.core.command_table.statistics import Statistics
+from replicator.core.config.config import Config
 from replicator.core.effects import (
     Announce,
-    AppendFile,
     CancelSnapshot,
-    CommitFile,
     Level,
     RemoveFile,
     StartSnapshot,
 )
 from replicator.core.events import SnapshotDone, SnapshotFailed, SnapshotStarted
+from replicator.core.gates import ANY, Gates
 from replicator.core.keyspace.database import Keyspace
+from replicator.core.keyspace.eviction import Evictor
 from replicator.core.persistence.commands_base import command_chunks
 from replicator.core.persistence.rdb import snapshot_chunks, version_for_file
-from replicator.core.replication.primary import WHOLE, SnapshotRequest
-
-if TYPE_CHECKING:
-    from replicator.core.node import Node
+from replicator.core.persistence.rewriting import Rewriter
+from replicator.core.replication.outgoing import Outgoing
+from replicator.core.replication.primary import WHOLE, Primary, SnapshotRequest
+from replicator.core.replication.replica import Replica
+from replicator.core.surroundings import REDIS_VERSION
+from replicator.core.turn import Turn
 
 _RETRY_MS = 5000  # after a failed background save
 
@@ -49,8 +53,34 @@ class Running:
 class Snapshots:
     """All that concerns snapshots of one node."""
 
-    def __init__(self, node: Node) -> None:
-        self.node = node
+    rewriter: Rewriter  # of the append-only file: who has its snapshots made here, is told of them
+
+    def __init__(
+        self,
+        turn: Turn,
+        config: Config,
+        chance: Random,
+        gates: Gates,
+        keyspace: Keyspace,
+        evictor: Evictor,
+        outgoing: Outgoing,
+        primary: Primary,
+        replica: Replica,
+        statistics: Statistics,
+        function_codes: Callable[[], list[bytes]],
+    ) -> None:
+        self.turn = turn
+        self.config = config
+        self.random = chance
+        self.gates = gates
+        self.keyspace = keyspace
+        self.evictor = evictor
+        self.outgoing = outgoing
+        self.history = primary.history
+        self.primary = primary
+        self.replica = replica
+        self.statistics = statistics
+        self.function_codes = function_codes
         self.running: Running | None = None
         self.requested_save = False  # a BGSAVE begins at the end of this turn
         self.scheduled = False  # BGSAVE SCHEDULE: when the child is free
@@ -66,15 +96,12 @@ class Snapshots:
         self.saves = 0
         self.last_keys_loaded = 0
         self.last_keys_expired = 0
-        self.save_empty = False  # FLUSHALL wants the file to hold nothing from the end of this turn on
-        self._sync_file = False  # the dump file was made for replicas alone
-        self._foreground: list[str] = []
-        node.keyspace.on_flushed = self.flushed
+        self.sync_file = False  # the dump file was made for replicas alone
 
     @property
     def changes(self) -> int:
         """Changes since the last save."""
-        return self.node.keyspace.changes - self.saved_changes
+        return self.keyspace.changes - self.saved_changes
 
     @property
     def saving(self) -> bool:
@@ -88,12 +115,11 @@ class Snapshots:
         return partial(self.chunks, replication=False, base=True) if as_rdb else self._command_chunks
 
     def _command_chunks(self) -> Iterator[bytes | tuple[bytes, int]]:
-        node = self.node
         return command_chunks(
-            node.keyspace,
-            functions=node.scripting.library_codes(),
-            stamp_s=node.turn.now.unix_ms // 1000 if node.config["aof-timestamp-enabled"] else None,
-            count_keys=int(node.config["rdb-key-save-delay"]) != 0,
+            self.keyspace,
+            functions=self.function_codes(),
+            stamp_s=self.turn.now.unix_ms // 1000 if self.config["aof-timestamp-enabled"] else None,
+            count_keys=int(self.config["rdb-key-save-delay"]) != 0,
         )
 
     def chunks(
@@ -109,46 +135,41 @@ class Snapshots:
 
         version: of the format, as the reader takes it; 0: for a file of our own. base: it begins an append-only file.
         """
-        node = self.node
         aux: dict[bytes, bytes] = {
-            b"redis-ver": node.redis_version.encode(),
+            b"redis-ver": REDIS_VERSION.encode(),
             b"redis-bits": b"64",
-            b"ctime": b"%d" % (node.turn.now.unix_ms // 1000),
-            b"used-mem": b"%d" % node.used_memory(),
+            b"ctime": b"%d" % (self.turn.now.unix_ms // 1000),
+            b"used-mem": b"%d" % self.evictor.used_memory(),
         }
-        if replication and node.history.window is not None:
-            stream_db = node.replica.stream_db if node.replica.active else max(0, node.outgoing.db)
+        if replication and self.history.window is not None:
+            stream_db = self.replica.stream_db if self.replica.active else max(0, self.outgoing.db)
             aux[b"repl-stream-db"] = b"%d" % stream_db
-            aux[b"repl-id"] = node.history.id.encode()
-            aux[b"repl-offset"] = b"%d" % node.history.end
+            aux[b"repl-id"] = self.history.id.encode()
+            aux[b"repl-offset"] = b"%d" % self.history.end
         aux[b"aof-base"] = b"%d" % base
         return snapshot_chunks(
-            node.keyspace if keys else Keyspace(1),
+            self.keyspace if keys else Keyspace(1),
             aux=aux,
-            functions=node.scripting.library_codes() if functions else [],
-            version=version or version_for_file(node.keyspace),
-            compress=bool(node.config["rdbcompression"]),
-            checksum=bool(node.config["rdbchecksum"]),
-            count_keys=int(node.config["rdb-key-save-delay"]) != 0,
-            accesses=node.evictor.use_of if keys and node.evictor.tells_uses else None,
+            functions=self.function_codes() if functions else [],
+            version=version or version_for_file(self.keyspace),
+            compress=bool(self.config["rdbcompression"]),
+            checksum=bool(self.config["rdbchecksum"]),
+            count_keys=int(self.config["rdb-key-save-delay"]) != 0,
+            accesses=self.evictor.use_of if keys and self.evictor.tells_uses else None,
         )
 
     # -- beginning ---------------------------------------------------------------------------------------------------
 
     def begin_due(self) -> None:
         """Called at the end of every turn: start the snapshot that is wanted, if no child runs."""
-        node = self.node
-        if self.save_empty:
-            self.save_empty = False
-            self.save_now()
-        rewriter = node.append_only.rewriter
+        rewriter = self.rewriter
         if rewriter.prepares:  # its child comes next
             rewriter.begin_if_wanted(child_active=self.running is not None)
             return
         if self.running is not None:
             return
-        if node.primary.links:
-            request = node.primary.wanted_snapshot(node.turn.now)
+        if self.primary.links:
+            request = self.primary.wanted_snapshot(self.turn.now)
             if request is not None:
                 self._start_for_replicas(request)
                 return
@@ -163,25 +184,23 @@ class Snapshots:
     def start_rewrite(self, chunks: Callable[[], Iterator[bytes | tuple[bytes, int]]], name: str) -> None:
         """Begin the base of the append-only file, at the end of this turn."""
         self.generation += 1
-        node = self.node
-        now = node.turn.now.mono_ms
-        self.running = Running(self.generation, False, False, node.keyspace.dirty, now, rewrite=True)
-        node.turn.last_effect(replace(self._effect(), chunks=chunks, final_name=name, purpose="AOF rewrite"))
+        now = self.turn.now.mono_ms
+        self.running = Running(self.generation, False, False, self.keyspace.dirty, now, rewrite=True)
+        self.turn.last_effect(replace(self._effect(), chunks=chunks, final_name=name, purpose="AOF rewrite"))
 
     def _start_for_replicas(self, request: SnapshotRequest) -> None:
-        node = self.node
         self.generation += 1
         target = "replicas sockets" if request.diskless else "disk"
-        node.turn.log(Level.NOTICE, f"Starting BGSAVE for SYNC with target: {target}")
-        node.outgoing.flush()
-        node.outgoing.db = -1  # the new replicas know no database: the stream says it anew
-        node.primary.begin_snapshot(request, self.generation)
-        self.running = Running(self.generation, True, request.diskless, node.keyspace.changes, node.turn.now.mono_ms)
+        self.turn.log(Level.NOTICE, f"Starting BGSAVE for SYNC with target: {target}")
+        self.outgoing.flush()
+        self.outgoing.db = -1  # the new replicas know no database: the stream says it anew
+        self.primary.begin_snapshot(request, self.generation)
+        self.running = Running(self.generation, True, request.diskless, self.keyspace.changes, self.turn.now.mono_ms)
+        self.sync_file = not request.diskless
         version = min(link.rdb_version for link in request.links)
         effect = replace(self._effect(), chunks=partial(self.chunks, version=version))
-        self._sync_file = not request.diskless
         if request.diskless:
-            mark = f"{node.random.getrandbits(160):040x}".encode()
+            mark = f"{self.random.getrandbits(160):040x}".encode()
             effect = replace(
                 effect,
                 final_name="",
@@ -193,32 +212,30 @@ class Snapshots:
                 keys, functions = request.content.keys, request.content.functions
                 chunks = partial(self.chunks, version=version, keys=keys, functions=functions)
                 effect = replace(effect, chunks=chunks)
-        node.turn.last_effect(effect)
+        self.turn.last_effect(effect)
 
     def _start_save(self) -> None:
         self.generation += 1
-        node = self.node
-        node.outgoing.flush()
-        self.last_try_ms = node.turn.now.mono_ms
-        self._sync_file = False
-        self.running = Running(self.generation, False, False, node.keyspace.changes, node.turn.now.mono_ms)
-        node.turn.last_effect(self._effect())
+        self.outgoing.flush()
+        self.last_try_ms = self.turn.now.mono_ms
+        self.sync_file = False
+        self.running = Running(self.generation, False, False, self.keyspace.changes, self.turn.now.mono_ms)
+        self.turn.last_effect(self._effect())
 
     def _effect(self) -> StartSnapshot:
-        node = self.node
         return StartSnapshot(
             self.generation,
             self.chunks,
-            str(node.config["dbfilename"]),
+            str(self.config["dbfilename"]),
             (),
-            key_delay_us=int(node.config["rdb-key-save-delay"]),
+            key_delay_us=int(self.config["rdb-key-save-delay"]),
         )
 
     def deadline_ms(self) -> int | None:
         """When replicas that wait are due a snapshot (mono ms)."""
-        if self.running is not None or not self.node.primary.links:
+        if self.running is not None or not self.primary.links:
             return None
-        return self.node.primary.snapshot_due_ms()
+        return self.primary.snapshot_due_ms()
 
     # -- what becomes of it ------------------------------------------------------------------------------------------
 
@@ -230,156 +247,121 @@ class Snapshots:
         running.pid = event.pid
         self.last_fork_us = event.fork_us
         self.total_forks += 1
-        self.node.statistics.forked(event.fork_us)
+        self.statistics.forked(event.fork_us)
         if running.rewrite:
-            self.node.append_only.rewriter.started(event.pid)
+            self.rewriter.started(event.pid)
             return
         kind = "Background RDB transfer" if running.diskless else "Background saving"
-        self.node.turn.log(Level.NOTICE, f"{kind} started by pid {event.pid}")
+        self.turn.log(Level.NOTICE, f"{kind} started by pid {event.pid}")
 
     def done(self, event: SnapshotDone) -> None:
         """The snapshot is whole."""
-        node = self.node
         running = self.running
         if running is None or running.generation != event.generation:
             return
         self.running = None
         if running.rewrite:
-            node.append_only.rewriter.done(event.length, event.cow_bytes)
+            self.rewriter.done(event.length, event.cow_bytes)
             return
         self.last_cow = event.cow_bytes
-        self.last_duration_s = (node.turn.now.mono_ms - running.started_ms) // 1000
-        node.primary.payload_size = event.length
+        self.last_duration_s = (self.turn.now.mono_ms - running.started_ms) // 1000
+        self.primary.payload_size = event.length
         if running.diskless:
-            up = sum(1 for link in node.primary.links.values() if link.generation == event.generation)
-            node.turn.log(Level.WARNING, f"Diskless rdb transfer, done reading from pipe, {up} replicas still up.")
-            node.primary.bytes_sent += up * event.length
-            node.turn.log(Level.NOTICE, "Background RDB transfer terminated with success")
+            up = sum(1 for link in self.primary.links.values() if link.generation == event.generation)
+            self.turn.log(Level.WARNING, f"Diskless rdb transfer, done reading from pipe, {up} replicas still up.")
+            self.primary.bytes_sent += up * event.length
+            self.turn.log(Level.NOTICE, "Background RDB transfer terminated with success")
         else:
             self.saved_changes = running.changes_at_start
-            self.last_save_s = node.turn.now.unix_ms // 1000
+            self.last_save_s = self.turn.now.unix_ms // 1000
             self.last_ok = True
             self.saves += 1
-            node.turn.log(Level.NOTICE, "Background saving terminated with success")
-            node.regate()
+            self.turn.log(Level.NOTICE, "Background saving terminated with success")
+            self._settle()
         if running.for_replicas:
-            node.primary.snapshot_done(event.generation, str(node.config["dbfilename"]), node.turn.now)
+            self.primary.snapshot_done(event.generation, str(self.config["dbfilename"]), self.turn.now)
 
     def failed(self, event: SnapshotFailed) -> None:
         """The snapshot came to nothing."""
-        node = self.node
         running = self.running
         if running is None or running.generation != event.generation:
             return
         self.running = None
         if running.rewrite:
-            node.append_only.rewriter.failed(event.why, cancelled=running.cancelled)
+            self.rewriter.failed(event.why, cancelled=running.cancelled)
             return
         if running.diskless:
-            node.turn.log(Level.WARNING, f"Background transfer terminated: {event.why}")
+            self.turn.log(Level.WARNING, f"Background transfer terminated: {event.why}")
         else:
-            node.turn.log(Level.WARNING, f"Background saving terminated: {event.why}")
+            self.turn.log(Level.WARNING, f"Background saving terminated: {event.why}")
             if not running.cancelled:
                 self.last_ok = False
-            self.last_duration_s = (node.turn.now.mono_ms - running.started_ms) // 1000
-            self.last_try_ms = node.turn.now.mono_ms
-            node.regate()
-        node.turn.emit(Announce("snapshot.failed", (("generation", event.generation), ("why", event.why))))
+            self.last_duration_s = (self.turn.now.mono_ms - running.started_ms) // 1000
+            self.last_try_ms = self.turn.now.mono_ms
+            self._settle()
+        self.turn.emit(Announce("snapshot.failed", (("generation", event.generation), ("why", event.why))))
         if running.for_replicas:
-            node.primary.snapshot_failed(event.generation)
-
-    def cancel(self) -> None:
-        """Kill the child."""
-        if self.running is not None and not self.running.cancelled:
-            self.running.cancelled = True
-            self.node.turn.emit(CancelSnapshot(self.running.generation))
-
-    def cancel_without_receivers(self) -> None:
-        """A diskless snapshot whose last replica has gone is of no use to anybody."""
-        running = self.running
-        if running is None or not running.for_replicas or running.cancelled:
-            return
-        if not self.node.primary.has_receivers():
-            if running.diskless:
-                self.node.turn.log(Level.NOTICE, "Diskless rdb transfer, last replica dropped, killing fork child.")
-                self.cancel()
-            elif not self.node.config["save"]:
-                self.node.turn.log(Level.NOTICE, "Killing running BGSAVE child: its last replica has gone")
-                self.cancel()
-
-    # -- clocks ------------------------------------------------------------------------------------------------------
-
-    def check_save_points(self) -> None:
-        """Begin a background save if a save point is reached."""
-        node = self.node
-        if self._sync_file:
-            self._remove_sync_file()
-        if self.running is not None or node.loading is not None:
-            return
-        for seconds, changes in node.config["save"]:
-            if (
-                self.changes >= changes
-                and node.turn.now.unix_ms // 1000 - self.last_save_s > seconds
-                and (self.last_ok or node.turn.now.mono_ms - self.last_try_ms > _RETRY_MS)
-            ):
-                node.turn.log(Level.NOTICE, f"{changes} changes in {seconds} seconds. Saving...")
-                self.requested_save = True
-                return
+            self.primary.snapshot_failed(event.generation)
 
     def _remove_sync_file(self) -> None:
         """rdb-del-sync-files: a node that keeps nothing on disk drops a dump made for replicas when they have it.
 
         At the next start it would bring back old data.
         """
-        config = self.node.config
+        config = self.config
         if not config["rdb-del-sync-files"] or config["save"] or config["appendonly"]:
-            self._sync_file = False
-        elif self.running is None and not self.node.primary.has_full_syncs():
-            self._sync_file = False
+            self.sync_file = False
+        elif self.running is None and not self.primary.has_full_syncs():
+            self.sync_file = False
             why = "Removing the RDB file used to feed replicas in a persistence-less instance"
-            self.node.turn.log(Level.NOTICE, why)
-            self.node.turn.emit(RemoveFile(str(config["dbfilename"])))
+            self.turn.log(Level.NOTICE, why)
+            self.turn.emit(RemoveFile(str(config["dbfilename"])))
 
-    def flushed(self) -> None:
-        """FLUSHALL: a child at work would save what is gone; with save points the file must not keep it either.
+    def _settle(self) -> None:
+        """While saves fail, writes are refused, and PING tells of it (stop-writes-on-bgsave-error)."""
+        self.gates.set("failed save", 0 if self.last_ok else ANY)
 
-        The file is written at the end of the turn, when the stream holds the command: its offset is the empty data's.
-        """
-        if self.running is not None:
-            self.cancel()
-        if self.node.config["save"]:
-            self.save_empty = True
+    def saved_in_foreground(self) -> None:
+        """The data was saved within a turn. (Had it failed, who asked is told; writes go on.)"""
+        self.saved_changes = self.keyspace.changes
+        self.last_save_s = self.turn.now.unix_ms // 1000
+        self.last_ok = True
+        self.saves += 1
+        self._settle()
 
-    # -- in the foreground -------------------------------------------------------------------------------------------
+    def cancel(self) -> None:
+        """Kill the child."""
+        if self.running is not None and not self.running.cancelled:
+            self.running.cancelled = True
+            self.turn.emit(CancelSnapshot(self.running.generation))
 
-    def save_now(self) -> None:
-        """SAVE and the save at shutdown: write the file within this turn. FileCommitted or FileFailed answers."""
-        node = self.node
-        self.generation += 1
-        name = f"temp-{node.surroundings.pid}-{self.generation}.rdb"
-        self._foreground.append(name)
-        self._sync_file = False
-        first = True
-        node.outgoing.flush()
-        for chunk in self.chunks():
-            node.turn.emit(AppendFile(name, chunk[0] if isinstance(chunk, tuple) else chunk, first=first))
-            first = False
-        node.turn.emit(CommitFile(name, str(node.config["dbfilename"])))
+    def cancel_without_receivers(self) -> None:
+        """A diskless snapshot whose last replica has gone is of no use to anybody."""
+        running = self.running
+        if running is None or not running.for_replicas or running.cancelled:
+            return
+        if not self.primary.has_receivers():
+            if running.diskless:
+                self.turn.log(Level.NOTICE, "Diskless rdb transfer, last replica dropped, killing fork child.")
+                self.cancel()
+            elif not self.config["save"]:
+                self.turn.log(Level.NOTICE, "Killing running BGSAVE child: its last replica has gone")
+                self.cancel()
 
-    def foreground_ended(self, name: str, why: str) -> bool:
-        """Whether this file event belongs to a save in the foreground; why: "" for success."""
-        if name not in self._foreground:
-            return False
-        node = self.node
-        self._foreground.remove(name)
-        if why:  # who asked is told; only a failed save in the background stops writes
-            node.turn.log(Level.WARNING, f"Error saving DB on disk: {why}")
-            node.turn.emit(RemoveFile(name))
-        else:
-            node.turn.log(Level.NOTICE, "DB saved on disk")
-            self.saved_changes = node.keyspace.changes
-            self.last_save_s = node.turn.now.unix_ms // 1000
-            self.last_ok = True
-            self.saves += 1
-        node.regate()
-        return True
+    # -- clocks ------------------------------------------------------------------------------------------------------
+
+    def cron(self, *, loading: bool) -> None:
+        """Once a second: begin a background save if a save point is reached."""
+        if self.sync_file:
+            self._remove_sync_file()
+        if self.running is not None or loading:
+            return
+        for seconds, changes in self.config["save"]:
+            if (
+                self.changes >= changes
+                and self.turn.now.unix_ms // 1000 - self.last_save_s > seconds
+                and (self.last_ok or self.turn.now.mono_ms - self.last_try_ms > _RETRY_MS)
+            ):
+                self.turn.log(Level.NOTICE, f"{changes} changes in {seconds} seconds. Saving...")
+                self.requested_save = True
+                return

@@ -12,6 +12,7 @@ Source: https://redis.io/docs/latest/operate/oss_and_stack/management/replicatio
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 from random import Random
@@ -26,6 +27,14 @@ class Settings(Protocol):
     """The configuration as replication reads it: directive name -> typed value."""
 
     def __getitem__(self, name: str) -> object: ...
+
+
+_ID = re.compile(rb"[0-9a-fA-F]{40}\Z")
+
+
+def is_id(word: bytes) -> bool:
+    """Whether a peer's word has the form of a replication id."""
+    return _ID.match(word) is not None
 
 
 def new_id(chance: Random) -> str:

@@ -41,7 +41,9 @@ class Writer(Protocol):
 class Outgoing:
     """See the module."""
 
-    __slots__ = ("_window", "db", "feeding", "history", "recorder", "sinks", "stream", "windowed", "writers")
+    __slots__ = (
+        "_window", "batch_dirty", "db", "feeding", "history", "recorder", "sinks", "stream", "windowed", "writers",
+    )  # fmt: skip
 
     def __init__(self, history: History, recorder: Recorder, window: Sink) -> None:
         self.history = history
@@ -52,6 +54,7 @@ class Outgoing:
         self.windowed = False  # the replication window is one
         self.db = -1  # the database the stream is at; -1: what comes next begins with SELECT
         self.writers: dict[Writer, None] = {}
+        self.batch_dirty = 0  # how often data had been changed when the batch of commands that runs now began
         self._window = window
 
     # -- sinks -------------------------------------------------------------------------------------------------------
@@ -68,6 +71,10 @@ class Outgoing:
         self.flush()
         self.sinks.remove(sink)
         self.feeding = bool(self.sinks)
+
+    def follow_window(self, *, is_primary: bool) -> None:
+        """The window is a sink while this node is a primary that keeps one."""
+        self.feed_window(is_primary and self.history.window is not None)
 
     def feed_window(self, on: bool) -> None:
         """Whether the replication window is a sink."""

@@ -104,7 +104,7 @@ class Link:
 
     def list_anew(self) -> bytes:
         """ROLE's line about the replica, encoded; it is kept."""
-        host = (self.announced_host or self.host).encode()
+        host = (self.announced_host or self.host).encode("utf-8", "surrogateescape")
         self.listed = reply.bulks([host, b"%d" % self.announced_port, b"%d" % self.acked])
         self.listed_acked = self.acked
         return self.listed

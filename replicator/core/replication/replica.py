@@ -28,14 +28,17 @@ says it is a master by now took over at our request if it continues our history,
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum
 from random import Random
-from typing import Protocol
 
-from replicator.core.effects import Announce, Close, Connect, Effect, Level, Log, NoDelay, PauseReading, Send
+from replicator.core.effects import Announce, Close, Connect, Level, Log, NoDelay, PauseReading, Send
+from replicator.core.events import Closed, Connected, ConnectFailed, Received
 from replicator.core.now import Now
-from replicator.core.replication.history import History, Settings, new_id
-from replicator.core.replication.transfer import Loader, Transfer, TransferError, text
+from replicator.core.peers import Peers
+from replicator.core.replication.history import History, Settings, is_id, new_id
+from replicator.core.replication.link import ENDS, NEXT, Host, Payloads, ReplicaState
+from replicator.core.replication.transfer import Transfer, TransferError, text
+from replicator.core.turn import Turn
+from replicator.core.wire.numbers import parse_int
 from replicator.core.wire.request import encode
 
 _LONGEST_LINE = 64 * 1024
@@ -44,75 +47,21 @@ _RETRY_FAILOVER_MS = 100  # nobody takes writes until the target is reached
 _IS_A_MASTER = b"-ERR PSYNC FAILOVER can't be sent to a master"
 
 
-class ReplicaState(Enum):
-    """Where the link to the primary stands; the value is what ROLE calls it."""
-
-    NONE = "none"
-    CONNECT = "connect"
-    CONNECTING = "connecting"
-    PING = "handshake"
-    HANDSHAKE = "handshake "
-    PSYNC = "handshake  "
-    TRANSFER = "sync"
-    LOADING = "sync "
-    CONNECTED = "connected"
-
-    def __init__(self, value: str) -> None:
-        self.shown = value.rstrip()  # as ROLE shows it
-
-
-class Host(Loader, Protocol):
-    """What the link needs of its node."""
-
-    def process_id(self) -> int:
-        """The process's id, for names of temporary files."""
-
-    def allocate_connection(self) -> int:
-        """A fresh negative connection number."""
-
-    def handshake_lines(self) -> list[tuple[bytes, ...]]:
-        """Requests between PING and PSYNC: AUTH, REPLCONF ..."""
-
-    def before_dump_is_replaced(self) -> None:
-        """The payload is about to become the dump file: no child may put old data in its place."""
-
-    def load_file(self, name: str) -> None:
-        """Drop the old data and load the file; payload_loaded or payload_failed follows."""
-
-    def finish_load(self) -> None:
-        """The payload came whole to the loader: its data becomes ours; payload_loaded follows."""
-
-    def full_sync_begins(self) -> None:
-        """The primary refused to continue our history: a payload will come."""
-
-    def history_renamed(self) -> None:
-        """The primary goes on under a new id: our own replicas must learn it."""
-
-    def apply_stream(self, data: bytes) -> None:
-        """Bytes of the replication stream."""
-
-    def link_is_up(self) -> None:
-        """The stream is about to flow (again): a context for it is needed."""
-
-    def link_is_down(self) -> None:
-        """The stream has stopped; half commands are dropped."""
-
-    def failover_refused(self, why: str) -> None:
-        """A PSYNC ... FAILOVER was answered by an error, or by a node that has not our data."""
-
-
 class Replica:
     """The link from this node to its primary. NONE: the node is a primary."""
 
-    def __init__(
-        self, history: History, settings: Settings, chance: Random, emit: Callable[[Effect], None], host: Host
-    ) -> None:
+    host: Host
+    payloads: Payloads
+    transfer: Transfer  # of the full synchronization under way, or the last one
+
+    def __init__(self, history: History, settings: Settings, chance: Random, turn: Turn, peers: Peers) -> None:
         self.durable_offset: Callable[[int], int | None] = lambda applied: None  # of so much, how much is durable here
         self.history = history
         self.settings = settings
         self.chance = chance
-        self.emit = emit
-        self.host = host
+        self.emit = turn.emit
+        self.peers = peers
+        self.on_link: Callable[[], None] = _nobody  # told when the state has changed
         self.state = ReplicaState.NONE
         self.active = False  # this node is a replica
         self.up = False  # the stream flows
@@ -120,6 +69,7 @@ class Replica:
         self.primary_host = ""
         self.primary_port = 0
         self.conn = 0
+        self.local = ("", 0)  # our end of the connection: address and port
         self.resumable = False  # our data is that of history.id at history.end
         self.stream_db = 0  # database that the stream works on at our offset
         self.last_io_ms = 0
@@ -131,7 +81,6 @@ class Replica:
         self.ask_failover = False  # our next PSYNC tells the primary-to-be that we hand over to it
         self.failover_unanswered = False  # it was told, and the answer was lost: it may have taken over
         self._failover_confirming = False  # it is a master: whether of our history, a plain PSYNC asks
-        self.transfer = Transfer(emit, host, "")  # of the full synchronization under way, or the last one
         self._line = b""
         self._awaited: list[bytes] = []  # what the expected handshake answers belong to
         self.full_id = ""  # of the history that a payload belongs to
@@ -143,6 +92,11 @@ class Replica:
         self._life_shown_ms = 0
 
     # -- orders ------------------------------------------------------------------------------------------------------
+
+    def attach(self, host: Host, payloads: Payloads) -> None:
+        """The node stands: whom the link asks. (These parts need the link to be made.)"""
+        self.host, self.payloads = host, payloads
+        self.transfer = Transfer(self.emit, payloads, "")
 
     def follow(self, host: str, port: int, now: Now) -> None:
         """Follow that primary from now on."""
@@ -171,10 +125,12 @@ class Replica:
 
     def _enter(self, state: ReplicaState) -> None:
         """The only way from one state to another."""
+        assert state in ENDS or state in NEXT[self.state], (self.state, state)
         self.state = state
         self.active = state is not ReplicaState.NONE
         self.up = state is ReplicaState.CONNECTED
         self.syncing = state is ReplicaState.TRANSFER or state is ReplicaState.LOADING
+        self.on_link()
 
     # -- clocks ------------------------------------------------------------------------------------------------------
 
@@ -242,7 +198,7 @@ class Replica:
     # -- connection --------------------------------------------------------------------------------------------------
 
     def _connect(self, now: Now) -> None:
-        self.conn = self.host.allocate_connection()
+        self.conn = self.peers.new(self)
         self._enter(ReplicaState.CONNECTING)
         self.last_io_ms = now.mono_ms
         self._line = b""
@@ -254,21 +210,23 @@ class Replica:
         self.emit(Connect(self.conn, self.primary_host, self.primary_port, source, self._timeout_ms(), tls))
         self._log(Level.NOTICE, "MASTER <-> REPLICA sync started")
 
-    def connected(self, now: Now) -> None:
+    def connected(self, event: Connected, now: Now) -> None:
         """The connection stands."""
+        self.local = (event.local_host, event.local_port)
         self._log(Level.NOTICE, "Non blocking connect for SYNC fired the event.")
         self.last_io_ms = now.mono_ms
         self._enter(ReplicaState.PING)
         self._request(b"PING")
 
-    def connect_failed(self, why: str, now: Now) -> None:
+    def connect_failed(self, event: ConnectFailed, now: Now) -> None:
         """The connection could not be made."""
-        self._log(Level.WARNING, f"Error condition on socket for SYNC: {why}")
+        self._log(Level.WARNING, f"Error condition on socket for SYNC: {event.why}")
         self.conn = 0
         self._retry(now)
 
-    def closed(self, why: str, now: Now) -> None:
+    def closed(self, event: Closed, now: Now) -> None:
         """The connection broke."""
+        why = event.why
         self.conn = 0
         if self.state is ReplicaState.CONNECTED:
             self._log(Level.WARNING, "Connection with master lost.")
@@ -286,6 +244,7 @@ class Replica:
         """End the connection; another attempt follows."""
         conn, self.conn = self.conn, 0
         if conn:
+            self.peers.drop(conn)
             self.emit(Close(conn, why))
         if self.state is ReplicaState.CONNECTED:
             self._log(Level.WARNING, "Connection with master lost.")
@@ -318,8 +277,9 @@ class Replica:
 
     # -- bytes -------------------------------------------------------------------------------------------------------
 
-    def received(self, data: bytes, now: Now) -> None:
+    def received(self, event: Received, now: Now) -> None:
         """Bytes from the primary, in whatever state we are."""
+        data = event.data
         self.last_io_ms = now.mono_ms
         if self.up:
             self.bytes_received += len(data)
@@ -416,13 +376,14 @@ class Replica:
                 self._log(Level.WARNING, "Master continues a history that was not asked for.")
                 self.disconnect("+CONTINUE of nothing", now)
                 return
-            self._continue(text(words[1]) if len(words) > 1 and len(words[1]) == 40 else self.history.id, now)
+            self._continue(text(words[1]) if len(words) > 1 and is_id(words[1]) else self.history.id, now)
         elif words[0] == b"+FULLRESYNC":
-            if len(words) != 3 or len(words[1]) != 40 or not words[2].isdigit() or len(words[2]) > 19:
+            offset = parse_int(words[2]) if len(words) == 3 and is_id(words[1]) else None
+            if offset is None or offset < 0:
                 self._log(Level.WARNING, "Master replied with wrong +FULLRESYNC syntax.")
                 self.disconnect("wrong +FULLRESYNC", now)
                 return
-            self.full_id, self._full_offset = text(words[1]), int(words[2])
+            self.full_id, self._full_offset = text(words[1]), offset
             self._knows_offsets = True
             self._log(Level.NOTICE, f"Full resync from master: {self.full_id}:{self._full_offset}")
             self._begin_transfer()
@@ -496,8 +457,8 @@ class Replica:
     def _begin_transfer(self) -> None:
         self._enter(ReplicaState.TRANSFER)
         self._transfers += 1
-        self.transfer = Transfer(self.emit, self.host, f"temp-sync-{self.host.process_id()}-{self._transfers}.rdb")
-        self.host.full_sync_begins()
+        self.transfer = Transfer(self.emit, self.payloads, f"temp-sync-{self.host.process_id()}-{self._transfers}.rdb")
+        self.payloads.full_sync_begins()
 
     def _payload_header(self, line: bytes, now: Now) -> None:
         try:
@@ -517,10 +478,10 @@ class Replica:
         if whole:
             self._enter(ReplicaState.LOADING)
             if self.transfer.in_memory:
-                self.host.finish_load()
+                self.payloads.finish_load()
             else:
                 self.emit(PauseReading(self.conn, True))
-                self.host.before_dump_is_replaced()
+                self.payloads.before_dump_is_replaced()
                 self.transfer.commit(str(self.settings["dbfilename"]))
 
     def load_goes_on(self, now: Now) -> None:
@@ -533,7 +494,7 @@ class Replica:
     def file_committed(self, name: str, final_name: str) -> None:
         """The payload's file stands under its final name."""
         if self.state is ReplicaState.LOADING and self.transfer.committed(name):
-            self.host.load_file(final_name)
+            self.payloads.load_file(final_name)
 
     def file_failed(self, name: str, why: str, now: Now) -> None:
         """The payload's file could not be written."""
@@ -591,3 +552,7 @@ class Replica:
 
     def _log(self, level: Level, message: str) -> None:
         self.emit(Log(level, message))
+
+
+def _nobody() -> None:
+    pass

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from replicator.core import limits
 from replicator.core.effects import AppendFile, CommitFile, Effect, Level, Log, RemoveFile
 from replicator.core.now import Now
 
@@ -39,6 +40,9 @@ class Loader(Protocol):
     def load_in_memory(self) -> bool:
         """Whether a payload is loaded as it comes (repl-diskless-load) rather than from a file."""
 
+    def disk_room(self) -> int | None:
+        """Bytes free where a file would go; None: nobody knows."""
+
     def open_loader(self) -> None:
         """Begin a load of bytes that come by feed_loader."""
 
@@ -61,6 +65,7 @@ class Transfer:
         "_data_ended",
         "_emit",
         "_loader",
+        "_look_at",
         "_mark",
         "_name",
         "_tail",
@@ -79,6 +84,7 @@ class Transfer:
         self._loader = loader
         self._name = name
         self._mark = b""
+        self._look_at = limits.DISK_LOOK_BYTES  # when so much has been read, the room is looked at again
         self._tail = b""  # the last bytes, which may be the mark or its begin
         self._data_ended = False  # the loader has seen the end of the data
         self.file = ""  # the file that holds what has come, until it has its final name
@@ -103,9 +109,10 @@ class Transfer:
                 "are you sure the host and port are right?",
                 "bad protocol",
             )
+        self.in_memory = self._loader.load_in_memory()
+        self._check_room(max(self.size, 0))
         self.header_seen = True
         self.io_ms = now.mono_ms
-        self.in_memory = self._loader.load_in_memory()
         what = "streamed RDB from master with EOF" if self._mark else f"{self.size} bytes from master"
         target = "to parser" if self.in_memory else "to disk"
         self._emit(Log(Level.NOTICE, f"MASTER <-> REPLICA sync: receiving {what} {target}"))
@@ -127,7 +134,25 @@ class Transfer:
                 self.behind = data[left:]
                 data = data[:left]
         self.read += len(data)
+        if self.read >= self._look_at:
+            self._look_at = self.read + limits.DISK_LOOK_BYTES
+            self._check_room(0)
         return self._to_loader(data) if self.in_memory else self._to_file(data)
+
+    def _check_room(self, wanted: int) -> None:
+        """Raise TransferError for a payload that is too large, or for which the disk has no room."""
+        if max(wanted, self.read) > limits.MAX_PAYLOAD:
+            raise TransferError(
+                f"The payload of the master is larger than {limits.MAX_PAYLOAD} bytes, more than can be loaded here",
+                "the payload is too large",
+            )
+        room = None if self.in_memory else self._loader.disk_room()
+        if room is not None and room < wanted + limits.DISK_RESERVE:
+            raise TransferError(
+                f"No room on the disk for the payload of the master: {room} bytes are free, {wanted or 'more'} are "
+                f"wanted and {limits.DISK_RESERVE} have to stay, with {self.read} bytes of the payload received",
+                "no room on the disk",
+            )
 
     def _to_file(self, data: bytes) -> bool:
         if not self._mark:

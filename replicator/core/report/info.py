@@ -3,13 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import Protocol
 
 from replicator import __version__
-from replicator.core.replication.primary import Link, LinkState
-
-if TYPE_CHECKING:
-    from replicator.core.node import Node
+from replicator.core.clients.listing import Clients
+from replicator.core.clients.pubsub import PubSub
+from replicator.core.clients.roll import Roll
+from replicator.core.clients.tracking import Tracker
+from replicator.core.clients.waiting import Waiting
+from replicator.core.command_table.statistics import Statistics
+from replicator.core.command_table.table import Table
+from replicator.core.config.config import Config
+from replicator.core.execution.calling import Calling
+from replicator.core.execution.connections import Connections
+from replicator.core.execution.transfers import Transfers
+from replicator.core.keyspace.database import Keyspace
+from replicator.core.keyspace.eviction import Evictor
+from replicator.core.now import Now
+from replicator.core.persistence.append_only import AppendOnly
+from replicator.core.persistence.loads import Loads
+from replicator.core.persistence.snapshots import Snapshots
+from replicator.core.replication.history import History
+from replicator.core.replication.outgoing import Outgoing
+from replicator.core.replication.primary import Link, LinkState, Primary
+from replicator.core.replication.replica import Replica
+from replicator.core.report.counters import Counters
+from replicator.core.roles.applying import Applying
+from replicator.core.roles.failover import Failover
+from replicator.core.roles.shutdown import Shutdown
+from replicator.core.scripting.state import Scripting
+from replicator.core.surroundings import REDIS_VERSION, Surroundings
+from replicator.core.turn import Turn
 
 _FIRST = ("server", "clients", "memory", "persistence", "stats", "replication", "cpu", "modules")
 _DEFAULT = (*_FIRST, "errorstats", "cluster", "keyspace")
@@ -18,7 +43,68 @@ _ALL = (*_FIRST, "commandstats", "errorstats", "latencystats", "cluster", "keysp
 Fields = list[tuple[str, object]]
 
 
-def render(node: Node, sections: list[str]) -> bytes:
+class Cluster(Protocol):
+    """The cluster that the node is a member of (membership.py)."""
+
+    def connections(self) -> int:
+        """How many there are to and from its other nodes."""
+
+
+@dataclass(slots=True)
+class Sources:
+    """The parts of a node of which INFO tells."""
+
+    turn: Turn
+    config: Config
+    surroundings: Surroundings
+    started: Now
+    run_id: str
+    keyspace: Keyspace
+    evictor: Evictor
+    table: Table
+    statistics: Statistics
+    calling: Calling
+    counters: Counters
+    roll: Roll
+    waiting: Waiting
+    connections: Connections
+    pubsub: PubSub
+    tracker: Tracker
+    scripting: Scripting
+    history: History
+    outgoing: Outgoing
+    primary: Primary
+    replica: Replica
+    clients: Clients
+    snapshots: Snapshots
+    append_only: AppendOnly
+    loads: Loads
+    applying: Applying
+    failover: Failover
+    shutdown: Shutdown
+    transfers: Transfers
+    cluster: Cluster | None = None
+
+    def info(self, sections: list[str]) -> bytes:
+        """INFO's text."""
+        return render(self, sections)
+
+    def overheads(self) -> dict[str, int]:
+        """Bytes in buffers outside the keyspace, as MEMORY STATS names them."""
+        links = self.primary.links
+        clients = [session for session in self.roll.sessions.values() if session.conn not in links]
+        return {
+            "replication.backlog": self.primary.buffer_memory,
+            "clients.slaves": sum(link.pending for link in links.values()),
+            "clients.normal": sum(session.pending_output + session.decoder.pending for session in clients),
+            "cluster.links": 0,
+            "aof.buffer": 0,
+            "lua.caches": self.scripting.memory_used,
+            "functions.caches": sum(map(len, self.scripting.library_codes())),
+        }
+
+
+def render(of: Sources, sections: list[str]) -> bytes:
     """The text of these sections (none: the default ones)."""
     wanted: list[str] = []
     for name in sections or ["default"]:
@@ -28,9 +114,9 @@ def render(node: Node, sections: list[str]) -> bytes:
         section = _SECTIONS.get(name)
         if section is not None:
             title, fields = section
-            lines = [f"{key}:{value}" for key, value in fields(node)]
+            lines = [f"{key}:{value}" for key, value in fields(of)]
             parts.append("\r\n".join([f"# {title}", *lines, ""]))
-    return "\r\n".join(parts).encode("utf-8", "replace")
+    return "\r\n".join(parts).encode("utf-8", "surrogateescape")
 
 
 def human(size: int) -> str:
@@ -45,69 +131,69 @@ def human(size: int) -> str:
     return f"{value:.2f}P"
 
 
-def _server(node: Node) -> Fields:
-    uptime = (node.turn.now.mono_ms - node.started.mono_ms) // 1000
-    ends_ms = node.handover.shutdown_deadline
-    ending = [] if ends_ms is None else [("shutdown_in_milliseconds", max(0, ends_ms - node.turn.now.mono_ms))]
+def _server(of: Sources) -> Fields:
+    uptime = (of.turn.now.mono_ms - of.started.mono_ms) // 1000
+    ends_ms = of.shutdown.deadline_ms
+    ending = [] if ends_ms is None else [("shutdown_in_milliseconds", max(0, ends_ms - of.turn.now.mono_ms))]
     return [
-        ("redis_version", node.redis_version),
+        ("redis_version", REDIS_VERSION),
         ("redis_git_sha1", "00000000"),
         ("redis_git_dirty", 0),
         ("redis_build_id", "0"),
-        ("redis_mode", "standalone" if node.cluster is None else "cluster"),
+        ("redis_mode", "standalone" if of.cluster is None else "cluster"),
         ("replicator_version", __version__),
-        ("os", node.surroundings.system),
+        ("os", of.surroundings.system),
         ("arch_bits", 64),
         ("monotonic_clock", "POSIX clock_gettime"),
         ("multiplexing_api", "epoll"),
-        ("process_id", node.surroundings.pid),
+        ("process_id", of.surroundings.pid),
         ("process_supervised", "no"),
-        ("run_id", node.run_id),
-        ("tcp_port", node.config["port"] or node.config["tls-port"]),
-        ("server_time_usec", node.turn.now.unix_ms * 1000),
+        ("run_id", of.run_id),
+        ("tcp_port", of.config["port"] or of.config["tls-port"]),
+        ("server_time_usec", of.turn.now.unix_ms * 1000),
         ("uptime_in_seconds", uptime),
         ("uptime_in_days", uptime // 86400),
-        ("hz", node.config["hz"]),
-        ("configured_hz", node.config["hz"]),
-        ("lru_clock", node.turn.now.unix_ms // 1000 & 0xFFFFFF),
-        ("executable", node.surroundings.executable),
-        ("config_file", node.surroundings.config_file),
+        ("hz", of.config["hz"]),
+        ("configured_hz", of.config["hz"]),
+        ("lru_clock", of.turn.now.unix_ms // 1000 & 0xFFFFFF),
+        ("executable", of.surroundings.executable),
+        ("config_file", of.surroundings.config_file),
         ("io_threads_active", 0),
         *ending,
     ]
 
 
-def _clients(node: Node) -> Fields:
-    links = len(node.primary.links)
-    tracking = sum(session.tracking is not None for session in node.sessions.values())
-    biggest_in, biggest_out = node.services.traffic.largest()
+def _clients(of: Sources) -> Fields:
+    links = len(of.primary.links)
+    tracking = sum(session.tracking is not None for session in of.roll.sessions.values())
+    biggest_in, biggest_out = of.counters.traffic.largest()
     return [
-        ("connected_clients", len(node.sessions) - links + (node.following.session is not None)),
-        ("cluster_connections", 0 if node.cluster is None else len(node.cluster.bus.links.by_conn)),
-        ("maxclients", node.config["maxclients"]),
+        ("connected_clients", len(of.roll.sessions) - links + (of.applying.session is not None)),
+        ("cluster_connections", 0 if of.cluster is None else of.cluster.connections()),
+        ("maxclients", of.config["maxclients"]),
         ("client_recent_max_input_buffer", biggest_in),
         ("client_recent_max_output_buffer", biggest_out),
-        ("blocked_clients", len(node.executor.blocked)),
+        ("blocked_clients", len(of.waiting.blocked)),
         ("tracking_clients", tracking),
-        ("clients_in_timeout_table", len(node.executor.timeouts)),
+        ("clients_in_timeout_table", len(of.waiting.timeouts)),
     ]
 
 
-def _memory(node: Node) -> Fields:
-    resident = node.surroundings.resident()
-    used = node.used_memory()
-    peak = node.services.peak_memory(used)
-    startup = node.evictor.baseline
-    replication = node.primary.buffer_memory
-    links = sum(link.pending for link in node.primary.links.values())
-    normal = sum(node.clients.memory(one) for one in node.clients.all() if node.clients.kind(one) != "slave")
-    overhead = startup + replication + links + normal + node.keyspace.tables_size()
+def _memory(of: Sources) -> Fields:
+    resident = of.surroundings.resident()
+    used = of.evictor.used_memory()
+    peak = of.evictor.peak = max(of.evictor.peak, used)
+    startup = of.evictor.baseline
+    replication = of.primary.buffer_memory
+    links = sum(link.pending for link in of.primary.links.values())
+    normal = sum(of.clients.memory(one) for one in of.clients.all() if of.clients.kind(one) != "slave")
+    overhead = startup + replication + links + normal + of.keyspace.tables_size()
     dataset = max(0, used - overhead)
-    scripting = node.scripting
+    scripting = of.scripting
     code, libraries = scripting.scripts_size(), sum(map(len, scripting.library_codes()))
     machine = scripting.memory_used
-    system = node.surroundings.memory
-    maxmemory = node.config["maxmemory"]
+    system = of.surroundings.memory
+    maxmemory = of.config["maxmemory"]
     # Of the allocator the process knows what the system counts as its memory, and its own estimate.
     return [
         ("used_memory", used),
@@ -141,7 +227,7 @@ def _memory(node: Node) -> Fields:
         ("used_memory_scripts_human", human(code + libraries)),
         ("maxmemory", maxmemory),
         ("maxmemory_human", human(maxmemory)),
-        ("maxmemory_policy", node.config["maxmemory-policy"]),
+        ("maxmemory_policy", of.config["maxmemory-policy"]),
         ("allocator_frag_ratio", f"{resident / used if used else 1:.2f}"),
         ("allocator_frag_bytes", resident - used),
         ("allocator_rss_ratio", "1.00"),
@@ -164,12 +250,12 @@ def _memory(node: Node) -> Fields:
     ]
 
 
-def _persistence(node: Node) -> Fields:
-    snapshots = node.snapshots
+def _persistence(of: Sources) -> Fields:
+    snapshots = of.snapshots
     running = snapshots.running
-    loading = node.loading
+    loading = of.loads.loading
     saving = running is not None and not running.diskless and not running.rewrite
-    current = (node.turn.now.mono_ms - running.started_ms) // 1000 if running is not None and saving else -1
+    current = (of.turn.now.mono_ms - running.started_ms) // 1000 if running is not None and saving else -1
     fields: Fields = [
         ("loading", int(loading is not None and not loading.asynchronous)),
         ("async_loading", int(loading is not None and loading.asynchronous)),
@@ -178,7 +264,7 @@ def _persistence(node: Node) -> Fields:
         ("current_cow_size_age", 0),
         ("current_fork_perc", "0.00"),
         ("current_save_keys_processed", 0),
-        ("current_save_keys_total", 0 if running is None else sum(map(len, node.keyspace.databases))),
+        ("current_save_keys_total", 0 if running is None else sum(map(len, of.keyspace.databases))),
         ("rdb_changes_since_last_save", snapshots.changes),
         ("rdb_bgsave_in_progress", int(running is not None and not running.rewrite)),
         ("rdb_last_save_time", snapshots.last_save_s),
@@ -189,13 +275,13 @@ def _persistence(node: Node) -> Fields:
         ("rdb_last_cow_size", snapshots.last_cow),
         ("rdb_last_load_keys_expired", snapshots.last_keys_expired),
         ("rdb_last_load_keys_loaded", snapshots.last_keys_loaded),
-        *node.append_only.fields(),
+        *of.append_only.fields(),
         ("module_fork_in_progress", 0),
         ("module_fork_last_cow_size", 0),
-        *node.append_only.size_fields(),
+        *of.append_only.size_fields(),
     ]
     if loading is not None:
-        elapsed = max(1, node.turn.now.mono_ms - loading.started_ms)
+        elapsed = max(1, of.turn.now.mono_ms - loading.started_ms)
         total = loading.size or loading.read
         left = max(0, total - loading.read)
         fields += [
@@ -209,15 +295,15 @@ def _persistence(node: Node) -> Fields:
     return fields
 
 
-def _stats(node: Node) -> Fields:
-    keyspace = node.keyspace
-    primary = node.primary
-    totals = node.services.traffic.totals()
-    rates = [f"{rate:.2f}" for rate in node.services.traffic.kbps]
+def _stats(of: Sources) -> Fields:
+    keyspace = of.keyspace
+    primary = of.primary
+    totals = of.counters.traffic.totals()
+    rates = [f"{rate:.2f}" for rate in of.counters.traffic.kbps]
     return [
-        ("total_connections_received", node.connections.received_total),
-        ("total_commands_processed", node.executor.total_commands),
-        ("instantaneous_ops_per_sec", node.services.ops_per_second),
+        ("total_connections_received", of.connections.received_total),
+        ("total_commands_processed", of.calling.total),
+        ("instantaneous_ops_per_sec", of.counters.ops_per_second),
         ("total_net_input_bytes", totals.input),
         ("total_net_output_bytes", totals.output),
         ("total_net_repl_input_bytes", totals.replication_input),
@@ -226,7 +312,7 @@ def _stats(node: Node) -> Fields:
         ("instantaneous_output_kbps", rates[1]),
         ("instantaneous_input_repl_kbps", rates[2]),
         ("instantaneous_output_repl_kbps", rates[3]),
-        ("rejected_connections", node.connections.rejected_total),
+        ("rejected_connections", of.connections.rejected_total),
         ("sync_full", primary.sync_full),
         ("sync_partial_ok", primary.sync_partial_ok),
         ("sync_partial_err", primary.sync_partial_err),
@@ -240,23 +326,27 @@ def _stats(node: Node) -> Fields:
         ("current_eviction_exceeded_time", 0),
         ("keyspace_hits", keyspace.hits),
         ("keyspace_misses", keyspace.misses),
-        *node.services.subscription_fields(),
-        ("latest_fork_usec", node.snapshots.last_fork_us),
-        ("total_forks", node.snapshots.total_forks),
-        ("migrate_cached_sockets", len(node.transfers.lines)),
-        ("slave_expires_tracked_keys", len(node.keyspace.own_volatile)),
+        ("pubsub_channels", len(of.pubsub.channels)),
+        ("pubsub_patterns", len(of.pubsub.patterns)),
+        ("pubsubshard_channels", len(of.pubsub.shard_channels)),
+        ("latest_fork_usec", of.snapshots.last_fork_us),
+        ("total_forks", of.snapshots.total_forks),
+        ("migrate_cached_sockets", len(of.transfers.lines)),
+        ("slave_expires_tracked_keys", len(of.keyspace.own_volatile)),
         ("active_defrag_hits", 0),
         ("active_defrag_misses", 0),
         ("active_defrag_key_hits", 0),
         ("active_defrag_key_misses", 0),
         ("total_active_defrag_time", 0),
         ("current_active_defrag_time", 0),
-        *node.services.tracking_fields(),
+        ("tracking_total_keys", len(of.tracker.readers)),
+        ("tracking_total_items", of.tracker.items),
+        ("tracking_total_prefixes", len(of.tracker.prefixes)),
         ("unexpected_error_replies", 0),
-        ("total_error_replies", sum(node.executor.errors.values())),
+        ("total_error_replies", sum(of.calling.errors.values())),
         ("dump_payload_sanitizations", 0),
-        ("total_reads_processed", node.connections.reads),
-        ("total_writes_processed", node.executor.writes),
+        ("total_reads_processed", of.connections.reads),
+        ("total_writes_processed", of.roll.writes),
         ("io_threaded_reads_processed", 0),
         ("io_threaded_writes_processed", 0),
         ("reply_buffer_shrinks", 0),
@@ -264,28 +354,28 @@ def _stats(node: Node) -> Fields:
     ]
 
 
-def _link(node: Node, link: Link) -> str:
-    lag = (node.turn.now.mono_ms - link.acked_ms) // 1000 if link.state is LinkState.ONLINE else 0
+def _link(of: Sources, link: Link) -> str:
+    lag = (of.turn.now.mono_ms - link.acked_ms) // 1000 if link.state is LinkState.ONLINE else 0
     return (
         f"ip={link.announced_host or link.host},port={link.announced_port},state={link.state.shown},"
         f"offset={link.acked},lag={lag}"
     )
 
 
-def replication_fields(node: Node) -> Fields:
+def replication_fields(of: Sources) -> Fields:
     """The fields of the section Replication."""
-    offset = node.outgoing.offset()
-    history, replica, primary = node.history, node.replica, node.primary
+    offset = of.outgoing.offset()
+    history, replica, primary = of.history, of.replica, of.primary
     fields: Fields = [("role", "slave" if replica.active else "master")]
     if replica.active:
-        silent = -1 if not replica.up else (node.turn.now.mono_ms - replica.last_io_ms) // 1000
+        silent = -1 if not replica.up else (of.turn.now.mono_ms - replica.last_io_ms) // 1000
         fields += [
             ("master_host", replica.primary_host),
             ("master_port", replica.primary_port),
             ("master_link_status", "up" if replica.up else "down"),
             ("master_last_io_seconds_ago", silent),
             ("master_sync_in_progress", int(replica.syncing)),
-            ("slave_read_repl_offset", offset + len(node.following.unapplied) if replica.resumable else 0),
+            ("slave_read_repl_offset", offset + len(of.applying.unapplied) if replica.resumable else 0),
             ("slave_repl_offset", offset if replica.resumable else 0),
         ]
         if replica.syncing:
@@ -295,29 +385,29 @@ def replication_fields(node: Node) -> Fields:
                 ("master_sync_read_bytes", read),
                 ("master_sync_left_bytes", size - read if size >= 0 else -1),
                 ("master_sync_perc", f"{100 * read / size if size > 0 else 0:.2f}"),
-                ("master_sync_last_io_seconds_ago", (node.turn.now.mono_ms - replica.transfer.io_ms) // 1000),
+                ("master_sync_last_io_seconds_ago", (of.turn.now.mono_ms - replica.transfer.io_ms) // 1000),
             ]
         if not replica.up:
-            fields.append(("master_link_down_since_seconds", (node.turn.now.mono_ms - replica.down_since_ms) // 1000))
+            fields.append(("master_link_down_since_seconds", (of.turn.now.mono_ms - replica.down_since_ms) // 1000))
         fields += [
-            ("slave_priority", node.config["replica-priority"]),
-            ("slave_read_only", int(node.config["replica-read-only"])),
-            ("replica_announced", int(node.config["replica-announced"])),
+            ("slave_priority", of.config["replica-priority"]),
+            ("slave_read_only", int(of.config["replica-read-only"])),
+            ("replica_announced", int(of.config["replica-announced"])),
         ]
     fields.append(("connected_slaves", len(primary.links)))
-    if node.config["min-replicas-to-write"] and node.config["min-replicas-max-lag"]:
-        good = primary.good_replicas(node.turn.now, node.config["min-replicas-max-lag"])
+    if of.config["min-replicas-to-write"] and of.config["min-replicas-max-lag"]:
+        good = primary.good_replicas(of.turn.now, of.config["min-replicas-max-lag"])
         fields.append(("min_slaves_good_slaves", good))
-    fields += [(f"slave{number}", _link(node, link)) for number, link in enumerate(primary.links.values())]
+    fields += [(f"slave{number}", _link(of, link)) for number, link in enumerate(primary.links.values())]
     window = history.window
     fields += [
-        ("master_failover_state", node.handover.state.value),
+        ("master_failover_state", of.failover.state.value),
         ("master_replid", history.id),
         ("master_replid2", history.id2),
         ("master_repl_offset", offset),
         ("second_repl_offset", history.second_limit),
         ("repl_backlog_active", int(window is not None)),
-        ("repl_backlog_size", node.config["repl-backlog-size"]),
+        ("repl_backlog_size", of.config["repl-backlog-size"]),
         ("repl_backlog_first_byte_offset", 0 if window is None else window.start + 1),
         ("repl_backlog_histlen", 0 if window is None else len(window)),
     ]
@@ -328,8 +418,8 @@ def replication_fields(node: Node) -> Fields:
     return fields
 
 
-def _cpu(node: Node) -> Fields:
-    system, user, child_system, child_user = node.surroundings.cpu_seconds()
+def _cpu(of: Sources) -> Fields:
+    system, user, child_system, child_user = of.surroundings.cpu_seconds()
     return [
         ("used_cpu_sys", f"{system:.6f}"),
         ("used_cpu_user", f"{user:.6f}"),
@@ -340,13 +430,13 @@ def _cpu(node: Node) -> Fields:
     ]
 
 
-def _commandstats(node: Node) -> Fields:
+def _commandstats(of: Sources) -> Fields:
     fields: Fields = []
-    for command in node.executor.commands.values():
+    for command in of.table.commands.values():
         for entry in (command, *command.subcommands.values()):
             calls = entry.calls - (entry.full_name == "info" and entry.calls > 0)  # a call counts when it is over
             if calls or entry.rejected or entry.failed:
-                usec = node.statistics.measured[entry.full_name].total_usec
+                usec = of.statistics.measured[entry.full_name].total_usec
                 per_call = usec / calls if calls else 0
                 fields.append(
                     (
@@ -358,28 +448,28 @@ def _commandstats(node: Node) -> Fields:
     return fields
 
 
-def _latencystats(node: Node) -> Fields:
-    if not node.config["latency-tracking"]:
+def _latencystats(of: Sources) -> Fields:
+    if not of.config["latency-tracking"]:
         return []
-    shares = node.config["latency-tracking-info-percentiles"]
+    shares = of.config["latency-tracking-info-percentiles"]
     return [
         (
             f"latency_percentiles_usec_{name}",
             ",".join(f"p{share:g}={one.percentile(share):.3f}" for share in shares),
         )
-        for name, one in node.statistics.ordered().items()
+        for name, one in of.statistics.ordered().items()
         if one.calls
     ]
 
 
-def _errorstats(node: Node) -> Fields:
-    return [(f"errorstat_{code}", f"count={count}") for code, count in sorted(node.executor.errors.items())]
+def _errorstats(of: Sources) -> Fields:
+    return [(f"errorstat_{code}", f"count={count}") for code, count in sorted(of.calling.errors.items())]
 
 
-def _keyspace(node: Node) -> Fields:
+def _keyspace(of: Sources) -> Fields:
     fields: Fields = []
-    now = node.keyspace.now_ms
-    for db in node.keyspace.databases:
+    now = of.keyspace.now_ms
+    for db in of.keyspace.databases:
         if len(db):
             left = [when - now for when in db.expires.values()] if len(db.expires) < 10_000 else []
             average = max(0, sum(left) // len(left)) if left else 0
@@ -387,11 +477,11 @@ def _keyspace(node: Node) -> Fields:
     return fields
 
 
-def _nothing(node: Node) -> Fields:
+def _nothing(of: Sources) -> Fields:
     return []
 
 
-_SECTIONS: dict[str, tuple[str, Callable[[Node], Fields]]] = {
+_SECTIONS: dict[str, tuple[str, Callable[[Sources], Fields]]] = {
     "server": ("Server", _server),
     "clients": ("Clients", _clients),
     "memory": ("Memory", _memory),
@@ -403,6 +493,6 @@ _SECTIONS: dict[str, tuple[str, Callable[[Node], Fields]]] = {
     "commandstats": ("Commandstats", _commandstats),
     "errorstats": ("Errorstats", _errorstats),
     "latencystats": ("Latencystats", _latencystats),
-    "cluster": ("Cluster", lambda node: [("cluster_enabled", int(node.cluster is not None))]),
+    "cluster": ("Cluster", lambda of: [("cluster_enabled", int(of.cluster is not None))]),
     "keyspace": ("Keyspace", _keyspace),
 }

@@ -8,14 +8,14 @@ Source: valkey.io, "WAITAOF"; tried against Valkey 9.1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-
-from replicator.core.clients.session import Blocked, Session
+from replicator.core.clients.session import Blocked, Session, Wait
+from replicator.core.clients.waiting import Waiting
 from replicator.core.command_table.context import PENDING
 from replicator.core.errors import CommandError
 from replicator.core.persistence.append_only import AppendOnly
 from replicator.core.replication.primary import LinkState, Primary
 from replicator.core.replication.replica import Replica
+from replicator.core.roles.acknowledgements import Acknowledgements
 from replicator.core.turn import Turn
 from replicator.core.wire import reply
 
@@ -29,24 +29,16 @@ class Durability:
         append_only: AppendOnly,
         primary: Primary,
         replica: Replica,
-        *,
-        blocked: Callable[[], Iterable[Session]],
-        park: Callable[[Session, Blocked], None],
-        unblock: Callable[[Session, bytes], None],
-        position: Callable[[Session], int],
-        ask_acks: Callable[[], None],
+        waiting: Waiting,
+        acknowledgements: Acknowledgements,
     ) -> None:
-        """blocked: who waits for whatever. position: the offset behind a client's last write. ask_acks: ask all
-        replicas for an ACK now."""
         self._turn = turn
         self._append_only = append_only
         self._primary = primary
         self._replica = replica
-        self._blocked = blocked
-        self._park = park
-        self._unblock = unblock
-        self._position = position
-        self._ask_acks = ask_acks
+        self._waiting = waiting
+        self._acknowledgements = acknowledgements
+        acknowledgements.on_change.append(self.changed)
         append_only.durable = self.more
         replica.durable_offset = self._durable_here
 
@@ -76,13 +68,13 @@ class Durability:
             )
         if local and not self._append_only.journal.takes:
             raise CommandError("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.")
-        position = self._position(session)
+        position = self._acknowledgements.position_of(session)
         counts = self._counts(position)
         if (counts[0] >= local and counts[1] >= replicas) or session.deny_blocking:
             return _pair(counts)
         deadline = self._turn.now.mono_ms + timeout_ms if timeout_ms else None
         blocked = Blocked(
-            "durable",
+            Wait.DURABLE,
             session.argv,
             session.command,
             deadline,
@@ -91,10 +83,10 @@ class Durability:
             wanted=replicas,
             local=local,
         )
-        self._park(session, blocked)
+        self._waiting.park(session, blocked)
         self._append_only.watched = True
         if replicas:
-            self._ask_acks()
+            self._acknowledgements.ask()
         return PENDING
 
     def more(self) -> None:
@@ -105,13 +97,13 @@ class Durability:
 
     def changed(self) -> None:
         """More is durable here or on a replica."""
-        for session in list(self._blocked()):
+        for session in list(self._waiting.blocked):
             blocked = session.blocked
-            if blocked is None or blocked.kind != "durable":
+            if blocked is None or blocked.kind is not Wait.DURABLE:
                 continue
             counts = self._counts(blocked.position)
             if counts[0] >= blocked.local and counts[1] >= blocked.wanted:
-                self._unblock(session, _pair(counts))
+                self._waiting.unblock(session, _pair(counts))
             else:
                 self._append_only.watched = True
 

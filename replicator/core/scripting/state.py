@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha1
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from replicator.core import limits
 from replicator.core.errors import CommandError, CountedError
@@ -78,16 +78,25 @@ class Library:
     functions: dict[bytes, Function]
 
 
+class Libraries(NamedTuple):
+    """A set of libraries, and all their functions by name in lower case."""
+
+    libraries: dict[bytes, Library]
+    functions: dict[bytes, Function]
+
+
 class Scripting:
     """The node's scripts and functions (server.scripting). host: the node, see api.Host."""
 
-    def __init__(self, host: api.Host, version: str = "7.0.15") -> None:
-        self.host = host
+    host: api.Host  # told when the node stands: it needs this to be made
+
+    def __init__(self, version: str = "7.0.15") -> None:
         self.version = version
         self.scripts: dict[bytes, Script] = {}  # by sha1 in lower-case hex
         self.libraries: dict[bytes, Library] = {}
         self.functions: dict[bytes, Function] = {}  # by name in lower case: FCALL does not mind the case
         self.running: Run | None = None
+        self.lenient = False  # DEBUG SET-DISABLE-DENY-SCRIPTS
         self.on_slow: api.OnSlow | None = None
         self._by_body: dict[bytes, Script] = {}
         self._engine: Engine | None = None
@@ -328,9 +337,28 @@ class Scripting:
         """The libraries' codes, for snapshots and FUNCTION DUMP."""
         return [library.code for library in self.libraries.values()]
 
+    def built_libraries(self, codes: Iterable[bytes]) -> Libraries:
+        """The libraries of a snapshot, compiled; ours stay. Raises ScriptError, which names the library."""
+        before = self.libraries, self.functions
+        self.libraries, self.functions = {}, {}
+        code = b""
+        try:
+            for code in codes:
+                self._restore_one(code, replace=False)
+            return Libraries(self.libraries, self.functions)
+        except ScriptError as problem:
+            shown = _shown(code[:100].split(b"\n", 1)[0])
+            raise ScriptError(f"library '{shown}': {str(problem).removeprefix('ERR ')}") from None
+        finally:
+            self.libraries, self.functions = before
+
+    def adopt_libraries(self, built: Libraries) -> None:
+        """These in place of ours."""
+        self.libraries, self.functions = built
+
     def load_libraries(self, codes: Iterable[bytes]) -> None:
         """The libraries of a snapshot in place of ours. Raises ScriptError, and ours stay."""
-        self.restore_libraries(codes, flush=True, replace=False)
+        self.adopt_libraries(self.built_libraries(codes))
 
     def restore_libraries(self, codes: Iterable[bytes], *, flush: bool, replace: bool) -> None:
         """FUNCTION RESTORE: all of them or, with a ScriptError, none."""

@@ -14,10 +14,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from replicator.core.sentinel.links import Link
+from replicator.core.sentinel.link import Link
 
 
 @dataclass(frozen=True, slots=True)

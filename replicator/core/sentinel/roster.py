@@ -8,7 +8,8 @@ from ipaddress import ip_address
 from replicator.core import limits
 from replicator.core.sentinel.belief import Address, FailoverState, Instance, Peer, Primary, Reconf, Replica
 from replicator.core.sentinel.bulletin import NOTICE, WARNING, Bulletin
-from replicator.core.sentinel.links import Link, Links
+from replicator.core.sentinel.link import Link
+from replicator.core.sentinel.links import Links
 from replicator.core.sentinel.settings import Settings
 from replicator.core.sentinel.store import Store
 from replicator.core.turn import Turn

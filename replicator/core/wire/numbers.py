@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 INT64_MIN = -(2**63)
 INT64_MAX = 2**63 - 1
@@ -19,6 +20,22 @@ def parse_int(data: bytes) -> int | None:
     if b"%d" % value != data or not INT64_MIN <= value <= INT64_MAX:
         return None
     return value
+
+
+_LEADING_INT = re.compile(rb"[ \t\n\v\f\r]*([+-]?[0-9]+)")
+
+
+def c_int(data: bytes) -> int:
+    """What C's atoi makes of it: the digits that it begins with, as an int of 32 bits; 0 if there are none."""
+    found = _LEADING_INT.match(data)
+    if found is None:
+        return 0
+    digits = found[1]
+    if len(digits) > 20:
+        value = INT64_MIN if digits[:1] == b"-" else INT64_MAX
+    else:
+        value = max(INT64_MIN, min(INT64_MAX, int(digits)))
+    return (value + 2**31) % 2**32 - 2**31
 
 
 def parse_float(data: bytes) -> float | None:

@@ -42,7 +42,7 @@ def bulk(data: bytes) -> bytes:
 
 def simple(text: str) -> bytes:
     """A simple string (+text); text must hold no line ends."""
-    return b"+%b\r\n" % text.encode()
+    return b"+%b\r\n" % text.encode("utf-8", "surrogateescape")
 
 
 def error(text: str | bytes) -> bytes:

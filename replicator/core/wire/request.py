@@ -57,12 +57,13 @@ class RequestDecoder:
     far (the offset arithmetic of a replication stream hangs on it), `pending` those of the unfinished one.
     """
 
-    __slots__ = ("_reader", "consumed", "error", "max_bulk", "trusted", "unfinished")
+    __slots__ = ("_reader", "consumed", "copied", "error", "max_bulk", "trusted", "unfinished")
 
     def __init__(self, *, trusted: bool = True) -> None:
         self._reader = hiredis.Reader()
         self.unfinished: CarefulDecoder | None = None  # holds the frame that is not whole yet
         self.consumed = 0
+        self.copied = 0  # bytes that the way through both decoders has copied or looked through again
         self.error: str | None = None
         self.max_bulk = limits.MAX_BULK  # proto-max-bulk-len
         self.trusted = trusted  # not yet authenticated clients are held to small requests
@@ -171,7 +172,13 @@ class RequestDecoder:
         """feed, for everything: unfinished, unusual, inline, not canonical. fast: hiredis may take the whole ones."""
         batch: list[Argv] = []
         rest = data
+        allowed = limits.DECODER_COPIES * len(data)
         while rest and self.error is None:
+            allowed -= len(rest)
+            self.copied += len(rest)
+            if allowed < 0:  # both decoders in turns: what is left goes through the careful one in one pass
+                rest = self._carefully(rest, batch, one=False)
+                continue
             plain = fast and self.unfinished is None and rest[:1] == b"*"
             if plain and not _MANY.search(rest) and not _pushes_many(rest):
                 used = self._fast(rest, batch)
@@ -366,13 +373,24 @@ class CarefulDecoder:
         self._position = self._scanned = end + 2
         return True
 
+    def _find(self, mark: bytes) -> int:
+        """Where the line that begins here ends, or -1. A line with a NUL never ends: stock looks for it as C does."""
+        begin = max(self._scanned, self._position)
+        end = self._buffer.find(mark, begin)
+        nul = self._buffer.find(b"\0", begin, len(self._buffer) if end < 0 else end)
+        if nul < 0:
+            if end < 0:
+                self._scanned = len(self._buffer)
+            return end
+        self._scanned = nul
+        return -1
+
     def _line(self, too_long: str) -> bytes | None:
         """The line that begins here, without its CRLF, consumed; None: not whole yet."""
-        end = self._buffer.find(b"\r", max(self._scanned, self._position))
+        end = self._find(b"\r")
         if (len(self._buffer) if end < 0 else end) - self._position > limits.MAX_INLINE:
             raise ProtocolError(too_long)
         if end < 0:
-            self._scanned = len(self._buffer)
             return None
         if len(self._buffer) < end + 2:
             self._scanned = end
@@ -383,11 +401,10 @@ class CarefulDecoder:
         return line
 
     def _inline(self) -> Argv | None:
-        end = self._buffer.find(b"\n", max(self._scanned, self._position))
+        end = self._find(b"\n")
         if (len(self._buffer) if end < 0 else end) - self._position > limits.MAX_INLINE:
             raise ProtocolError("too big inline request")  # whole or not, so that it does not hang on the reads
         if end < 0:
-            self._scanned = len(self._buffer)
             return None
         line = bytes(memoryview(self._buffer)[self._position : end])
         self._size += end + 1 - self._position
@@ -407,7 +424,8 @@ def _protocol_int(data: bytes) -> int | None:
 
 
 _ESCAPES = {0x6E: 0x0A, 0x72: 0x0D, 0x74: 0x09, 0x62: 0x08, 0x61: 0x07}
-_SPACE = b" \n\r\t\x0b\x0c\x00"
+_BLANK = b" \n\r\t\x0b\x0c"  # before a word, and behind a closing quote
+_END = b" \n\r\t"  # of a word
 _HEX = b"0123456789abcdefABCDEF"
 
 
@@ -417,21 +435,22 @@ def split_words(line: bytes) -> Argv | None:
     Double quotes know \\xHH and \\n \\r \\t \\b \\a, single quotes only \\'. A closing quote must end its word.
     """
     words: Argv = []
+    line = line.partition(b"\0")[0]  # which ends a string of C's
     position, length = 0, len(line)
     while True:
-        while position < length and line[position] in _SPACE:
+        while position < length and line[position] in _BLANK:
             position += 1
         if position >= length:
             return words
         word = bytearray()
-        while position < length and line[position] not in _SPACE:
+        while position < length and line[position] not in _END:
             mark = line[position]
             if mark not in b"\"'":
                 word.append(mark)
                 position += 1
                 continue
             end = _quoted(line, position + 1, mark, word)
-            if end is None or (end < length and line[end] not in _SPACE):
+            if end is None or (end < length and line[end] not in _BLANK):
                 return None
             position = end
             break

@@ -73,7 +73,7 @@ MakeNode = Callable[[Config, Random, Surroundings], Node]
 def seen(node: Node) -> Seen:
     """What the node would say of itself in INFO (observe.seen_by), without a turn of its own."""
     history, primary, replica = node.history, node.primary, node.replica
-    offset = node.replication_offset()  # brings the history up to it
+    offset = node.outgoing.offset()  # brings the history up to it
     online, lag_s = 0, None
     for link in primary.links.values():
         if link.state is LinkState.ONLINE:

@@ -28,10 +28,6 @@ _TITLES = {
     "partial_syncs": "partial resynchronizations",
 }
 
-# An answer may have been under way for so long when the node that gave it was ended.
-_UNDER_WAY_MS = 250
-
-
 def judge(outcomes: Sequence[Outcome]) -> None:
     """Fills in the expectations of one scenario's outcomes (one per variant)."""
     by_name = {one.variant: one for one in outcomes}
@@ -132,14 +128,16 @@ def _other(check: str, wanted: Any, outcome: Outcome) -> tuple[str, str, str, bo
 def oldest_lost_ms(outcome: Outcome) -> int | None:
     """How long the oldest lost write had been confirmed when its node was next killed or lost power (or the play ended:
     then nothing excuses it)."""
-    ends = [one for one in outcome.history.milestones if one.kind in ("kill", "power-loss")]
+    ends = [one for one in outcome.history.milestones if one.kind in ("kill", "power-loss", "unsynced")]
     ages = []
-    over = max((one.end_ms or 0 for one in outcome.history.operations), default=0)
+    operations = outcome.history.operations
+    over = max((one.end_ms or 0 for one in operations), default=0)
+    asked = {(one.client, one.key, one.value): one.invoke_ms for one in operations}
     for lost in outcome.verdict.lost:
         confirmed = lost.acknowledged_at_ms
-        later = [
-            one.at_ms for one in ends if one.node == lost.acknowledged_by and one.at_ms >= confirmed - _UNDER_WAY_MS
-        ]
+        # Its answer may have been under way when the node that gave it was ended.
+        begun = asked.get((lost.client, lost.key, lost.value), confirmed)
+        later = [one.at_ms for one in ends if one.node == lost.acknowledged_by and one.at_ms >= begun]
         ages.append(max(0, min(later, default=over) - confirmed))
     return max(ages, default=None)
 

@@ -147,16 +147,16 @@ def test_keys_go_before_a_transaction_or_a_script_and_never_within() -> None:
     world.settle(2000)
     for number in range(3):
         primary.call("SET", f"old{number}", "x" * 100_000)
-    used = primary.node.used_memory()
+    used = primary.node.evictor.used_memory()
     primary.call("CONFIG", "SET", "maxmemory", used + 50_000, "maxmemory-policy", "allkeys-lru")
     primary.pipeline([("MULTI",), ("SET", "a", "x" * 100_000), ("SET", "b", "x" * 100_000), ("EXEC",)])
-    begin = primary.node.replication_offset()
+    begin = primary.node.outgoing.offset()
     primary.pipeline([("MULTI",), ("SET", "c", "x" * 10), ("SET", "d", "x" * 10), ("EXEC",)])
     first = [line[:7] for line in primary.stream_since(begin)]
     assert first[-4:] == ["MULTI", "SET c x", "SET d x", "EXEC"]
     assert {line[:3] for line in first[:-4]} == {"DEL"}
     primary.call("SET", "e", "x" * 200_000)
-    begin = primary.node.replication_offset()
+    begin = primary.node.outgoing.offset()
     primary.call(
         "EVAL", "redis.call('set', 'f', 1) redis.call('set', 'g', string.rep('x', 200000)) redis.call('set', 'h', 1)", 0
     )

@@ -124,7 +124,7 @@ def test_resetstat_and_rewrite_do_their_work() -> None:
     config = Config(store)
     config.load(store.text or "")
     node, called = node_with(config), list[str]()
-    node.server.services = SimpleNamespace(reset_statistics=lambda: called.append("reset"))
+    node.server.counters = SimpleNamespace(reset=lambda: called.append("reset"))
     config.assign("port", 2)
     assert node.call("CONFIG", "RESETSTAT") == b"OK"
     assert node.call("CONFIG", "REWRITE") == b"OK"

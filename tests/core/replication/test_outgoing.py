@@ -106,15 +106,18 @@ def test_a_closed_sink_has_what_came_before_and_gets_nothing_more() -> None:
     assert not world.outgoing.feeding
 
 
-def test_a_primarys_bytes_go_verbatim_into_the_window_and_to_a_log() -> None:
+def test_a_primarys_bytes_go_verbatim_into_the_window_and_a_log_is_told_what_they_did() -> None:
     world = World()
     world.history.open_window(1 << 16)
     world.outgoing.open(world.to_log)
     begin = world.outgoing.offset()
     world.outgoing.verbatim(b"*1\r\n$4\r\nPING\r\n")
     assert world.outgoing.offset() == begin + 14
-    assert world.log == b"*1\r\n$4\r\nPING\r\n"
+    assert not world.log
     assert not world.window
+    world.record((0, SET))
+    world.outgoing.flush()
+    assert world.log == SELECT0 + encode(tuple(SET))
 
 
 def test_who_wrote_learns_its_place_when_the_stream_is_flushed() -> None:

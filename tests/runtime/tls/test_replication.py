@@ -73,8 +73,7 @@ def test_the_same_without_tls_shows_everything(tmp_path: Path) -> None:
         assert telling in heard
 
 
-@pytest.mark.parametrize("side", ["replica", "primary"])
-@pytest.mark.parametrize("fault", ["wrong", "expired"])
+@pytest.mark.parametrize(("side", "fault"), [("replica", "expired"), ("primary", "wrong")])
 def test_a_wrong_or_expired_certificate_is_told_on_both_sides_and_tried_again_until_it_is_right(
     side: str, fault: str, tmp_path: Path, papers: Papers, other_papers: Papers
 ) -> None:

@@ -22,7 +22,7 @@ from replicator.core.command_table.context import Context
 from replicator.core.command_table.registry import READONLY, command
 from replicator.core.errors import NOT_AN_INTEGER, SYNTAX, CommandError
 from replicator.core.keyspace.index import Index
-from replicator.core.keyspace.values import Kind
+from replicator.core.keyspace.kinds import Kind
 from replicator.core.wire import reply
 from replicator.core.wire.glob import Matcher, matcher
 from replicator.core.wire.numbers import parse_int

@@ -1,7 +1,7 @@
 """CONFIG: read, change and save the configuration of a running node.
 
 The node provides server.config (core/config/config.py, whose errors are CommandErrors) and
-server.services.reset_statistics().
+server.counters.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def config_set(ctx: Client, argv: list[bytes]) -> bytes:
 )
 def config_resetstat(ctx: Client, argv: list[bytes]) -> bytes:
     """CONFIG RESETSTAT"""
-    ctx.server.services.reset_statistics()
+    ctx.server.counters.reset()
     return reply.OK
 
 

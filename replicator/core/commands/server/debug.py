@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from replicator.core import limits
 from replicator.core.command_table.registry import ADMIN, LOADING, NO_SCRIPT, STALE, command
 from replicator.core.commands.parts import Client
 from replicator.core.effects import Exit, Level, Log, Sleep
 from replicator.core.errors import NO_SUCH_KEY, NOT_AN_INTEGER, CommandError
 from replicator.core.keyspace.digest import digest_keyspace, digest_value
 from replicator.core.keyspace.encoding import encoding
+from replicator.core.keyspace.serialize import neutral_value
 from replicator.core.wire import reply
 from replicator.core.wire.glob import matcher
 from replicator.core.wire.numbers import parse_float, parse_int
-from replicator.core.wire.rdb import RdbError
+from replicator.core.wire.rdb import RdbError, dump_payload
 
 
 def _integer(text: bytes) -> int:
@@ -23,10 +25,15 @@ def _integer(text: bytes) -> int:
     return value
 
 
+_LONGEST_SLEEP = 2**63 / 1_000_000  # seconds
+
+
 def _sleep(ctx: Client, argv: list[bytes]) -> bytes:
     seconds = parse_float(argv[2]) or 0.0
+    if not 0 < seconds < _LONGEST_SLEEP:  # what the system refuses to sleep for, stock does not sleep for at all
+        return reply.OK
     ctx.server.turn.emit(Sleep(int(seconds * 1_000_000)))
-    ctx.keyspace.late_ms += max(0, int(seconds * 1000))
+    ctx.keyspace.late_ms += int(seconds * 1000)
     if not ctx.deny_blocking:
         ctx.keyspace.catch_up()
     return reply.OK
@@ -41,11 +48,11 @@ def _digest_value(ctx: Client, argv: list[bytes]) -> bytes:
 
 
 def _populate(ctx: Client, argv: list[bytes]) -> bytes:
-    count = _integer(argv[2])
-    if count < 0:
-        raise CommandError(NOT_AN_INTEGER)
+    count = parse_int(argv[2])
     prefix = argv[3] if len(argv) > 3 else b"key"
-    size = _integer(argv[4]) if len(argv) > 4 else 0
+    size = parse_int(argv[4]) if len(argv) > 4 else 0
+    if count is None or count < 0 or size is None or not 0 <= size <= limits.MAX_BULK:
+        raise CommandError("ERR value is out of range, must be positive")
     db = ctx.db
     for number in range(count):
         key = b"%b:%d" % (prefix, number)
@@ -66,7 +73,7 @@ def _object(ctx: Client, argv: list[bytes]) -> bytes:
     if value is None:
         raise CommandError(NO_SUCH_KEY)
     name = encoding(ctx.keyspace, value, ctx.server.config).decode()
-    size = ctx.server.services.serialized_length(value)
+    size = len(dump_payload(*neutral_value(value))) - 11
     idle = ctx.server.evictor.use_of(ctx.db.index, argv[2])[0] or 0
     text = f"Value at:0x{id(value) & 0:x} refcount:1 encoding:{name} serializedlength:{size} lru:0"
     text += f" lru_seconds_idle:{idle}"
@@ -81,7 +88,7 @@ def _reload(ctx: Client, argv: list[bytes]) -> bytes:
     if not flags <= {b"nosave", b"noflush", b"merge"}:
         raise CommandError("ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.")
     try:
-        ctx.server.services.reload(save=b"nosave" not in flags, flush=b"noflush" not in flags, merge=b"merge" in flags)
+        ctx.server.reload.reload(save=b"nosave" not in flags)
     except RdbError as problem:
         raise CommandError(f"ERR Error trying to load the RDB dump, check server logs: {problem}") from None
     ctx.replicate_nothing()
@@ -107,12 +114,12 @@ def _change_id(ctx: Client, argv: list[bytes]) -> bytes:
 
 
 def _active_expire(ctx: Client, argv: list[bytes]) -> bytes:
-    ctx.server.services.active_expire = argv[2] != b"0"
+    ctx.server.expiry.active = argv[2] != b"0"
     return reply.OK
 
 
 def _lenient_scripts(ctx: Client, argv: list[bytes]) -> bytes:
-    ctx.server.services.lenient_scripts = (parse_int(argv[2]) or 0) != 0
+    ctx.server.scripting.lenient = (parse_int(argv[2]) or 0) != 0
     return reply.OK
 
 
@@ -176,12 +183,15 @@ def _error(ctx: Client, argv: list[bytes]) -> bytes:
 
 
 def _match(ctx: Client, argv: list[bytes]) -> bytes:
-    matcher(b"*" * _integer(argv[2]))(b"a" * _integer(argv[3]))
+    stars, letters = _integer(argv[2]), _integer(argv[3])
+    if not (0 <= stars <= limits.MAX_INLINE and 0 <= letters <= limits.MAX_INLINE):
+        raise CommandError("ERR value is out of range")
+    matcher(b"*" * stars)(b"a" * letters)
     return reply.OK
 
 
 def _skip_checksum(ctx: Client, argv: list[bytes]) -> bytes:
-    ctx.server.services.skip_checksum = argv[2] != b"0"
+    ctx.server.loads.skip_checksum = argv[2] != b"0"
     return reply.OK
 
 

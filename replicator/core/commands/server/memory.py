@@ -93,7 +93,7 @@ def _overheads(ctx: Client) -> dict[str, int]:
         "lua.caches": 0,
         "functions.caches": 0,
     }
-    counted.update(ctx.server.services.memory_overheads())
+    counted.update(ctx.server.report.overheads())
     return counted
 
 
@@ -181,7 +181,7 @@ def memory_doctor(ctx: Client, argv: list[bytes]) -> bytes:
         text = _NOTHING_TO_SAY
     else:
         findings = _HIGH_PEAK if evictor.peak > used * 1.5 else ""
-        replicas = ctx.server.services.memory_overheads().get("clients.slaves", 0)
+        replicas = ctx.server.report.overheads().get("clients.slaves", 0)
         if replicas > 10 * 1024 * 1024:
             findings += _BIG_BUFFERS
         text = f"Sam, I detected a few issues in this instance memory implants:\n\n{findings}" if findings else _HEALTHY

@@ -29,18 +29,18 @@ def _replicaof(ctx: Client, argv: list[bytes]) -> bytes:
     server = ctx.server
     if server.config["cluster-enabled"]:
         raise CommandError("ERR REPLICAOF not allowed in cluster mode.")
-    if server.orders.handover_running():
+    if server.failover.running:
         raise CommandError("ERR REPLICAOF not allowed while failing over.")
     host, port = argv[1], argv[2]
     if host.lower() == b"no" and port.lower() == b"one":
-        server.orders.promote(ctx)
+        server.role.promote(ctx)
         return reply.OK
     if ctx.conn in server.primary.links:
         raise CommandError("ERR Command is not valid when client is a replica.")
     number = parse_int(port)
     if number is None or not 0 <= number <= 65535:
         raise CommandError("ERR Invalid master port")
-    same: bool = server.orders.follow(ctx, host.decode("utf-8", "replace"), number)
+    same = server.role.follow(ctx, _host(host), number)
     return b"+OK Already connected to specified master\r\n" if same else reply.OK
 
 
@@ -75,7 +75,7 @@ def role(ctx: Client, argv: list[bytes]) -> bytes:
     offset = server.history.end
     replica = server.replica
     if replica.active:
-        host, state = replica.primary_host.encode(), replica.state.shown.encode()
+        host, state = replica.primary_host.encode("utf-8", "surrogateescape"), replica.state.shown.encode()
         return b"*5\r\n$5\r\nslave\r\n$%d\r\n%b\r\n:%d\r\n$%d\r\n%b\r\n:%d\r\n" % (
             len(host), host, replica.primary_port, len(state), state, offset if replica.up else -1,
         )  # fmt: skip
@@ -124,11 +124,11 @@ def _sync(ctx: Client, argv: list[bytes]) -> bytes:
         asked_id = argv[1].decode("ascii", "replace").lower()  # of ids the case does not matter
         offset = parse_int(argv[2])
         if offset is None:
-            server.orders.log_wrong_offset(ctx)
+            server.syncing.log_wrong_offset(ctx)
             raise CommandError(NOT_AN_INTEGER)
         position = offset - 1
         failover = len(argv) > 3 and argv[3].lower() == b"failover"
-    server.orders.synchronize(ctx, asked_id, position, failover=failover, old=len(argv) == 1)
+    server.syncing.synchronize(ctx, asked_id, position, failover=failover, old=len(argv) == 1)
     return PENDING
 
 
@@ -146,7 +146,7 @@ def replconf(ctx: Client, argv: list[bytes]) -> bytes:
     """REPLCONF option value [option value ...]"""
     if len(argv) % 2 == 0:
         raise CommandError(SYNTAX)
-    link = ctx.server.orders.link_of(ctx)
+    link = ctx.server.syncing.link_of(ctx)
     if len(argv) == 3 and argv[1] in (b"ACK", b"ack"):  # every second, from each replica
         return _ack(ctx, link, argv[2])
     if len(argv) == 5 and argv[1].lower() == b"ack" and argv[3].lower() == b"fack":
@@ -166,7 +166,7 @@ def replconf(ctx: Client, argv: list[bytes]) -> bytes:
                 raise CommandError(
                     f"ERR REPLCONF ip-address provided by replica instance is too long: {len(value)} bytes"
                 )
-            link.announce(host=value.decode("utf-8", "replace"))
+            link.announce(host=_host(value))
         elif name == b"capa":
             link.capabilities |= {b"eof": 1, b"psync2": 2}.get(value.lower(), 0)
             if value.lower() == b"rdb11":  # our own replicas say so; others ignore what they do not know
@@ -211,7 +211,7 @@ def _ack(ctx: Client, link: Link, value: bytes) -> bytes:
         return PENDING
     position = parse_int(value)
     if position is not None:
-        ctx.server.orders.acknowledged(link, position)
+        ctx.server.acknowledgements.acknowledged(link, position)
     return PENDING
 
 
@@ -243,7 +243,7 @@ def wait(ctx: Client, argv: list[bytes]) -> bytes:
         raise CommandError("ERR timeout is not an integer or out of range")
     if timeout < 0:
         raise CommandError("ERR timeout is negative")
-    answer: bytes = ctx.server.handover.wait(ctx, wanted, timeout)
+    answer = ctx.server.acknowledgements.wait(ctx, wanted, timeout)
     return answer
 
 
@@ -283,17 +283,22 @@ def failover(ctx: Client, argv: list[bytes]) -> bytes:
             port = parse_int(argv[at + 2])
             if port is None:
                 raise CommandError(NOT_AN_INTEGER)
-            target = (argv[at + 1].decode("utf-8", "replace"), port)
+            target = (_host(argv[at + 1]), port)
             at += 3
         elif word == b"force" and not force:
             force = True
             at += 1
         else:
             raise CommandError(SYNTAX)
-    handover = ctx.server.handover
+    failover = ctx.server.failover
     answer: bytes
     if abort:
-        answer = handover.abort_failover()
+        answer = failover.abort()
         return answer
-    answer = handover.failover(target, timeout, force=force)
+    answer = failover.begin(target, timeout, force=force)
     return answer
+
+
+def _host(host: bytes) -> str:
+    """The name of a host, in whatever bytes it was given; it ends at a NUL, as a string of C's does."""
+    return host.partition(b"\0")[0].decode("utf-8", "surrogateescape")

@@ -35,7 +35,7 @@ GROUP = "server"
 def info(ctx: Client, argv: list[bytes]) -> bytes:
     """INFO [section [section ...]]"""
     sections = [word.decode("utf-8", "replace").lower() for word in argv[1:]]
-    return reply.verbatim(ctx.server.services.info(sections), ctx.resp3)
+    return reply.verbatim(ctx.server.report.info(sections), ctx.resp3)
 
 
 @command(
@@ -50,7 +50,7 @@ def info(ctx: Client, argv: list[bytes]) -> bytes:
 )
 def save(ctx: Client, argv: list[bytes]) -> bytes:
     """SAVE"""
-    answer: bytes = ctx.server.handover.save(ctx)
+    answer = ctx.server.saving.save(ctx)
     return answer
 
 
@@ -117,15 +117,15 @@ def shutdown(ctx: Client, argv: list[bytes]) -> bytes:
     known = {b"nosave", b"save", b"now", b"force", b"abort"}
     if not set(words) <= known or (b"save" in words and b"nosave" in words):
         raise CommandError(SYNTAX)
-    handover = ctx.server.handover
+    ending = ctx.server.shutdown
     answer: bytes
     if b"abort" in words:
         if len(words) > 1:
             raise CommandError(SYNTAX)
-        answer = handover.abort_shutdown()
+        answer = ending.abort()
         return answer
     if ctx.deny_blocking:
         raise CommandError("ERR SHUTDOWN without NOW or ABORT isn't allowed for DENY BLOCKING client")
     save: bool | None = True if b"save" in words else (False if b"nosave" in words else None)
-    handover.shutdown(ctx, save=save, now=b"now" in words, force=b"force" in words)
+    ending.begin(ctx, save=save, now=b"now" in words, force=b"force" in words)
     return PENDING

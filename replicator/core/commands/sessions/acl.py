@@ -297,9 +297,9 @@ def acl_dryrun(ctx: Client, argv: list[bytes]) -> bytes:
         raise CommandError(f"ERR User '{argv[2].decode('utf-8', 'surrogateescape')}' not found")
     words = argv[3:]
     found = ctx.server.table.resolve(words)
-    if found is None or found.subcommands:
+    if found is None or (found.subcommands and len(words) > 1):
         raise CommandError(f"ERR Command '{words[0].decode('utf-8', 'surrogateescape')}' not found")
-    if not found.least <= len(words) <= found.most:
+    if not found.least <= len(words) <= found.most or (found.subcommands and found.name != "command"):
         raise CommandError(f"ERR wrong number of arguments for '{found.full_name}' command")
     denial = user.denial(found, words)
     return reply.OK if denial is None else reply.bulk(denial.dry_text().encode("utf-8", "surrogateescape"))

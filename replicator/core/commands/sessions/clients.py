@@ -122,7 +122,7 @@ def client_list(ctx: Client, argv: list[bytes]) -> bytes:
         ids = [number for word in argv[3:] if (number := parse_int(word)) is not None]
         if len(ids) < len(argv) - 3:
             raise CommandError("ERR Invalid client ID")
-        found = [session for id in ids if (session := ctx.server.sessions.get(id)) is not None]
+        found = [session for id in ids if (session := ctx.server.roll.by_id.get(id)) is not None]
         return _text([clients.line(session, ctx) for session in found], ctx)
     if option == b"type" and len(argv) == 4:
         kind = _kind(argv[3])
@@ -226,7 +226,7 @@ def _options(ctx: Client, argv: list[bytes]) -> dict[str, Any]:
         elif option == b"laddr":
             found["local_address"] = value.decode("utf-8", "surrogateescape")
         elif option == b"user":
-            if not ctx.server.clients.has_user(value):
+            if value not in ctx.server.users.users:
                 raise CommandError(f"ERR No such user '{value.decode('utf-8', 'surrogateescape')}'")
             found["user"] = value
         elif option == b"maxage":
@@ -301,7 +301,7 @@ def client_pause(ctx: Client, argv: list[bytes]) -> bytes:
     now = ctx.server.turn.now.mono_ms
     if timeout > (1 << 63) - 1 - now:
         raise CommandError("ERR timeout is out of range")
-    ctx.server.handover.pause(now + timeout, everything=mode == b"all")
+    ctx.server.pauses.pause(now + timeout, everything=mode == b"all")
     return reply.OK
 
 
@@ -314,7 +314,7 @@ def client_pause(ctx: Client, argv: list[bytes]) -> bytes:
 )
 def client_unpause(ctx: Client, argv: list[bytes]) -> bytes:
     """CLIENT UNPAUSE"""
-    ctx.server.handover.unpause()
+    ctx.server.pauses.unpause()
     return reply.OK
 
 
@@ -381,7 +381,7 @@ def client_unblock(ctx: Client, argv: list[bytes]) -> bytes:
     number = parse_int(argv[2])
     if number is None:
         raise CommandError(NOT_AN_INTEGER)
-    session = ctx.server.sessions.get(number)
+    session = ctx.server.roll.by_id.get(number)
     done = session is not None and ctx.server.clients.unblock(session, error=how == b"error")
     return reply.ONE if done else reply.ZERO
 

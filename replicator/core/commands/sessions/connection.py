@@ -5,6 +5,7 @@ from __future__ import annotations
 from replicator.core.command_table.registry import ALLOW_BUSY, FAST, LOADING, NO_AUTH, NO_SCRIPT, STALE, command
 from replicator.core.commands.parts import Client
 from replicator.core.errors import SYNTAX, CommandError
+from replicator.core.surroundings import REDIS_VERSION
 from replicator.core.wire import reply
 from replicator.core.wire.numbers import parse_int
 
@@ -132,7 +133,7 @@ def hello(ctx: Client, argv: list[bytes]) -> bytes:
         reply.bulk(b"server"),
         reply.bulk(b"redis"),
         reply.bulk(b"version"),
-        reply.bulk(server.redis_version.encode()),
+        reply.bulk(REDIS_VERSION.encode()),
         reply.bulk(b"proto"),
         reply.integer(3 if ctx.resp3 else 2),
         reply.bulk(b"id"),
@@ -183,7 +184,13 @@ def reset(ctx: Client, argv: list[bytes]) -> bytes:
     """RESET"""
     if ctx.conn in ctx.server.primary.links:
         raise CommandError("ERR can only reset normal client connections")
-    ctx.server.orders.reset_session(ctx)
+    server = ctx.server
+    ctx.reset()
+    server.pubsub.drop(ctx)
+    server.tracker.disable(ctx)
+    server.monitors.remove(ctx)
+    server.users.greet(ctx)
+    ctx.regate()
     return b"+RESET\r\n"
 
 

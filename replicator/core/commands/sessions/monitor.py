@@ -6,6 +6,7 @@ from replicator.core.command_table.context import PENDING
 from replicator.core.command_table.registry import ADMIN, FAST, LOADING, NO_SCRIPT, READONLY, STALE, command
 from replicator.core.commands.parts import Client
 from replicator.core.errors import NOT_AN_INTEGER, CommandError
+from replicator.core.surroundings import REDIS_VERSION
 from replicator.core.wire import reply
 from replicator.core.wire.numbers import parse_int
 
@@ -53,5 +54,5 @@ def lolwut(ctx: Client, argv: list[bytes]) -> bytes:
         # A stream and its echoes: each line follows the one above, a little later and a little fainter.
         levels = [9 - (column - 2 * row - offset) % 18 - row // (copies + 1) for column in range(40)]
         lines.append("".join(_RAMP[max(0, level)] for level in levels).rstrip())
-    text = "\n".join(lines) + f"\n\nRedis ver. {ctx.server.redis_version}\n"
+    text = "\n".join(lines) + f"\n\nRedis ver. {REDIS_VERSION}\n"
     return reply.verbatim(text.encode(), ctx.resp3)

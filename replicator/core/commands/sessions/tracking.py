@@ -13,7 +13,7 @@ def _redirect(ctx: Client, word: bytes) -> int:
     number = parse_int(word)
     if number is None:
         raise CommandError(NOT_AN_INTEGER)
-    if number not in ctx.server.sessions:
+    if number not in ctx.server.roll.by_id:
         raise CommandError("ERR The client ID you want redirect to does not exist")
     return number
 

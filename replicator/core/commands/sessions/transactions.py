@@ -25,7 +25,7 @@ def multi(ctx: Client, argv: list[bytes]) -> bytes:
     """MULTI"""
     if ctx.transaction is not None:
         raise CommandError("ERR MULTI calls can not be nested")
-    ctx.server.orders.begin_transaction(ctx)
+    ctx.begin_transaction()
     return reply.OK
 
 
@@ -44,13 +44,13 @@ def exec_(ctx: Client, argv: list[bytes]) -> bytes:
     if ctx.transaction is None:
         raise CommandError("ERR EXEC without MULTI")
     if ctx.transaction.aborted:
-        ctx.server.orders.end_transaction(ctx)
+        ctx.end_transaction()
         raise CommandError("EXECABORT Transaction discarded because of previous errors.")
     expired = any(db.is_past(key) and not db.watched[key][ctx] for db, key in ctx.watching)
     if ctx.dirty_watch or expired:
-        ctx.server.orders.end_transaction(ctx)
+        ctx.end_transaction()
         return ctx.null_array
-    answer: bytes = ctx.server.orders.execute_transaction(ctx)
+    answer = ctx.server.transactions.execute(ctx)
     ctx.keyspace.catch_up()
     return answer
 
@@ -69,7 +69,7 @@ def discard(ctx: Client, argv: list[bytes]) -> bytes:
     """DISCARD"""
     if ctx.transaction is None:
         raise CommandError("ERR DISCARD without MULTI")
-    ctx.server.orders.end_transaction(ctx)
+    ctx.end_transaction()
     return reply.OK
 
 
@@ -112,5 +112,5 @@ def watch(ctx: Client, argv: list[bytes]) -> bytes:
 )
 def unwatch(ctx: Client, argv: list[bytes]) -> bytes:
     """UNWATCH"""
-    ctx.server.orders.unwatch(ctx)
+    ctx.unwatch()
     return reply.OK

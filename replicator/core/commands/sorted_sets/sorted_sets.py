@@ -13,6 +13,7 @@ from replicator.core.commands.keys.scan import EMPTY_SCAN, parse_cursor, scan_re
 from replicator.core.errors import SYNTAX, CommandError
 from replicator.core.keyspace.database import NOTIFY_GENERIC, NOTIFY_SORTED_SET, Database
 from replicator.core.keyspace.sorted_set import SortedSet
+from replicator.core.limits import MAX_RANDOM_MEMBERS
 from replicator.core.wire import reply
 from replicator.core.wire.numbers import INT64_MAX, format_float, parse_float, parse_int
 
@@ -379,6 +380,8 @@ def _random_count(argv: list[bytes]) -> tuple[int, bool]:
     if len(argv) > 4 or (len(argv) == 4 and not with_scores):
         raise CommandError(SYNTAX)
     if with_scores and not -INT64_MAX // 2 <= count <= INT64_MAX // 2:
+        raise CommandError("ERR value is out of range")
+    if count < -MAX_RANDOM_MEMBERS:
         raise CommandError("ERR value is out of range")
     return count, with_scores
 

@@ -65,6 +65,15 @@ local function missing(_, name)
   error("Script attempted to access nonexistent global variable '" .. tostring(name) .. "'", 2)
 end
 
+-- For globals: `server` is what Valkey calls `redis`, and its snapshots may bring libraries that say so. Found only
+-- when it is looked for: a script that lists its globals finds those of Redis.
+local function missing_but_server(world)
+  return function(_, name)
+    if name == 'server' then return world.redis end
+    error("Script attempted to access nonexistent global variable '" .. tostring(name) .. "'", 2)
+  end
+end
+
 local function next_shown(...)
   local t, key = ...
   if type(t) ~= 'table' then bad_type(1, 'next', 'table', select('#', ...), t) end
@@ -167,14 +176,33 @@ local function check_pattern(pattern)
   if items > MOST_ITEMS then error('pattern too complex', 3) end
 end
 
+-- Patterns that cannot raise an error of their own, whatever they meet: they need no pcall. Forgotten when there are
+-- many.
+local harmless, known = {}, 0
+
+local function look_at(pattern)
+  if type(pattern) ~= 'string' or #pattern > 100 then return end
+  local rest = gsub(pattern, '%%[^bf%d]', '')
+  if find(rest, '[%%%[]') then return end
+  local captures, paired = gsub(rest, '[^()]', '')
+  repeat captures, paired = gsub(captures, '%(%)', '') until paired == 0
+  if captures ~= '' or #rest > 30 then return end
+  if known >= 500 then harmless, known = {}, 0 end
+  harmless[pattern], known = true, known + 1
+end
+
 local function find_shown(...)
-  local _, pattern, _, plain = ...
+  local text, pattern, from, plain = ...
+  if from == nil and harmless[pattern] and type(text) == 'string' then return find(text, pattern, 1, plain) end
+  look_at(pattern)
   if type(pattern) == 'string' and #pattern > MOST_ITEMS and not plain then check_pattern(pattern) end
   return outcome_of('find', rawpcall(find, ...))
 end
 
 local function match_shown(...)
-  local _, pattern = ...
+  local text, pattern, from = ...
+  if harmless[pattern] and type(text) == 'string' and from == nil then return match(text, pattern) end
+  look_at(pattern)
   if type(pattern) == 'string' and #pattern > MOST_ITEMS then check_pattern(pattern) end
   return outcome_of('match', rawpcall(match, ...))
 end
@@ -213,6 +241,8 @@ end
 -- In C it appends copy by copy, however many and however short, and nothing can end that.
 local function rep_shown(...)
   local text, times = ...
+  local short = type(times) == 'number' and times >= 0 and times <= 1000
+  if short and type(text) == 'string' then return rep(text, times) end
   local count = tonumber(times)
   if type(text) == 'number' then text = tostring(text) end
   if type(text) ~= 'string' or count == nil then return outcome_of('rep', rawpcall(rep, ...)) end
@@ -230,6 +260,7 @@ end
 local function unpack_shown(...)
   local t, first, last = ...
   if type(t) == 'table' then
+    if first == nil and last == nil and #t < 7990 then return rawunpack(t) end
     first, last = first == nil and 1 or tonumber(first), last == nil and #t or tonumber(last)
     if first and last then
       if int32(last) - int32(first) >= 8000 then error('too many results to unpack', 2) end

@@ -6,7 +6,7 @@ WORLDS = r"""-- globals --------------------------------------------------------
 local function world(api_table)
   local real = {}
   local shown, guard = readonly(real)
-  local real_meta = { __index = missing }
+  local real_meta = { __index = missing_but_server(real) }
   rawsetmetatable(real, real_meta)
   shown_as[real_meta] = false
   shown_as[guard] = library({ __index = missing })
@@ -248,7 +248,10 @@ function engine.start()
   local load_missing = { __index = missing }
   rawsetmetatable(load_api, load_missing)
   shown_as[load_missing] = false
-  local load_real = rawsetmetatable({ redis = library(load_api) }, load_missing)
+  local load_world = { redis = library(load_api) }
+  local load_guard = { __index = missing_but_server(load_world) }
+  shown_as[load_guard] = false
+  local load_real = rawsetmetatable(load_world, load_guard)
 
   function engine.load(chunk)
     registered = {}

@@ -238,16 +238,16 @@ def test_a_monitor_sees_its_own_commands_behind_their_replies_and_touches_no_key
     client.read()
     assert client.send("GET", "a") is None
     assert client.read() == []
-    assert not client.node.node.monitors
+    assert not client.node.node.monitors.sessions
 
 
 def test_without_monitors_the_fast_path_is_open_again(client: LocalClient) -> None:
     watcher = client.node.open()
-    before = client.node.node.executor.gate
+    before = client.node.node.gates.bits
     watcher.send("MONITOR")
-    assert client.node.node.executor.gate != before
+    assert client.node.node.gates.bits != before
     watcher.close()
-    assert client.node.node.executor.gate == before
+    assert client.node.node.gates.bits == before
 
 
 def test_lolwut_names_the_version(client: LocalClient) -> None:

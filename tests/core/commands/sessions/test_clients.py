@@ -245,5 +245,5 @@ def test_help_lists_every_subcommand(node: LocalNode) -> None:
         lines: Any = client.send(name, "HELP")
         assert isinstance(lines, list) and not isinstance(lines[0], hiredis.ReplyError)
         shown = " ".join(line.decode() for line in lines)
-        for sub in node.node.executor.commands[name.lower()].subcommands:
+        for sub in node.node.table.commands[name.lower()].subcommands:
             assert sub.upper() in shown
