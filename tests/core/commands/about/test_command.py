@@ -13,7 +13,7 @@ from tests.support import transcripts
 from tests.support.nodes import LocalNode
 from tests.support.stock import Wire, running
 
-LATER = {b"client|setinfo", b"client|no-touch"}
+LATER = {b"client|setinfo", b"client|no-touch", b"waitaof"}
 
 ANSWERS = """
     a> COMMAND COUNT x
