@@ -27,6 +27,7 @@ LAZY_COMMANDS = {
     "aof": ("replicator.aof_tool", "aof", "Look into append-only files."),
     "cluster": ("replicator.cluster_tool", "cluster", "Start and stop a cluster on this machine."),
     "explain": ("replicator.advice.cli", "explain", "Say what a running topology would lose, and why."),
+    "forecast": ("replicator.advice.cli", "forecast", "Play failures of a running topology a thousand times each."),
     "rdb": ("replicator.rdb_tool", "rdb", "Look into snapshot files."),
 }
 # What tools that look for redis-server's version find; the data formats and messages are those of this version.
