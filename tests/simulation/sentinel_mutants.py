@@ -22,7 +22,7 @@ SENTINEL_MUTANTS: tuple[tuple[str, str, Any, str, str, str, str], ...] = (
      "council"),
     ("the epoch goes back", "an older epoch is taken over from a hello", Election, "raise_epoch",
      "if epoch <= self._settings.current_epoch:", "if epoch == self._settings.current_epoch:", "council"),
-    ("believe older configurations", "a hello with an older configuration is believed", Discovery, "hello",
+    ("believe older configurations", "a hello with an older configuration is believed", Discovery, "_new_hello",
      "hello.config_epoch > primary.config_epoch", "hello.config_epoch != primary.config_epoch", "council"),
     ("ODOWN by one", "one Sentinel's opinion is enough to begin a failover", failover, "objectively_down",
      "count >= primary.quorum, count", "count >= 1, count", "lonely"),
