@@ -175,6 +175,8 @@ class Clients:
             answer = reply.error("UNBLOCKED client unblocked via CLIENT UNBLOCK")
         else:
             answer = blocked.on_timeout() if callable(blocked.on_timeout) else blocked.on_timeout
+            if blocked.command is not None:
+                blocked.command.failed += 1  # stock counts whoever is unblocked by a command
         self.waiting.unblock(session, answer)
         return True
 

@@ -42,7 +42,7 @@ class Wait(Enum):
     STREAM = "the end of a pause, before more of the primary's stream is applied"
 
 
-COUNTED_AT_END = (Wait.KEYS, Wait.REPLICAS)  # whose command counts as called when its waiting has ended
+FAILS_AT_END = (Wait.KEYS, Wait.REPLICAS)  # whose command counts as failed when its waiting ends with an error
 
 
 @dataclass(slots=True)
