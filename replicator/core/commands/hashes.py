@@ -33,11 +33,13 @@ def _set(value: Hash, field: bytes, content: bytes) -> bool:
     """Set one field; whether it is new."""
     before = value.get(field)
     value[field] = content
+    if value.kept is not None:
+        value.written(field, content)
     if before is None:
         if value.index is not None:
             value.index.add(field)
         return True
-    if len(before) > _LONG:
+    if len(before) > _LONG and value.kept is None:
         value.peak = OUTGROWN
     return False
 
