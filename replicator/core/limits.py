@@ -50,9 +50,16 @@ WINDOW_BLOCK = 64 * 1024
 PULL_BYTES = 128 * 1024
 # Different spellings of command names remembered for the fast look-up (GET, get, Get ...).
 MAX_SPELLINGS = 4096
-# Members that SRANDMEMBER, HRANDFIELD and ZRANDMEMBER repeat for one negative count: the reply is made in one turn and
-# in memory, however small the collection, so this is what others wait for: about half a second.
+# Members that SRANDMEMBER, HRANDFIELD and ZRANDMEMBER repeat for one negative count inside MULTI or a script: there the
+# reply is made in one turn and in memory, however small the collection, so this is what others wait for: a second.
 MAX_RANDOM_MEMBERS = 1 << 20
+# Elsewhere a longer reply is made in parts of so many members or bytes, whichever come first: a few milliseconds' work.
+PART_MEMBERS = 8192
+PART_BYTES = 128 * 1024
+# No further part is made for a client while more than this of its output waits in the driver.
+PARTS_AHEAD_BYTES = 256 * 1024
+# Clients that are looked at in one turn for whether a part can be made for them.
+PARTS_LOOKED_AT = 64
 # Output that waits in the driver for one connection before its requests are left unread: a client that never reads its
 # replies stops being served here. Large, because client libraries write a whole pipeline before they read any of its
 # replies.

@@ -13,6 +13,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from replicator.core.clients.listing import Clients
+from replicator.core.clients.long_answers import LongAnswers
 from replicator.core.clients.memory import Memory
 from replicator.core.clients.monitors import Monitors
 from replicator.core.clients.output import Output
@@ -108,10 +109,10 @@ class Node:
     __slots__ = (
         "_handlers", "acknowledgements", "admission", "append_only", "applying", "calling", "clients", "cluster",
         "config", "connections", "counters", "cron", "cron_ms", "durability", "evictor", "executor", "expiry",
-        "failover", "gates", "held", "history", "journal", "keyspace", "loads", "memory", "monitors", "outgoing",
-        "output", "pauses", "peers", "primary", "pubsub", "random", "replica", "report", "role", "roll", "run_id",
-        "saving", "scripting", "server", "shutdown", "snapshots", "statistics", "surroundings", "syncing", "table",
-        "tracker", "transfers", "turn", "users", "waiting",
+        "failover", "gates", "held", "history", "journal", "keyspace", "loads", "long_answers", "memory", "monitors",
+        "outgoing", "output", "pauses", "peers", "primary", "pubsub", "random", "replica", "report", "role", "roll",
+        "run_id", "saving", "scripting", "server", "shutdown", "snapshots", "statistics", "surroundings", "syncing",
+        "table", "tracker", "transfers", "turn", "users", "waiting",
     )  # fmt: skip
 
     def __init__(self, config: Config, chance: Random, surroundings: Surroundings | None = None) -> None:
@@ -182,6 +183,8 @@ class Node:
         self.pubsub = PubSub()
         roll.on_gone.append(self.pubsub.drop)
         self.output = Output(turn, config, roll, self.clients, primary)
+        self.long_answers = LongAnswers(turn, config, self.waiting, self.output.weigh)
+        roll.on_gone.append(self.long_answers.drop)
         self.tracker = Tracker(config, self.keyspace, roll, self._is_loading)
 
     def _make_snapshots(self) -> None:
@@ -320,7 +323,10 @@ class Node:
             pauses=self.pauses, failover=self.failover, shutdown=self.shutdown, report=self.report,
             counters=self.counters, transfers=self.transfers, cluster=self.cluster,
         )  # fmt: skip
-        self.roll.open(self.server, weigh=self.output.weigh, wait_for_keys=self.waiting.wait_for_keys)
+        self.roll.open(
+            self.server, weigh=self.output.weigh, wait_for_keys=self.waiting.wait_for_keys,
+            send_parts=self.long_answers.begin,
+        )  # fmt: skip
         self._limit_memory()
         self.users.install()
         self.statistics.install(config)
@@ -412,6 +418,8 @@ class Node:
         self.expiry.advance()
         self.waiting.expire(now.mono_ms)
         self.loads.advance()
+        if self.long_answers.due_ms is not None:
+            self.long_answers.advance()
         if self.transfers.lines:
             self.transfers.advance(now)
         if self.replica.active:
@@ -439,6 +447,8 @@ class Node:
         # Asked after every turn: only those are asked further of whom it is known that they wait for something.
         soonest = self.cron_ms
         if self.waiting.timeouts and (other := self.waiting.next_timeout()) is not None and other < soonest:
+            soonest = other
+        if (other := self.long_answers.due_ms) is not None and other < soonest:
             soonest = other
         if (load := self.loads.loading) is not None and (other := load.resume_ms) is not None and other < soonest:
             soonest = other

@@ -10,7 +10,8 @@ from typing import Any
 import hiredis
 
 from replicator.core.command_table.registry import REGISTRY
-from replicator.core.events import Received
+from replicator.core.events import OutputPending, Received
+from replicator.core.limits import PARTS_AHEAD_BYTES
 from tests.fuzz.steps import Steps
 from tests.fuzz.target import INTERESTING, Target, mutated
 from tests.support.nodes import LocalNode
@@ -21,6 +22,7 @@ NUMBERS = (
     *(b"-2147483649", b"4294967296", b"9223372036854775807", b"-9223372036854775808", b"9223372036854775808"),
     *(b"1.5", b"-0", b"1e309", b"nan", b"inf", b"-inf", b"(1", b"[a", b"+", b"-", b"1-1", b"$", b">", b"*", b"9" * 400),
 )
+_TAKING_MS = 5  # for so long a client takes what it is sent
 WORDS = tuple(
     (
         b"GET SET NX XX EX PX EXAT KEEPTTL COUNT MATCH LIMIT BY ASC DESC STORE WITHSCORES WITHVALUES REV BYSCORE "
@@ -146,7 +148,7 @@ class Room:
 
 
 def say(node: LocalNode, data: bytes) -> None:
-    """Bytes of a new client, in two reads, then time, then its end."""
+    """Bytes of a new client, in two reads; it takes what comes for a while, then nothing; then its end."""
     client = node.open()
     half = len(data) // 3
     try:
@@ -154,7 +156,12 @@ def say(node: LocalNode, data: bytes) -> None:
             if piece and not client.closed and node.exit_code is None:
                 with Steps(len(piece)):
                     node.handle(Received(client.conn, piece))
+        for _ in range(_TAKING_MS):  # each is a turn of its own, and an answer in parts a part in each
+            if node.exit_code is None:
+                with Steps(1000):
+                    node.advance(1)
         if node.exit_code is None:
+            node.handle(OutputPending(client.conn, PARTS_AHEAD_BYTES + 1))  # it takes no more
             with Steps(1000):
                 node.advance(150)
         _read(client)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.runtime.test_append_only_crash import wait_ready
 from tests.support.brood import Brood
-from tests.support.servers import Server, until
+from tests.support.servers import Server, servers, until
 from tests.support.stock import Wire, binary, free_port
 
 LIBRARY = "#!lua name=lib\nredis.register_function('f', function(keys) return redis.call('SET', keys[1], 'fn') end)"
@@ -351,3 +351,26 @@ def test_waitaof_counts_what_is_durable_on_the_other_engine(primary: str, replic
     assert "numlocal is set but appendonly is disabled" in str(first.call("WAITAOF", 1, 0, 1))
     second.kill()
     first.kill()
+
+
+@pytest.mark.parametrize("engine", ["ours", "redis7"])
+@pytest.mark.parametrize("policy", ["always", "everysec", "no"])
+def test_debug_aof_flush_sleep_delays_what_writes_and_nothing_else(engine: str, policy: str, tmp_path: Path) -> None:
+    if engine == "redis7" and binary("redis7") is None:
+        pytest.skip("no Redis here")
+    directives = tuple(options(appendfsync=policy, enable_debug_command="yes"))
+    with servers(tmp_path, engine, directives=directives) as (server,):
+
+        def seconds(*words: str) -> float:
+            begun = time.monotonic()
+            server.call(*words)
+            return time.monotonic() - begun
+
+        assert server.call("DEBUG", "AOF-FLUSH-SLEEP", "300000") == b"OK"
+        server.call("GET", "k")
+        # The reply to a write may leave before the file is written; then the next request waits.
+        assert seconds("SET", "k", "v") + seconds("GET", "k") >= 0.3
+        assert min(seconds("GET", "k") for _ in range(3)) < 0.3
+        for off in ("x", "0"):  # stock takes the digits that there are
+            assert server.call("DEBUG", "AOF-FLUSH-SLEEP", off) == b"OK"
+        assert min(seconds("SET", "k", "v") for _ in range(3)) < 0.3

@@ -83,7 +83,7 @@ class Clients:
     def line(self, session: Session, caller: Session | None = None) -> str:
         """One client as CLIENT LIST shows it (without the line end). caller: the client whose command runs."""
         now = self.turn.now.mono_ms
-        argv_memory, queued_memory, pending, out = parts = self._memory(session, caller)
+        argv_memory, queued_memory, pending, spare, out = parts = self._memory(session, caller)
         queued = [] if session.transaction is None else session.transaction.commands
         tracking = session.tracking
         fields = (
@@ -101,13 +101,13 @@ class Clients:
             ("ssub", len(session.shard_channels)),
             ("multi", -1 if session.transaction is None else len(queued)),
             ("qbuf", pending),
-            ("qbuf-free", 0),
+            ("qbuf-free", spare),
             ("argv-mem", argv_memory),
             ("multi-mem", queued_memory),
             ("rbs", 0),
             ("rbp", 0),
             ("obl", 0),
-            ("oll", 0),
+            ("oll", int(out > 0)),  # one queue, whatever it is made of
             ("omem", out),
             ("tot-mem", _BASE + sum(parts)),
             ("events", "rw" if out else "r"),
@@ -120,8 +120,8 @@ class Clients:
         )
         return " ".join(f"{name}={value}" for name, value in fields)
 
-    def _memory(self, session: Session, caller: Session | None) -> tuple[int, int, int, int]:
-        """Bytes in the arguments of the command that runs, in queued commands, in the input and in the output."""
+    def _memory(self, session: Session, caller: Session | None) -> tuple[int, int, int, int, int]:
+        """Bytes in the arguments of what runs, in queued commands, in the input, free there, in the output."""
         argv = session.blocked.argv if session.blocked is not None else session.argv if session is caller else []
         queued = [] if session.transaction is None else session.transaction.commands
         queued_memory = sum(sum(map(len, words)) + _QUEUED * len(words) for _, words in queued)
@@ -130,7 +130,7 @@ class Clients:
         pending = session.decoder.pending + sum(map(len, session.unread))
         if session is self.roll.current:
             pending = max(pending, session.reading)  # what runs now is in the buffer until all of the read has run
-        return sum(map(len, argv)), queued_memory, pending, out
+        return sum(map(len, argv)), queued_memory, pending, session.decoder.spare, out
 
     def memory(self, session: Session) -> int:
         """Bytes that a client takes, as its line tells them in tot-mem."""
@@ -175,6 +175,8 @@ class Clients:
             answer = reply.error("UNBLOCKED client unblocked via CLIENT UNBLOCK")
         else:
             answer = blocked.on_timeout() if callable(blocked.on_timeout) else blocked.on_timeout
+            if blocked.command is not None:
+                blocked.command.failed += 1  # stock counts whoever is unblocked by a command
         self.waiting.unblock(session, answer)
         return True
 

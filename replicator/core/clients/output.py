@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from replicator.core.clients.listing import Clients
 from replicator.core.clients.roll import Roll
-from replicator.core.clients.session import Session
+from replicator.core.clients.session import Session, Wait
 from replicator.core.config.config import Config
 from replicator.core.effects import Level
 from replicator.core.limits import WEIGHED_BYTES, WEIGHED_COMMANDS
@@ -37,12 +37,14 @@ class Output:
     def _forget(self, session: Session) -> None:
         self.over_soft.pop(session, None)
 
-    def weigh(self, session: Session) -> None:
-        """client-output-buffer-limit for ordinary and subscribed clients."""
+    def weigh(self, session: Session, more: int = 0) -> None:
+        """client-output-buffer-limit for ordinary and subscribed clients. more: bytes that wait elsewhere for it."""
         now = self.turn.now.mono_ms
         kind = "pubsub" if session.channels or session.patterns or session.shard_channels else "normal"
         hard, soft, seconds = self.config["client-output-buffer-limit"][kind]
-        waiting = session.pending_output + sum(map(len, session.out))
+        waiting = session.pending_output + sum(map(len, session.out)) + more
+        if session.late:
+            waiting += sum(map(len, session.late))
         if not soft or waiting <= soft:
             session.soft_since_ms = -1
             self.over_soft.pop(session, None)
@@ -71,7 +73,7 @@ class Output:
             if (
                 now - session.last_ms > 1000 * seconds
                 and session.conn not in self.primary.links
-                and session.blocked is None
+                and (session.blocked is None or session.blocked.kind is Wait.PARTS)
                 and not (session.channels or session.patterns)
             ):
                 self.turn.log(Level.VERBOSE, f"Closing idle client id={session.id} addr={session.peer}")

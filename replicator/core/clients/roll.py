@@ -6,7 +6,7 @@ reply: they wait in `behind` for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from replicator.core.clients.session import Blocked, Session
@@ -22,13 +22,14 @@ class Roll:
     """See the module. on_gone: told of each session that is gone."""
 
     __slots__ = (
-        "behind", "by_id", "current", "keyspace", "last_id", "on_gone", "server", "sessions", "touched", "turn",
-        "wait_for_keys", "weigh", "weighed_bytes", "writes",
+        "behind", "by_id", "current", "keyspace", "last_id", "on_gone", "send_parts", "server", "sessions", "touched",
+        "turn", "wait_for_keys", "weigh", "weighed_bytes", "writes",
     )  # fmt: skip
 
     server: Server
     weigh: Callable[[Session], None]
     wait_for_keys: Callable[[Session, Blocked], None]
+    send_parts: Callable[[Session, Iterator[bytes]], None]
 
     def __init__(self, turn: Turn, keyspace: Keyspace) -> None:
         self.turn = turn
@@ -50,9 +51,11 @@ class Roll:
         *,
         weigh: Callable[[Session], None],
         wait_for_keys: Callable[[Session, Blocked], None],
+        send_parts: Callable[[Session, Iterator[bytes]], None],
     ) -> None:
         """The node stands: what sessions are given. (These parts need the roll to be made.)"""
-        self.server, self.weigh, self.wait_for_keys = server, weigh, wait_for_keys
+        self.server, self.weigh = server, weigh
+        self.wait_for_keys, self.send_parts = wait_for_keys, send_parts
 
     def make(self, made: type[Made], conn: int) -> Made:
         """A session that nobody finds: a caller inside the node."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
@@ -19,6 +19,7 @@ from replicator.core.gates import ANY
 from replicator.core.keyspace.database import Keyspace
 from replicator.core.replication.primary import Link
 from replicator.core.turn import Turn
+from replicator.core.wire import reply
 from replicator.core.wire.request import Argv, RequestDecoder
 
 # Reply modes of CLIENT REPLY.
@@ -39,10 +40,11 @@ class Wait(Enum):
     OUTPUT = "that it takes what it was sent"
     MIGRATE = "that another node has taken its keys"
     MOVED_KEY = "what becomes of a key that is being moved to another node (MIGRATE)"
+    PARTS = "the end of its own answer, which is made in parts"
     STREAM = "the end of a pause, before more of the primary's stream is applied"
 
 
-COUNTED_AT_END = (Wait.KEYS, Wait.REPLICAS)  # whose command counts as called when its waiting has ended
+FAILS_AT_END = (Wait.KEYS, Wait.REPLICAS)  # whose command counts as failed when its waiting ends with an error
 
 
 @dataclass(slots=True)
@@ -127,6 +129,9 @@ class Host(Protocol):
     def wait_for_keys(self, session: Session, blocked: Blocked, /) -> None:
         """Let the session wait until one of the keys changes."""
 
+    def send_parts(self, session: Session, parts: Iterator[bytes], /) -> None:
+        """Answer the session's command with these parts, some in a turn."""
+
 
 class Caller(Context):
     """A client's session, or the context of a script that runs in the name of one."""
@@ -146,6 +151,7 @@ class Session(Caller):
         "decoder",
         "gate",
         "host",
+        "late",
         "link",
         "monitor",
         "no_evict",
@@ -175,6 +181,7 @@ class Session(Caller):
         self.conn = conn
         self.decoder = RequestDecoder()
         self.out: list[bytes] = []
+        self.late: list[bytes] | None = None  # while an answer goes out in parts: the messages that come behind it
         self.queue: list[Argv] = []  # commands that came while blocked
         self.unread: deque[bytes] = deque()  # bytes that came while blocked
         self.unread_size = 0
@@ -216,6 +223,12 @@ class Session(Caller):
             )
         return PENDING
 
+    def _answer_in_parts(self, parts: Iterator[bytes]) -> bytes | None:
+        if self.reply_mode != REPLY_ON:
+            return reply.EMPTY_ARRAY  # nobody hears it
+        self.host.send_parts(self, parts)
+        return PENDING
+
     def keep_unread(self, data: bytes) -> None:
         """Bytes that came while the session waits."""
         unread = self.unread
@@ -238,10 +251,13 @@ class Session(Caller):
         """Send encoded bytes outside any reply."""
         if self.closing:
             return
-        if not self.out:
-            self.host.touched[self] = None
-            self.pushed = 0
-        self.out.append(data)
+        if self.late is not None:
+            self.late.append(data)
+        else:
+            if not self.out:
+                self.host.touched[self] = None
+                self.pushed = 0
+            self.out.append(data)
         self.pushed += len(data)
         if self.pushed > self.host.weighed_bytes:
             self.pushed = 0

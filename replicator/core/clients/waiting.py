@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 
-from replicator.core.clients.session import COUNTED_AT_END, Blocked, Session, Wait
+from replicator.core.clients.session import FAILS_AT_END, Blocked, Session, Wait
 from replicator.core.command_table.registry import Command
 from replicator.core.keyspace.database import Keyspace
 from replicator.core.wire import reply
@@ -68,12 +68,10 @@ class Waiting:
         return blocked
 
     def unblock(self, session: Session, answer: bytes, *, counted: bool = False) -> None:
-        """End a session's waiting with this reply. counted: of a call that INFO has counted."""
+        """End a session's waiting with this reply. counted: of a call whose failing has been counted."""
         blocked = self.unpark(session)
-        if not counted and blocked.kind in COUNTED_AT_END and blocked.command is not None:
-            blocked.command.calls += 1
-            if answer[:1] == b"-":
-                self.failed(blocked.command, answer[1:-2].decode())
+        if not counted and blocked.kind in FAILS_AT_END and blocked.command is not None and answer[:1] == b"-":
+            self.failed(blocked.command, answer[1:-2].decode())
         if answer and (answer := session.answer(answer)):
             session.push(answer)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from random import Random
 from typing import Any, Protocol
 
@@ -160,6 +161,19 @@ class Context:
 
     def _block(self, keys: list[bytes], timeout_ms: int | None, on_timeout: bytes, on_delete: bool) -> bytes:
         return on_timeout
+
+    # -- long answers ----------------------------------------------------------------------------------------------
+
+    def answer_in_parts(self, parts: Iterator[bytes]) -> bytes | None:
+        """Answer with these parts, which are made as the caller takes them, some in a turn; its later commands wait.
+
+        The iterator holds all that it needs: the data may change meanwhile. Returns PENDING, which the command must
+        return; or None where an answer has to be whole at once (MULTI, scripts).
+        """
+        return None if self.deny_blocking else self._answer_in_parts(parts)
+
+    def _answer_in_parts(self, parts: Iterator[bytes]) -> bytes | None:
+        return None
 
     # -- out of band -----------------------------------------------------------------------------------------------
 

@@ -9,13 +9,14 @@ from functools import partial
 
 from replicator.core.command_table.context import Context
 from replicator.core.command_table.registry import DENY_OOM, FAST, READONLY, WRITE, command
+from replicator.core.commands.keys.repetitions import many
 from replicator.core.commands.keys.scan import EMPTY_SCAN, parse_cursor, scan_reply
 from replicator.core.commands.strings.counters import add_float
 from replicator.core.errors import NO_NEGATION, NOT_A_FLOAT, NOT_AN_INTEGER, SYNTAX, CommandError
 from replicator.core.keyspace.database import NOTIFY_GENERIC, NOTIFY_HASH, Database
 from replicator.core.keyspace.encoding import is_listpack_hash
 from replicator.core.keyspace.values import OUTGROWN, Hash
-from replicator.core.limits import MAX_RANDOM_MEMBERS
+from replicator.core.limits import PART_MEMBERS
 from replicator.core.wire import long_double, reply
 from replicator.core.wire.numbers import INT64_MAX, INT64_MIN, parse_int
 
@@ -32,11 +33,13 @@ def _set(value: Hash, field: bytes, content: bytes) -> bool:
     """Set one field; whether it is new."""
     before = value.get(field)
     value[field] = content
+    if value.kept is not None:
+        value.written(field, content)
     if before is None:
         if value.index is not None:
             value.index.add(field)
         return True
-    if len(before) > _LONG:
+    if len(before) > _LONG and value.kept is None:
         value.peak = OUTGROWN
     return False
 
@@ -363,17 +366,12 @@ def hstrlen(ctx: Context, argv: list[bytes]) -> bytes:
 
 
 def random_count(text: bytes) -> int:
-    """How many members a client wants at random (negative: with repetition); raises CommandError.
-
-    Repetitions are bounded by limits.MAX_RANDOM_MEMBERS.
-    """
+    """How many members a client wants at random (negative: with repetition); raises CommandError."""
     count = parse_int(text)
     if count is None:
         raise CommandError(NOT_AN_INTEGER)
     if count < -INT64_MAX:
         raise CommandError(NO_NEGATION)
-    if count < -MAX_RANDOM_MEMBERS:
-        raise CommandError("ERR value is out of range")
     return count
 
 
@@ -386,8 +384,8 @@ def random_count(text: bytes) -> int:
     complexity="O(N) where N is the number of fields returned",
     summary="Get one or multiple random fields from a hash",
     arguments="key [count [WITHVALUES]]",
-    differs="The first HRANDFIELD of a hash numbers its fields: O(N) once. More than 2**24 repetitions (a negative "
-    "count) are refused.",
+    differs="The first HRANDFIELD of a hash numbers its fields: O(N) once. More than 2**20 repetitions (a negative "
+    "count) are refused inside MULTI and scripts.",
 )
 def hrandfield(ctx: Context, argv: list[bytes]) -> bytes:
     """HRANDFIELD key [count [WITHVALUES]]"""
@@ -398,11 +396,15 @@ def hrandfield(ctx: Context, argv: list[bytes]) -> bytes:
     count = random_count(argv[2])
     if len(argv) > 4 or (with_values and argv[3].lower() != b"withvalues"):
         raise CommandError(SYNTAX)
-    if with_values and count > INT64_MAX // 2:
+    if with_values and abs(count) > INT64_MAX // 2:
         raise CommandError("ERR value is out of range")
     value = ctx.db.typed(argv[1], Hash)
     if value is None or count == 0:
         return reply.EMPTY_ARRAY
+    if count < -PART_MEMBERS:
+        answer = many(ctx, -count, list(value), list(value.values()) if with_values else None)
+        if answer is not None:
+            return answer
     fields = list(value) if count >= len(value) else value.indexed().draw(ctx.server.random, count)
     if not with_values:
         return reply.bulks(fields)

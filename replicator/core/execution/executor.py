@@ -15,7 +15,7 @@ from typing import Protocol
 from replicator.core.clients.monitors import Monitors
 from replicator.core.clients.output import Output
 from replicator.core.clients.roll import Roll
-from replicator.core.clients.session import COUNTED_AT_END, Blocked, Session, Wait
+from replicator.core.clients.session import Blocked, Session, Wait
 from replicator.core.clients.tracking import Tracker
 from replicator.core.clients.waiting import Waiting
 from replicator.core.command_table.context import PENDING
@@ -146,8 +146,6 @@ class Executor:
             if answer:
                 out.append(answer)
             elif session.blocked is not None:
-                if session.blocked.kind in COUNTED_AT_END and session.command is not None:
-                    session.command.calls -= 1
                 session.queue.extend(batch[at + 1 :])
                 break
             if keyspace.ready:
@@ -304,9 +302,8 @@ class Executor:
                 finally:
                     session.retrying = False
                     roll.current = before
-                if answer == PENDING:
-                    blocked.command.calls -= 1
-                else:
+                blocked.command.calls -= 1  # it was counted when it began to wait
+                if answer != PENDING:
                     self.waiting.unblock(session, answer, counted=True)
                     if roll.behind and before is not session:
                         roll.push_behind(session)

@@ -9,6 +9,8 @@ again), and three cheap things remember that:
   (`peak`); adding, the hot path, notes nothing;
 - the answer "hashtable" once given stays (`peak` again).
 
+The other way round, what was small when a limit was lowered stays small until it is written to (thresholds.py).
+
 A string that APPEND, SETRANGE or SETBIT has worked on is "raw" even if it is short, and a sum of INCRBYFLOAT is never
 "int". Strings are plain bytes and carry no mark, so the keyspace keeps the last such objects by identity (`marked`).
 
@@ -78,6 +80,8 @@ def marked(keyspace: Keyspace, value: bytes, name: bytes = b"raw") -> bytes:
 
 def is_intset(value: Set, config: Settings) -> bool:
     """Whether stock would hold the set as an intset."""
+    if -value.peak == len(value):
+        return bool(value.peak)
     if max(value.peak, len(value)) <= config["set-max-intset-entries"] and all(map(is_integer, value.items)):
         return True
     value.peak = OUTGROWN
@@ -86,6 +90,8 @@ def is_intset(value: Set, config: Settings) -> bool:
 
 def is_listpack_hash(value: Hash, config: Settings) -> bool:
     """Whether stock would hold the hash as a listpack."""
+    if value.kept is not None:
+        return True
     longest = config["hash-max-listpack-value"]
     if max(value.peak, len(value)) <= config["hash-max-listpack-entries"] and all(
         len(name) <= longest and len(content) <= longest for name, content in value.items()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from itertools import islice, repeat
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from replicator.core.keyspace.index import Index
 from replicator.core.keyspace.kinds import Kind
@@ -93,7 +93,9 @@ class Set(Index):
         else:
             self.items = list(dict.fromkeys(members))
             self.place = {member: i for i, member in enumerate(self.items)}
-        self.peak = 0  # how large it has been before members left it, for encoding.py
+        # How large it has been before members left it, for encoding.py; negative: it has been an intset with so many
+        # members when the limit was lowered, and remains one until it is more.
+        self.peak = 0
 
     def discard(self, member: bytes) -> bool:
         """Remove; whether it was there."""
@@ -103,6 +105,8 @@ class Set(Index):
         if self.peak < OUTGROWN:
             if not is_integer(member):
                 self.peak = OUTGROWN
+            elif -self.peak == len(self.items):
+                self.peak += 1
             elif len(self.items) > self.peak:
                 self.peak = len(self.items)
         last = self.items.pop()
@@ -112,11 +116,18 @@ class Set(Index):
         return True
 
 
+class HashLimits(Protocol):
+    """The limits of a hash's small encoding, as they are now."""
+
+    def outgrown(self, fields: int, length: int) -> bool:
+        """Whether a hash of so many fields, one of which has this length or a value of it, is beyond them."""
+
+
 class Hash(dict[bytes, bytes]):
     """A hash: fields in the order of their first setting.
 
-    There is no __init__ of its own, so that making one costs what a dict costs. `index` and `peak` are the class's
-    until an instance needs them.
+    There is no __init__ of its own, so that making one costs what a dict costs. `index`, `peak` and `kept` are the
+    class's until an instance needs them.
     """
 
     kind = Kind.HASH
@@ -124,6 +135,14 @@ class Hash(dict[bytes, bytes]):
     # new field adds it here; removals through `pop` and `del` are followed.
     index: Index | None = None
     peak = 0  # how large it has been before fields left it, for encoding.py
+    # Set when the limits were lowered below what the hash holds: it is a listpack until a write goes beyond them.
+    kept: HashLimits | None = None
+
+    def written(self, field: bytes, content: bytes) -> None:
+        """Whoever sets a field of a `kept` hash tells it here: this is when stock looks at the limits."""
+        if self.kept is not None and self.kept.outgrown(len(self), max(len(field), len(content))):
+            self.kept = None
+            self.peak = OUTGROWN
 
     def indexed(self) -> Index:
         """The fields with places, in constant time to choose from and to scan; O(N) once."""
@@ -139,6 +158,8 @@ class Hash(dict[bytes, bytes]):
             return default
         if self.index is not None:
             self.index.discard(field)
+        if self.kept is not None:
+            return value
         if len(value) > _LONG or len(field) > _LONG:
             self.peak = OUTGROWN
         elif len(self) >= self.peak:

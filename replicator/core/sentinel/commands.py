@@ -295,14 +295,15 @@ class Commands:
     def _client_line(self, session: Session) -> str:
         now = self._room.turn.now.mono_ms
         listens = bool(session.channels or session.patterns)
+        pending, spare, out = session.decoder.pending, session.decoder.spare, session.pending_output
         pairs = (
             ("id", session.id), ("addr", session.peer), ("laddr", session.local), ("fd", session.conn),
             ("name", text(session.name)), ("age", (now - session.created_ms) // 1000),
             ("idle", (now - session.last_ms) // 1000), ("flags", "P" if listens else "N"), ("db", 0),
             ("sub", len(session.channels)), ("psub", len(session.patterns)), ("ssub", 0), ("multi", -1),
-            ("qbuf", session.decoder.pending), ("qbuf-free", 0), ("argv-mem", 0), ("multi-mem", 0), ("rbs", 0),
-            ("rbp", 0), ("obl", 0), ("oll", 0), ("omem", session.pending_output), ("tot-mem", 0), ("events", "r"),
-            ("cmd", session.command), ("user", text(session.user.name)), ("redir", -1),
+            ("qbuf", pending), ("qbuf-free", spare), ("argv-mem", 0), ("multi-mem", 0), ("rbs", 0),
+            ("rbp", 0), ("obl", 0), ("oll", int(out > 0)), ("omem", out), ("tot-mem", pending + spare + out),
+            ("events", "r"), ("cmd", session.command), ("user", text(session.user.name)), ("redir", -1),
             ("resp", 3 if session.resp3 else 2),
         )  # fmt: skip
         return " ".join(f"{name}={value}" for name, value in pairs)

@@ -74,6 +74,11 @@ class RequestDecoder:
         return 0 if self.unfinished is None else self.unfinished.pending
 
     @property
+    def spare(self) -> int:
+        """Bytes that are set aside for the rest of the unfinished command, beyond those that have come."""
+        return 0 if self.unfinished is None else self.unfinished.spare
+
+    @property
     def pending_arguments(self) -> int:
         """Arguments of the command that is not whole yet."""
         return 0 if self.unfinished is None else self.unfinished.arguments
@@ -273,6 +278,11 @@ class CarefulDecoder:
     def pending(self) -> int:
         """Bytes that belong to no whole command."""
         return len(self._buffer) - self._position + self._size
+
+    @property
+    def spare(self) -> int:
+        """Bytes of the buffer that hold nothing that is awaited."""
+        return max(0, self._buffer.__alloc__() - len(self._buffer)) + self._position
 
     @property
     def arguments(self) -> int:

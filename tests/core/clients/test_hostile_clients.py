@@ -11,7 +11,6 @@ import pytest
 from replicator.core import limits
 from replicator.core.clients.failed_logins import FailedLogins
 from replicator.core.wire.request import split_words
-from tests.support.harness import Harness
 from tests.support.nodes import LocalNode
 from tests.support.servers import Server, until
 from tests.support.stock import Wire
@@ -66,17 +65,6 @@ def silent_call(server: Server) -> object:
 def server_info(wire: Wire, name: str) -> str:
     text = wire.call("INFO", "everything").decode()
     return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)[name]
-
-
-@pytest.mark.parametrize("name", ["SRANDMEMBER", "HRANDFIELD", "ZRANDMEMBER"])
-def test_a_huge_negative_count_is_out_of_range(name: str) -> None:
-    node = Harness()
-    node.call("SADD", "SRANDMEMBER", "a")
-    node.call("HSET", "HRANDFIELD", "a", "1")
-    node.call("ZADD", "ZRANDMEMBER", "1", "a")
-    for count in (-20_000_000, -limits.MAX_RANDOM_MEMBERS - 1, -(2**63) + 1):
-        assert "out of range" in str(node.call(name, name, count))
-    assert len(node.call(name, name, -1000)) == 1000
 
 
 def test_thousands_of_rules_of_one_command_cost_no_more_than_their_number() -> None:

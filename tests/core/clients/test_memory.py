@@ -207,12 +207,42 @@ def test_small_integers_are_shared_unless_each_needs_a_clock(limit: str, policy:
     assert client.send("OBJECT", "REFCOUNT", "k") == (2**31 - 1 if shared else 1)
 
 
-def test_half_a_request_shows_in_qbuf() -> None:
+def listed(node: LocalNode, name: str) -> dict[str, int]:
+    """The numbers of one client's line."""
+    line = next(line for line in node.open().send("CLIENT", "LIST").split(b"\n") if b"name=%b " % name.encode() in line)
+    pairs = (part.split("=", 1) for part in line.decode().split(" ") if "=" in part)
+    return {key: int(value) for key, value in pairs if value.lstrip("-").isdigit()}
+
+
+def test_the_input_buffer_of_half_a_request_shows() -> None:
+    # Stock, of a bulk of 20,000 bytes whose first 9,000 have come: qbuf=9000 qbuf-free=11474, and both are in tot-mem.
     node = LocalNode()
     client = node.open()
     client.send("CLIENT", "SETNAME", "half")
-    client.receive(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$100000\r\n" + b"x" * 32768)
-    line = next(line for line in node.open().send("CLIENT", "LIST").split(b"\n") if b"name=half" in line)
-    fields = dict(part.split(b"=", 1) for part in line.split(b" ") if b"=" in part)
-    assert int(fields[b"qbuf"]) >= 32768
-    assert int(fields[b"tot-mem"]) >= 32768
+    idle = listed(node, "half")
+    assert (idle["qbuf"], idle["qbuf-free"]) == (0, 0)
+    client.receive(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$100000\r\n")
+    for _ in range(4):
+        client.receive(b"x" * 8192)
+    half = listed(node, "half")
+    assert 32768 <= half["qbuf"] < 32768 + 100
+    buffer = client.session.decoder.unfinished._buffer
+    assert half["qbuf-free"] >= buffer.__alloc__() - len(buffer) > 0
+    assert half["tot-mem"] - idle["tot-mem"] == half["qbuf"] + half["qbuf-free"]
+    client.receive(b"x" * (100000 - 32768) + b"\r\n")
+    over = listed(node, "half")
+    assert (over["qbuf"], over["qbuf-free"], over["tot-mem"]) == (0, 0, idle["tot-mem"])
+
+
+def test_the_output_queue_of_a_client_that_does_not_read_shows() -> None:
+    # Stock, of a reply of 8,000,000 bytes: obl=0 oll=1 omem=8388632, and omem is in tot-mem.
+    node = LocalNode()
+    client = node.open()
+    client.send("CLIENT", "SETNAME", "slow")
+    idle = listed(node, "slow")
+    node.handle(OutputPending(client.conn, 8_000_000))
+    slow = listed(node, "slow")
+    assert (slow["obl"], slow["oll"], slow["omem"]) == (0, 1, 8_000_000)
+    assert slow["tot-mem"] - idle["tot-mem"] == 8_000_000
+    node.handle(OutputPending(client.conn, 0))
+    assert listed(node, "slow")["oll"] == 0

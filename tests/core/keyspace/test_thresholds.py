@@ -75,3 +75,88 @@ def test_every_way_to_make_a_sorted_set_knows_the_thresholds() -> None:
     assert [client.send("OBJECT", "ENCODING", name) for name in names] == [b"listpack"] * 4
     assert client.send("DEBUG", "RELOAD") == b"OK"
     assert [client.send("OBJECT", "ENCODING", name) for name in (*names, "za")] == [b"listpack"] * 5
+
+
+LONG = "0123456789012345678901234567890"  # 31 bytes
+# Per command what Redis 7.0.15 makes of a hash with 21 fields, one of them long, and of a set of 20 integers that were
+# made under the default limits: with at most 10 entries now, and with at most 10 bytes (which sets have no limit for).
+LOWERED = (
+    ("HGET h f1", "listpack", "listpack"),
+    ("HDEL h f1", "listpack", "listpack"),
+    ("HSETNX h f1 1", "listpack", "listpack"),
+    ("HSET h f1 1", "hashtable", "listpack"),
+    ("HSET h new 2", "hashtable", "listpack"),
+    ("HINCRBY h f1 1", "hashtable", "listpack"),
+    ("HINCRBYFLOAT h f1 1", "hashtable", "listpack"),
+    (f"HSET h new {LONG}", "hashtable", "hashtable"),
+    ("HDEL h long", "listpack", "listpack"),
+    ("SADD s 1", "intset", "intset"),
+    ("SREM s 1", "intset", "intset"),
+    ("SPOP s", "intset", "intset"),
+    ("SMOVE s t 1", "intset", "intset"),
+    ("SADD s 99", "hashtable", "intset"),
+    ("SADD s x", "hashtable", "hashtable"),
+)
+
+
+@pytest.mark.parametrize(("line", "fewer", "shorter"), LOWERED)
+@pytest.mark.parametrize("lowered", ["entries", "value"])
+def test_under_lowered_thresholds_a_hash_and_a_set_stay_small_until_a_write_goes_beyond(
+    line: str, fewer: str, shorter: str, lowered: str
+) -> None:
+    client = LocalNode().open()
+    for number in range(1, 21):
+        client.send("HSET", "h", f"f{number}", number)
+        client.send("SADD", "s", number)
+    client.send("HSET", "h", "long", LONG)
+    names = ["hash-max-listpack-value"]
+    if lowered == "entries":
+        names = ["hash-max-listpack-entries", "set-max-intset-entries"]
+    for name in names:
+        assert client.send("CONFIG", "SET", name, 10) == b"OK"
+    key = line.split()[1]
+    small = b"listpack" if key == "h" else b"intset"
+    assert client.send("OBJECT", "ENCODING", key) == small
+    client.send("COPY", key, "copy")
+    client.send(*line.split())
+    assert client.send("OBJECT", "ENCODING", key).decode() == (fewer if lowered == "entries" else shorter)
+    assert client.send("OBJECT", "ENCODING", "copy") == small
+
+
+def test_what_falls_below_a_lowered_threshold_may_be_written_to() -> None:
+    client = LocalNode().open()
+    fill(client, "a", 20)
+    settings(client, h=10, i=10)
+    for number in range(15):
+        client.send("HDEL", "ha", f"f{number:03d}")
+        client.send("SREM", "ia", number)
+    client.send("HSET", "ha", "new", "v")
+    client.send("SADD", "ia", 99)
+    assert encodings(client, "a")[1:] == ["listpack", "intset"]
+    for number in range(6):
+        client.send("HSET", "ha", f"x{number}", "v")
+        client.send("SADD", "ia", 200 + number)
+    assert encodings(client, "a")[1:] == ["hashtable", "hashtable"]
+
+
+def test_raised_again_the_thresholds_find_what_was_written_to_in_between_large() -> None:
+    client = LocalNode().open()
+    fill(client, "kept", 20)
+    fill(client, "grown", 20)
+    settings(client, h=10, i=10)
+    client.send("HSET", "hgrown", "new", "v")
+    client.send("SADD", "igrown", 99)
+    settings(client, h=128, i=512)
+    client.send("HSET", "hkept", "new", "v")
+    client.send("SADD", "ikept", 99)
+    assert encodings(client, "kept")[1:] == ["listpack", "intset"]
+    assert encodings(client, "grown")[1:] == ["hashtable", "hashtable"]
+
+
+def test_a_reload_makes_everything_as_the_thresholds_are_now() -> None:
+    client = LocalNode("--enable-debug-command", "yes").open()
+    fill(client, "a", 20)
+    settings(client, z=10, h=10, i=10)
+    assert encodings(client, "a") == SMALL
+    assert client.send("DEBUG", "RELOAD") == b"OK"
+    assert encodings(client, "a") == LARGE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from replicator.core.config.config import Config
-from replicator.core.effects import AppendFile, Effect, Exit, Log, SyncFile, SyncLater, TruncateFile
+from replicator.core.effects import AppendFile, Effect, Exit, Log, Sleep, SyncFile, SyncLater, TruncateFile
 from replicator.core.now import Now
 from replicator.core.persistence.journal import HELD_MS, POSTPONED_MS, Journal, State
 from replicator.core.turn import Turn
@@ -158,3 +158,15 @@ def test_timestamps_stand_before_the_first_write_of_a_second() -> None:
     world.write(b"three")
     written = [effect.data for effect in world.effects() if isinstance(effect, AppendFile)]
     assert written == [b"#TS:1700000000\r\none", b"two", b"#TS:1700000001\r\nthree"]
+
+
+def test_the_process_sleeps_before_each_write_when_asked_to() -> None:
+    world = World("everysec")
+    world.journal.flush_sleep_us = 300_000
+    world.write(b"one")
+    world.sync_ends()
+    world.write(b"two")
+    written = [effect for effect in world.effects() if not isinstance(effect, SyncLater)]
+    assert written == [
+        Sleep(300_000), AppendFile("incr", b"one", False), Sleep(300_000), AppendFile("incr", b"two", False)
+    ]  # fmt: skip

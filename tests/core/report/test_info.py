@@ -259,3 +259,50 @@ def counted(answer: bytes) -> dict[str, str]:
         if name.startswith(("cmdstat_", "errorstat_")) or name in ("total_commands_processed", "total_error_replies"):
             found[name] = ",".join(part for part in value.split(",") if not part.startswith("usec"))
     return found
+
+
+# Per waiting command how its waiting ends, and what Redis 7.0.15 counts then of the command: (calls, failed calls).
+# Each counts as called from when it begins to wait, and as failed when CLIENT UNBLOCK ends its waiting, however.
+WAITERS = (
+    ("BLPOP k 0", "RPUSH k a", (1, 0)),
+    ("BLPOP k 0.05", "its timeout", (1, 0)),
+    ("BRPOP k 0", "hangs up", (1, 0)),
+    ("BLMOVE k m LEFT LEFT 0", "RPUSH k a", (1, 0)),
+    ("BLMOVE k m LEFT LEFT 0", "SET m x | RPUSH k a", (1, 1)),
+    ("BZPOPMIN k 0", "CLIENT KILL ID {id}", (1, 0)),
+    ("BZPOPMAX k 0", "CLIENT UNBLOCK {id}", (1, 1)),
+    ("BLMPOP 0 1 k LEFT", "CLIENT UNBLOCK {id} ERROR", (1, 1)),
+    ("BZMPOP 0 1 k MIN", "ZADD k 1 a", (1, 0)),
+    ("XREAD BLOCK 0 STREAMS k $", "hangs up", (1, 0)),
+    ("XREAD BLOCK 0 STREAMS k $", "XADD k 1-1 a b", (1, 0)),
+    ("WAIT 3 0", "hangs up", (1, 0)),
+    ("WAIT 3 0", "CLIENT UNBLOCK {id}", (1, 1)),
+    ("WAIT 3 50", "its timeout", (1, 0)),
+)
+
+
+@pytest.mark.parametrize(("line", "end", "counted"), WAITERS)
+def test_a_command_that_waits_counts_as_called_from_the_beginning(
+    line: str, end: str, counted: tuple[int, int]
+) -> None:
+    node = LocalNode()
+    client, waiter = node.open(), node.open()
+    name = line.split()[0].lower()
+
+    def counts() -> tuple[int, int]:
+        entry = fields(client.send("INFO", "commandstats"))[f"cmdstat_{name}"]
+        numbers = dict(part.split("=") for part in entry.split(","))
+        return int(numbers["calls"]), int(numbers["failed_calls"])
+
+    number = waiter.send("CLIENT", "ID")
+    waiter.pipeline(line.split())
+    assert waiter.session.blocked is not None
+    assert counts() == (1, 0)
+    if end == "hangs up":
+        waiter.close()
+    elif end == "its timeout":
+        node.advance(60)
+    else:
+        for command in end.format(id=number).split(" | "):
+            client.send(*command.split())
+    assert counts() == counted

@@ -361,6 +361,7 @@ def duplicate(value: Value) -> Value:
     if isinstance(value, Hash):
         fields = Hash(value)
         fields.peak = value.peak
+        fields.kept = value.kept
         return fields
     if isinstance(value, SortedSet):
         scored = SortedSet.from_pairs(value.scores.items(), value.bounds)

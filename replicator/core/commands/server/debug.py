@@ -14,7 +14,7 @@ from replicator.core.keyspace.encoding import encoding
 from replicator.core.keyspace.serialize import neutral_value
 from replicator.core.wire import reply
 from replicator.core.wire.glob import matcher
-from replicator.core.wire.numbers import parse_float, parse_int
+from replicator.core.wire.numbers import c_int, parse_float, parse_int
 from replicator.core.wire.rdb import RdbError, dump_payload
 
 
@@ -101,7 +101,7 @@ def _load_aof(ctx: Client, argv: list[bytes]) -> bytes:
 
 def _flush_sleep(ctx: Client, argv: list[bytes]) -> bytes:
     """DEBUG AOF-FLUSH-SLEEP microseconds: the process sleeps before each write of the append-only file."""
-    ctx.server.append_only.journal.flush_sleep_us = max(0, _integer(argv[2]))
+    ctx.server.append_only.journal.flush_sleep_us = max(0, c_int(argv[2]))
     return reply.OK
 
 

@@ -48,7 +48,8 @@ def _keys_at(argv: list[bytes]) -> Sequence[int]:
         ("4.0.7", "Added the `AUTH` option."),
         ("6.0.0", "Added the `AUTH2` option."),
     ),
-    differs="Other clients are served meanwhile, unless they would change the keys; refused in transactions.",
+    differs="Other clients are served meanwhile, unless they would change the keys; refused in transactions and "
+    "scripts, where stock has everybody wait for the other node.",
 )
 def migrate(ctx: Client, argv: list[bytes]) -> bytes:
     """MIGRATE host port key|"" destination-db timeout [option ...]"""

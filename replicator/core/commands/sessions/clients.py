@@ -112,7 +112,7 @@ def _text(lines: list[str], ctx: Client) -> bytes:
         ("7.0.0", "Added `resp`, `multi-mem`, `rbs` and `rbp` fields."),
         ("7.0.3", "Added `ssub` field."),
     ),
-    differs="Shows lib-name and lib-ver as later versions do; qbuf-free, rbs and rbp are 0: there are no such buffers.",
+    differs="Shows lib-name and lib-ver as later versions do; rbs and rbp are 0 (no such buffer), oll is 1 or 0.",
 )
 def client_list(ctx: Client, argv: list[bytes]) -> bytes:
     """CLIENT LIST [TYPE type] [ID client-id ...]"""

@@ -10,12 +10,14 @@ from functools import partial
 from replicator.core.command_table.context import Context
 from replicator.core.command_table.registry import DENY_OOM, FAST, READONLY, WRITE, command
 from replicator.core.commands.hashes import random_count
+from replicator.core.commands.keys.repetitions import many
 from replicator.core.commands.keys.scan import EMPTY_SCAN, parse_cursor, scan_reply
 from replicator.core.commands.lists.lists import NOT_POSITIVE
 from replicator.core.errors import SYNTAX, CommandError
 from replicator.core.keyspace.database import NOTIFY_GENERIC, NOTIFY_SET, Database
 from replicator.core.keyspace.encoding import is_intset
 from replicator.core.keyspace.values import Set, is_integer
+from replicator.core.limits import PART_MEMBERS
 from replicator.core.wire import reply
 from replicator.core.wire.numbers import parse_int
 
@@ -302,7 +304,7 @@ def smembers(ctx: Context, argv: list[bytes]) -> bytes:
     summary="Get one or multiple random members from a set",
     arguments="key [count]",
     history=(("2.6.0", "Added the optional `count` argument."),),
-    differs="More than 2**24 repetitions (a negative count) are refused.",
+    differs="More than 2**20 repetitions (a negative count) are refused inside MULTI and scripts.",
 )
 def srandmember(ctx: Context, argv: list[bytes]) -> bytes:
     """SRANDMEMBER key [count]"""
@@ -317,6 +319,10 @@ def srandmember(ctx: Context, argv: list[bytes]) -> bytes:
         return reply.EMPTY_ARRAY
     if count >= len(value.items):
         return reply.bulks(in_order(ctx, value))
+    if count < -PART_MEMBERS:
+        answer = many(ctx, -count, list(value.items))
+        if answer is not None:
+            return answer
     return reply.bulks(value.draw(ctx.server.random, count))
 
 

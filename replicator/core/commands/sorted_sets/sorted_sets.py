@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from replicator.core.command_table.context import Context
 from replicator.core.command_table.registry import DENY_OOM, FAST, READONLY, WRITE, command
+from replicator.core.commands.keys.repetitions import many
 from replicator.core.commands.keys.scan import EMPTY_SCAN, parse_cursor, scan_reply
 from replicator.core.errors import SYNTAX, CommandError
 from replicator.core.keyspace.database import NOTIFY_GENERIC, NOTIFY_SORTED_SET, Database
 from replicator.core.keyspace.sorted_set import SortedSet
-from replicator.core.limits import MAX_RANDOM_MEMBERS
+from replicator.core.limits import PART_MEMBERS
 from replicator.core.wire import reply
 from replicator.core.wire.numbers import INT64_MAX, format_float, parse_float, parse_int
 
@@ -382,9 +383,7 @@ def _random_count(argv: list[bytes]) -> tuple[int, bool]:
     with_scores = len(argv) == 4 and argv[3].lower() == b"withscores"
     if len(argv) > 4 or (len(argv) == 4 and not with_scores):
         raise CommandError(SYNTAX)
-    if with_scores and not -INT64_MAX // 2 <= count <= INT64_MAX // 2:
-        raise CommandError("ERR value is out of range")
-    if count < -MAX_RANDOM_MEMBERS:
+    if with_scores and abs(count) > INT64_MAX // 2:
         raise CommandError("ERR value is out of range")
     return count, with_scores
 
@@ -399,6 +398,7 @@ def _random_count(argv: list[bytes]) -> tuple[int, bool]:
     complexity="O(N) where N is the number of members returned.",
     summary="Returns one or more random members from a sorted set.",
     arguments="key [count [WITHSCORES]]",
+    differs="More than 2**20 repetitions (a negative count) are refused inside MULTI and scripts.",
 )
 def zrandmember(ctx: Context, argv: list[bytes]) -> bytes:
     """ZRANDMEMBER key [count [WITHSCORES]]"""
@@ -412,6 +412,11 @@ def zrandmember(ctx: Context, argv: list[bytes]) -> bytes:
         return reply.EMPTY_ARRAY
     if count >= len(zset.scores):
         return pairs_reply(zset.slice(0, len(zset.scores)), with_scores, ctx.resp3)
+    if count < -PART_MEMBERS:
+        scores = zset.scores
+        answer = many(ctx, -count, list(scores), list(scores.values()) if with_scores else None)
+        if answer is not None:
+            return answer
     members = zset.numbered()
     if count < 0:
         chosen = [members.choose(chance) for _ in range(-count)]
