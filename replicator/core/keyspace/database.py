@@ -360,6 +360,7 @@ class Keyspace:
         self.keeps_index = False  # every database has its index from the beginning
         # all keys of a database went or came at once (FLUSHDB, SWAPDB, a load): memory accounting, client-side caching
         self.on_replaced: list[Callable[[Database], None]] = []
+        self.list_fill = -2  # list-max-listpack-size
         self.flat_bounds = (128, 64)  # zset-max-listpack-entries, zset-max-listpack-value
         self.on_flushed: Callable[[], None] | None = None  # FLUSHALL has been called: snapshots
         # id -> (short string, its encoding), of those whose text does not tell it; see encoding.py

@@ -19,6 +19,7 @@ COMPACT = (
     "set-max-intset-entries",
     "zset-max-listpack-entries",
     "zset-max-listpack-value",
+    "list-max-listpack-size",
 )
 
 
@@ -41,6 +42,7 @@ class Thresholds:
         """What has outgrown the old thresholds stays large, what has not stays small until it is written to."""
         config, keyspace = self.config, self.keyspace
         before, self._now = self._now, {name: config[name] for name in COMPACT}
+        keyspace.list_fill = config["list-max-listpack-size"]
         keyspace.flat_bounds = (config["zset-max-listpack-entries"], config["zset-max-listpack-value"])
         if not before or before == self._now:
             return

@@ -24,8 +24,10 @@ _FEW = 16
 class List(deque[bytes]):
     """A list: constant-time ends; indexing costs the distance to the nearer end (by blocks of 64)."""
 
-    __slots__ = ()
+    # list-max-listpack-size when a push made the list (DEBUG OBJECT shows it); not there for those made otherwise.
+    __slots__ = ("fill",)
     kind = Kind.LIST
+    fill: int
 
     def between(self, start: int, count: int) -> list[bytes]:
         """`count` elements from place `start` on, all of which must exist.

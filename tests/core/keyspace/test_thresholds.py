@@ -160,3 +160,32 @@ def test_a_reload_makes_everything_as_the_thresholds_are_now() -> None:
     assert encodings(client, "a") == SMALL
     assert client.send("DEBUG", "RELOAD") == b"OK"
     assert encodings(client, "a") == LARGE
+
+
+def test_a_list_keeps_the_node_size_that_it_was_made_with() -> None:
+    # The values are those of Redis 7.0.15.
+    node = LocalNode("--enable-debug-command", "yes")
+    client = node.open()
+
+    def shown(key: str) -> str:
+        return str(client.send("DEBUG", "OBJECT", key).decode().split(" ql_", 1)[1].split(" ql_compressed")[0])
+
+    def resize(size: int) -> None:
+        assert client.send("CONFIG", "SET", "list-max-listpack-size", size) == b"OK"
+
+    resize(4)
+    client.send("RPUSH", "l", *range(10))
+    assert shown("l") == "nodes:3 ql_avg_node:3.33 ql_listpack_max:4"
+    resize(100)
+    client.send("RPUSH", "l", 11, 12, 13)
+    assert shown("l") == "nodes:4 ql_avg_node:3.25 ql_listpack_max:4"
+    client.send("RPUSH", "n", *range(10))
+    assert shown("n") == "nodes:1 ql_avg_node:10.00 ql_listpack_max:100"
+    client.send("COPY", "l", "copy")
+    assert shown("copy") == "nodes:4 ql_avg_node:3.25 ql_listpack_max:4"
+    resize(0)
+    client.send("RPUSH", "q", 1, 2, 3)
+    assert shown("q") == "nodes:3 ql_avg_node:1.00 ql_listpack_max:0"
+    resize(4)
+    assert client.send("DEBUG", "RELOAD") == b"OK"
+    assert shown("n") == "nodes:3 ql_avg_node:3.33 ql_listpack_max:4"

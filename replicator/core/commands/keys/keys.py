@@ -353,7 +353,10 @@ def duplicate(value: Value) -> Value:
     if type(value) is bytes:
         return value
     if isinstance(value, List):
-        return List(value)
+        elements = List(value)
+        if hasattr(value, "fill"):
+            elements.fill = value.fill
+        return elements
     if isinstance(value, Set):
         members = Set(value.items)
         members.peak = value.peak

@@ -50,6 +50,7 @@ def _list_to_fill(db: Database, key: bytes) -> List:
     value = db.for_write(key, List)
     if value is None:
         value = List()
+        value.fill = db.keyspace.list_fill
         db.store(key, value)
     return value
 
@@ -314,6 +315,7 @@ def move(db: Database, source: bytes, value: List, destination: bytes, from_left
     element = value.popleft() if from_left else value.pop()
     if target is None:
         target = List()
+        target.fill = db.keyspace.list_fill
         db.store(destination, target)
     if to_left:
         target.appendleft(element)

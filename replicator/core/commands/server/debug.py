@@ -78,8 +78,10 @@ def _object(ctx: Client, argv: list[bytes]) -> bytes:
     text = f"Value at:0x{id(value) & 0:x} refcount:1 encoding:{name} serializedlength:{size} lru:0"
     text += f" lru_seconds_idle:{idle}"
     if name == "quicklist":
-        nodes, average = max(1, len(value) // 128), min(128, len(value))
-        text += f" ql_nodes:{nodes} ql_avg_node:{average:.2f} ql_listpack_max:-2 ql_compressed:0"
+        fill = getattr(value, "fill", ctx.keyspace.list_fill)
+        most = max(1, fill) if fill >= 0 else 128
+        nodes = -(-len(value) // most)
+        text += f" ql_nodes:{nodes} ql_avg_node:{len(value) / nodes:.2f} ql_listpack_max:{fill} ql_compressed:0"
     return reply.simple(text)
 
 
