@@ -8,10 +8,11 @@ exactly is wrong with a certificate.
 
 from __future__ import annotations
 
-import _ssl
 import re
 import ssl
 from typing import Final
+
+from replicator.runtime.tls.reasons import CODES
 
 _LIBRARIES: Final = {"SSL": "SSL routines", "X509": "x509 certificate routines", "PEM": "PEM routines"}
 _PLAIN: Final = re.compile(r"^(?:\[[^\]]*\] ?)?(.*?)(?: \(_ssl\.c:\d+\))?$", re.DOTALL)
@@ -33,8 +34,7 @@ def text_of(error: OSError) -> str:
     match = _PLAIN.match(str(error.args[-1]) if error.args else "")
     assert match is not None
     message = reason.replace("_", " ").lower() if reason else match[1].strip().rstrip(".")
-    codes = _ssl.err_names_to_codes.get(reason)
-    code = f"{codes[0] << 23 | codes[1]:08X}" if codes else f"{error.errno or 0:08X}"
+    code = f"{CODES.get(reason, error.errno or 0):08X}"
     detail = ""
     if isinstance(error, ssl.SSLCertVerificationError) and error.verify_message:
         detail = f" ({error.verify_message})"
